@@ -11,8 +11,8 @@
 //! | `trickle` | a frame in two parts, of 4 and of 20 bytes |
 //! | `blocked` | decoding is blocked after the receive, and unblocked |
 //! | `end` | the stream ends, the connection is closed, and another one is attached |
-//! | `handoff` | a connection is queued, and another one's buffer is handed to it |
-//! | `move-idle`, `move-holding` | a connection changes shards, at rest or with a buffer |
+//! | `handoff` | memory is full: a connection receives the start of a frame and waits, and the room of another one is its own |
+//! | `move-idle`, `move-holding` | a connection changes shards, at rest or with bytes that are not decoded |
 //! | `machine/events`, `machine/sync` | the state machine alone: event by event, or with the host's buffer reported |
 //!
 //! `own` is a pool of one thread. `shared` is one of two shards; one thread plays both, so no lock is contended.
@@ -20,14 +20,16 @@
 mod support;
 
 use demuxbuf::connection::{Action, Event, Mode};
-use demuxbuf::scheduler::Scheduler;
+use demuxbuf::pool::Budget;
 use demuxbuf::shared::PoolShard;
 use demuxbuf_ffi_tests::{Linking, Program};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::host::{BUFFERS, CONNECTIONS, Host, HostPool, Machines, NOTHING, expect, receive};
+use support::host::{
+    BUFFER_BYTES, CONNECTIONS, Host, HostPool, Machines, NOTHING, RECEIVED_BYTES, expect, receive, transport_bytes,
+};
 use support::{Error, Options, has_valgrind, instructions_of_each};
 
 /// How many cycles the two runs play: whole loop iterations.
@@ -58,15 +60,15 @@ const OPTIMISTIC: u8 = Mode::Optimistic as u8;
 const COMPLETION: u8 = Mode::Completion as u8;
 
 const CYCLES: [Cycle; 22] = [
-    cycle("own/level", "receiver", &["MODE=DEMUXBUF_MODE_LEVEL"], common::<LEVEL, Scheduler>),
-    cycle("own/edge", "receiver", &["MODE=DEMUXBUF_MODE_EDGE"], common::<EDGE, Scheduler>),
-    cycle("own/one-shot", "receiver", &["MODE=DEMUXBUF_MODE_ONE_SHOT"], common::<ONE_SHOT, Scheduler>),
-    cycle("own/optimistic", "receiver", &["MODE=DEMUXBUF_MODE_OPTIMISTIC"], common::<OPTIMISTIC, Scheduler>),
-    cycle("own/completion", "receiver", &["MODE=DEMUXBUF_MODE_COMPLETION"], common::<COMPLETION, Scheduler>),
-    cycle("own/trickle", "trickle", &[], trickle::<Scheduler>),
-    cycle("own/blocked", "blocked", &[], blocked::<Scheduler>),
-    cycle("own/end", "end", &[], end::<Scheduler>),
-    cycle("own/handoff", "handoff", &[], handoff::<Scheduler>),
+    cycle("own/level", "receiver", &["MODE=DEMUXBUF_MODE_LEVEL"], common::<LEVEL, Budget>),
+    cycle("own/edge", "receiver", &["MODE=DEMUXBUF_MODE_EDGE"], common::<EDGE, Budget>),
+    cycle("own/one-shot", "receiver", &["MODE=DEMUXBUF_MODE_ONE_SHOT"], common::<ONE_SHOT, Budget>),
+    cycle("own/optimistic", "receiver", &["MODE=DEMUXBUF_MODE_OPTIMISTIC"], common::<OPTIMISTIC, Budget>),
+    cycle("own/completion", "receiver", &["MODE=DEMUXBUF_MODE_COMPLETION"], common::<COMPLETION, Budget>),
+    cycle("own/trickle", "trickle", &[], trickle::<Budget>),
+    cycle("own/blocked", "blocked", &[], blocked::<Budget>),
+    cycle("own/end", "end", &[], end::<Budget>),
+    cycle("own/handoff", "handoff", &[], handoff::<Budget>),
     cycle("shared/level", "receiver", &["SHARED", "MODE=DEMUXBUF_MODE_LEVEL"], common::<LEVEL, PoolShard>),
     cycle("shared/edge", "receiver", &["SHARED", "MODE=DEMUXBUF_MODE_EDGE"], common::<EDGE, PoolShard>),
     cycle("shared/one-shot", "receiver", &["SHARED", "MODE=DEMUXBUF_MODE_ONE_SHOT"], common::<ONE_SHOT, PoolShard>),
@@ -163,17 +165,22 @@ fn play<const MODE: u8, S: HostPool>(
     Ok(())
 }
 
+/// What is received if each cycle receives once.
+fn received(cycles: u64) -> u64 {
+    cycles * u64::from(RECEIVED_BYTES)
+}
+
 fn common<const MODE: u8, S: HostPool>(cycles: u64) -> Result<(), Error> {
-    let mut host = Host::<MODE, S>::new(|_| {})?;
+    let mut host = Host::<MODE, S>::new()?;
     for _ in 0..cycles / CONNECTIONS as u64 {
         host.iterate(CONNECTIONS, receive)?;
     }
-    host.finish(cycles)
+    host.finish(received(cycles))
 }
 
 fn trickle<S: HostPool>(cycles: u64) -> Result<(), Error> {
     let (first, second) = (4, 20);
-    let mut host = Host::<LEVEL, S>::new(|_| {})?;
+    let mut host = Host::<LEVEL, S>::new()?;
     play(&mut host, cycles, |host, index| {
         host.receive_part(index, first)?;
         let id = host.ids[index];
@@ -181,23 +188,23 @@ fn trickle<S: HostPool>(cycles: u64) -> Result<(), Error> {
         host.receive_part(index, second)?;
         expect(host.decode(index)?, NOTHING)
     })?;
-    host.finish(2 * cycles)
+    host.finish(u64::from(first + second) * cycles)
 }
 
 fn blocked<S: HostPool>(cycles: u64) -> Result<(), Error> {
-    let mut host = Host::<LEVEL, S>::new(|_| {})?;
+    let mut host = Host::<LEVEL, S>::new()?;
     play(&mut host, cycles, |host, index| {
         expect(host.report_readable(index)?, Action::Recv)?;
         expect(host.receive(index, &mut receive)?, Action::Decode)?;
-        expect(host.handle(index, Event::Block { reasons: 1 })?, NOTHING)?;
+        host.block(index)?;
         let actions = host.handle(index, Event::Unblock { reasons: 1 })?;
         host.run(index, actions, &mut receive)
     })?;
-    host.finish(cycles)
+    host.finish(received(cycles))
 }
 
 fn end<S: HostPool>(cycles: u64) -> Result<(), Error> {
-    let mut host = Host::<LEVEL, S>::new(|_| {})?;
+    let mut host = Host::<LEVEL, S>::new()?;
     play(&mut host, cycles, |host, index| {
         expect(host.report_readable(index)?, Action::Recv)?;
         let mut actions = host.handle(index, Event::EndOfStream)?;
@@ -209,47 +216,60 @@ fn end<S: HostPool>(cycles: u64) -> Result<(), Error> {
         expect(host.handle(index, Event::Close)?, Action::Finished)?;
         host.attach(index)
     })?;
-    host.finish(cycles)
+    host.finish(0)
 }
 
+/// The frame of a connection that waits: more than half of a buffer.
+const FRAME_BYTES: u32 = 10_000;
+/// What it receives while memory is full.
+const START_BYTES: u32 = 64;
+
+/// What each decodes four times before, for its credit: without credit some memory is kept for others.
+const CREDIT_BYTES: u32 = BUFFER_BYTES - 1;
+
 fn handoff<S: HostPool>(cycles: u64) -> Result<(), Error> {
-    let mut host = Host::<LEVEL, S>::new(|config| config.lifeline = false)?;
+    let mut host = Host::<LEVEL, S>::new()?;
+    for _ in 0..4 {
+        host.iterate(CONNECTIONS, |_, area| Ok(transport_bytes(area, CREDIT_BYTES)))?;
+    }
     let (mut holders, mut oldest_holder) = (0, 0);
     play(&mut host, cycles, |host, index| {
-        let mut actions = host.report_readable(index)?;
-        if holders < BUFFERS {
+        let actions = host.report_readable(index)?;
+        if host.pool.receive_area(host.ids[index])?.len() > START_BYTES as usize {
             holders += 1;
-            return host.hold(index, actions);
+            return host.hold(index, actions, FRAME_BYTES);
         }
-        if actions.has(Action::StopRecv) {
-            actions = host.disarm(index)?;
-        }
-        expect(actions, NOTHING)?;
+        expect(actions, Action::Recv)?;
+        let mut start = |_: usize, area: &mut [u8]| Ok(transport_bytes(area, START_BYTES));
+        expect(host.receive(index, &mut start)?, Action::Decode)?;
+        expect(host.pool.decoded(host.ids[index], 0, FRAME_BYTES - START_BYTES)?, NOTHING)?;
+        expect(host.report_readable(index)?, Action::StopRecv)?;
+        expect(host.disarm(index)?, NOTHING)?;
         let actions = host.handle(oldest_holder, Event::Unblock { reasons: 1 })?;
         host.run(oldest_holder, actions, &mut receive)?;
         oldest_holder = (oldest_holder + 1) % CONNECTIONS;
         let actions = host.granted(index)?;
-        host.hold(index, actions)
+        host.hold(index, actions, FRAME_BYTES - START_BYTES)
     })?;
-    let scheduler = host.pool.stats().scheduler;
-    let found = (scheduler.granted_by_handoff, scheduler.leased, scheduler.waiting);
-    if found != (cycles - u64::from(BUFFERS), BUFFERS, 0) {
-        return Err(format!("not each cycle hands a buffer to the queued connection: {scheduler:?}").into());
+    let grants = host.pool.stats().memory_model.grants;
+    if holders == 0 || grants != cycles - holders {
+        return Err(format!("not each cycle hands memory to the queued connection: {grants} of {cycles}").into());
     }
     Ok(())
 }
 
 fn migrate<const HOLDING: bool>(cycles: u64) -> Result<(), Error> {
-    let mut host = Host::<LEVEL, PoolShard>::new(|_| {})?;
+    let mut host = Host::<LEVEL, PoolShard>::new()?;
     let mut moves = 0;
     play(&mut host, cycles, |host, index| {
         let is_back = moves / CONNECTIONS % 2 == 1;
         moves += 1;
         host.migrate(index, is_back, HOLDING)
     })?;
-    match host.pool.stats().scheduler.leased {
+    let stats = host.pool.stats();
+    match stats.received_bytes - stats.consumed_bytes - stats.taken_bytes {
         0 => Ok(()),
-        leased => Err(format!("{leased} buffers are kept").into()),
+        bytes => Err(format!("{bytes} bytes are kept").into()),
     }
 }
 

@@ -208,7 +208,7 @@ fn measure(rounds: u32, to: &str, programs: &[Programs], time: impl Fn(&Programs
 
 /// The same loop as `baseline/cycle/receiver.c`; prints the same.
 fn receivers(cycles: u64, bytes: usize, busy: usize) -> Result<(), Error> {
-    let mut host = Host::<{ Mode::Level as u8 }>::new(|_| {})?;
+    let mut host = Host::<{ Mode::Level as u8 }>::new()?;
     let iterations = cycles / busy as u64;
     let spent = if bytes == 0 {
         let begin = Instant::now();
@@ -230,7 +230,7 @@ fn receivers(cycles: u64, bytes: usize, busy: usize) -> Result<(), Error> {
         }
         spent
     };
-    host.finish(iterations * busy as u64)?;
+    host.finish(host.work.received_bytes)?;
     println!("{} {} {}", spent.as_nanos(), host.work.received_bytes, host.work.decoded_bytes);
     Ok(())
 }

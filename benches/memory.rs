@@ -1,19 +1,23 @@
 //! The memory that connections cost: resident bytes of a process before and after they are there, as the system counts
 //! them (`/proc/self/smaps_rollup`), each case in a process of its own. All of the library is in it: the connection's
-//! state, the tables of receivers, waits, leases and slots. *Reserved* is what the process may come to use (`VmSize`).
+//! state, the tables of receivers, and the cells. *Reserved* is what the process may come to use (`VmSize`).
 //!
 //! *Idle* has never received; *idle again* has received and decoded once; *dripping* has received a part of a frame, which
-//! is parked; *waiting* wants a buffer and none is free.
+//! is kept in a cell; *waiting* wants to receive and no memory is free.
 
 mod support;
 
 use demuxbuf::connection::{Action, Event};
 use demuxbuf::pool::{AttachOptions, Pool, PoolConfig, ReceiverId};
+use demuxbuf::scheduler::Request;
 use demuxbuf_ffi_tests::run;
 use serde_json::json;
 use support::{Options, Report, child};
 
-const BUFFERS: u32 = 1024;
+/// 1,024 buffers of the default size.
+const MEMORY_BYTES: u64 = 1024 * 16_448;
+/// There is a cell of 64 bytes for each receiver if the memory has this for each.
+const MEMORY_BYTES_EACH: u64 = 512;
 const CASES: [(&str, u32); 4] =
     [("idle", 10_000_000), ("idle again", 10_000_000), ("dripping", 1_000_000), ("waiting", 1_000_000)];
 
@@ -41,7 +45,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Prints by how many bytes the process has grown: resident and reserved.
 fn measure(case: &str, connections: u32) -> Result<(), Box<dyn std::error::Error>> {
     let before = [resident_bytes()?, reserved_bytes()?];
-    let mut pool = Pool::new(&PoolConfig::new(BUFFERS, connections))?;
+    let least = if case == "dripping" { MEMORY_BYTES_EACH * u64::from(connections) } else { 0 };
+    let mut config = PoolConfig::new(MEMORY_BYTES.max(least), connections);
+    // What receives whole records takes none while no memory is free.
+    config.policy.reads_ahead = case == "waiting";
+    let mut pool = Pool::new(&config)?;
+    while case == "waiting" && pool.try_request(&Request::new(0, 0))?.is_some() {}
     for token in 0..connections {
         let id = pool.attach(&AttachOptions::new(0, token.into()))?;
         pool.handle(id, Event::done(Action::WantRecv))?;
@@ -56,19 +65,13 @@ fn measure(case: &str, connections: u32) -> Result<(), Box<dyn std::error::Error
         }
     }
     let stats = pool.stats();
-    let (all, buffers) = (u64::from(connections), BUFFERS.min(connections));
-    let is = [
-        stats.received_bytes,
-        stats.consumed_bytes,
-        stats.parked,
-        stats.scheduler.leased.into(),
-        stats.scheduler.waiting.into(),
-    ];
+    let all = u64::from(connections);
+    let is = [stats.received_bytes, stats.consumed_bytes, stats.memory_model.claims];
     let wanted = match case {
-        "idle again" => [100 * all, 100 * all, 0, 0, 0],
-        "dripping" => [5 * all, 0, all, 0, 0],
-        "waiting" => [0, 0, 0, buffers.into(), (connections - buffers).into()],
-        _ => [0; 5],
+        "idle again" => [100 * all, 100 * all, 0],
+        "dripping" => [5 * all, 0, 0],
+        "waiting" => [0, 0, all],
+        _ => [0; 3],
     };
     assert_eq!((stats.receivers, is), (connections, wanted), "it is as the case wants it");
     println!("{} {}", resident_bytes()? - before[0], reserved_bytes()? - before[1]);

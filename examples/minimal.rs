@@ -1,8 +1,7 @@
 //! Decodes frames of one length byte and a payload, of many connections, in 4 KiB of receive memory.
 
 use demuxbuf::connection::{Action, Actions, Event, Mode};
-use demuxbuf::pool::{AttachOptions, Notice, PoolError, ReceiverId};
-use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use std::io::{ErrorKind, Read};
 use std::time::Instant;
 

@@ -117,14 +117,8 @@
 // A rule that must always hold is broken: a defect of the library, found by `demuxbuf_pool_check_invariants`.
 #define DEMUXBUF_ERR_INVARIANT (-43 * 65536)
 
-// The pool has no buffers of this size.
-#define DEMUXBUF_ERR_SIZE (-44 * 65536)
-
 // It could never be granted: a reserve or a cap leaves less.
 #define DEMUXBUF_ERR_TOO_LARGE (-45 * 65536)
-
-// The buffer held is as large already.
-#define DEMUXBUF_ERR_NOT_LARGER (-46 * 65536)
 
 // The pool is another thread's.
 #define DEMUXBUF_ERR_WRONG_THREAD (-47 * 65536)
@@ -141,10 +135,7 @@
 // As many pools are alive in the process as have tags, 1023; a shared pool counts once.
 #define DEMUXBUF_ERR_TOO_MANY_POOLS (-51 * 65536)
 
-// No parking slot of 64 bytes is free.
-#define DEMUXBUF_ERR_NO_SLOT_FREE (-52 * 65536)
-
-// The receiver is parked in a slot of more than 64 bytes, so it cannot move before it holds a buffer again.
+// The receiver is to be shed, so it does not move.
 #define DEMUXBUF_ERR_NOT_MOVABLE (-53 * 65536)
 
 // A shared pool has no tenants.
@@ -206,7 +197,7 @@
 // Throw away what is buffered; report it consumed.
 #define DEMUXBUF_DISCARD 128
 
-// Move the undecoded bytes to a parking slot, release the buffer; report buffer_parked.
+// Connections only: move the undecoded bytes to a parking slot, release the buffer; report buffer_parked.
 #define DEMUXBUF_PARK 256
 
 // Close this connection: it holds memory that others wait for and makes no progress.
@@ -218,7 +209,8 @@
 // Closed, and nothing is held or waited for.
 #define DEMUXBUF_FINISHED 2048
 
-// The frame at the front can never fit; then report it done, and fail, close or grow.
+// The frame at the front can never fit; then report it done, and fail or close. Connections also: or report a larger
+// buffer as granted.
 #define DEMUXBUF_CANNOT_FIT 4096
 
 // Work is left for the next loop iteration: schedule it, report it done, and report wake in that iteration.
@@ -246,20 +238,15 @@
 // Classes of requests there can be.
 #define DEMUXBUF_CLASSES_MAX 8
 
-// Sizes of buffers there can be beside the default.
-#define DEMUXBUF_OTHER_SIZES_MAX 3
-
-// In place of a class: none.
-#define DEMUXBUF_NO_CLASS UINT32_MAX
-
-// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new` for one thread
-// at a time, or by `demuxbuf_shared_pool_shard` for one of the threads that share its buffers.
+// A pool: buffers, cells for partial frames, a queue of requests, and the receivers that use them. Made by
+// `demuxbuf_pool_new` for one thread at a time, or by `demuxbuf_shared_pool_shard` for one of the threads that
+// share its buffers.
 typedef struct demuxbuf_pool demuxbuf_pool;
 
-// The settings of a pool on the memory model. Fill it with `demuxbuf_memory_config_init`, then change what you want
+// The settings of a pool. Fill it with `demuxbuf_pool_config_init`, then change what you want
 // otherwise.
 typedef struct {
-  // `sizeof(demuxbuf_memory_config)`.
+  // `sizeof(demuxbuf_pool_config)`.
   uint32_t struct_size;
   // The most receivers at once.
   uint32_t receivers_max;
@@ -276,16 +263,17 @@ typedef struct {
   uint32_t buffer_bytes;
   // The most waits of the host's own requests at once. Receivers need none.
   uint32_t waiters_max;
-  // Classes of the host's requests, from 1 to 8; class 0 is the most critical. Receivers use memory in the last.
+  // Classes of the host's requests, from 1 to 8, of a shared pool to 7; class 0 is the most critical. Receivers use memory in the last.
   uint32_t classes;
-  // As in `demuxbuf_pool_config`.
+  // Grants of other classes that a class lets pass before it goes first; at least 1.
   uint32_t class_burst;
-  // As in `demuxbuf_pool_config`; that of the last class has to leave receivers the buffer to receive into, those for
-  // the smallest cells and two more.
+  // A class is eligible only while more buffers than its reserve are free. That of the last class has to leave
+  // receivers the buffer to receive into, those for the smallest cells and two more.
   uint32_t reserves[DEMUXBUF_CLASSES_MAX];
-  // As in `demuxbuf_pool_config`; that of the last class is at least as many.
+  // The most buffers a class may hold; UINT32_MAX for no cap. That of the last class is at least what its reserve has to
+  // leave.
   uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
-  // The most tenants at once.
+  // The most tenants at once; 0 for a shared pool, which has none.
   uint32_t tenants_max;
   // As in `demuxbuf_policy`, of the receivers.
   uint32_t resume_free_bytes;
@@ -312,77 +300,6 @@ typedef struct {
   uint32_t in_flight_max;
   // Must be 0.
   uint32_t reserved_word;
-} demuxbuf_memory_config;
-
-// The settings of a pool. Fill it with `demuxbuf_pool_config_init`, then change what you want otherwise.
-typedef struct {
-  // `sizeof(demuxbuf_pool_config)`.
-  uint32_t struct_size;
-  // Buffers in the pool: the hard cap.
-  uint32_t buffers;
-  // Size of each, in bytes: the largest frame that the decoder needs whole, with its header, rounded up to a
-  // multiple of 64; from 64 to 16777216. This is size 0, the default. For HTTP/2 frames of the size that every
-  // peer may send, 16384 and 9, it is 16448.
-  uint32_t buffer_bytes;
-  // Sizes 1 to 3: further sizes of buffers out of the same budget of bytes; 0 for no such size.
-  uint32_t other_buffer_bytes[DEMUXBUF_OTHER_SIZES_MAX];
-  // Which size a receiver asks for first.
-  uint32_t first_size_index;
-  // The most receivers at once.
-  uint32_t receivers_max;
-  // The most waits at once: one for each of `receivers_max`, and what is above is for the host's own requests.
-  uint32_t waiters_max;
-  // Parking slots of 64 bytes.
-  uint32_t slots;
-  // Parking slots of 256, 1024 and 4096 bytes, for what is parked only while others wait. None may be larger than
-  // the first buffer, into which what was parked has to come back.
-  uint32_t large_slots[3];
-  // The most tenants at once.
-  uint32_t tenants_max;
-  // Class of requests for the missing bytes of a partial frame, if it is more critical than the receiver's
-  // own; `DEMUXBUF_NO_CLASS` for always the receiver's own. A request that waits when the frame begins changes to
-  // it, and is the last there.
-  uint32_t continuation_class;
-  // Classes in use, from 1 to 8; class 0 is the most critical.
-  uint32_t classes;
-  // Grants of other classes that a class lets pass before it goes first; at least 1.
-  uint32_t class_burst;
-  // A class is eligible only while more buffers than its reserve are free.
-  uint32_t reserves[DEMUXBUF_CLASSES_MAX];
-  // The most buffers a class may hold; UINT32_MAX for no cap.
-  uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
-  // Not 0: a receiver that waits is lent a parking slot to receive into meanwhile.
-  uint32_t lifeline;
-  // Idle time in nanoseconds after which a holder is parked while others wait; at most `lease_ns`. 0 is treated as
-  // 1; UINT64_MAX: not before `lease_ns`, and the only value allowed if that is UINT64_MAX.
-  uint64_t park_ns;
-  // Idle time in nanoseconds after which a holder is to be shed while others wait: at least 1; UINT64_MAX: never.
-  // What the host itself blocks has twice as long, and begins anew when it is unblocked. An eighth of it is the
-  // most that one advance of the clock counts for.
-  uint64_t lease_ns;
-  // As in `demuxbuf_policy`, of the receivers.
-  uint32_t resume_free_bytes;
-  // As in `demuxbuf_policy`; at most 64.
-  uint16_t park_bytes;
-  // As in `demuxbuf_policy`; at most 4096.
-  uint16_t reclaim_bytes;
-  // One of `DEMUXBUF_MODE_*`.
-  uint8_t mode;
-  // As in `demuxbuf_policy`.
-  uint8_t reads_per_wake;
-  // As in `demuxbuf_policy`.
-  uint8_t pause_when_blocked;
-  // As in `demuxbuf_policy`.
-  uint8_t reads_ahead;
-  // Not 0: `demuxbuf_pool_poll_audit` may be called; 24 bytes for each of `receivers_max`.
-  uint8_t audit;
-  // Not 0: buffers and slots are overwritten with zeros when they are released. Costs the size of each, and every event
-  // takes the slow path.
-  uint8_t wipe;
-  // Not 0: buffers and slots are left out of core dumps (madvise(2), `MADV_DONTDUMP`). Linux only; refused elsewhere.
-  uint8_t no_dump;
-  // Must be 0.
-  uint8_t reserved;
 } demuxbuf_pool_config;
 
 // While a job of the host's holds a buffer of one class, it may ask for one of another.
@@ -399,9 +316,11 @@ typedef struct {
   uint32_t struct_size;
   // A full buffer receives again once this many bytes are free; 0 for any room.
   uint32_t resume_free_bytes;
-  // Partial frames of at most this many bytes are parked as soon as their transport has no more; 0 for never.
+  // Of `demuxbuf_connection` alone: partial frames of at most this many bytes are parked as soon as their transport has
+  // no more; 0 for never. It makes no difference for a receiver, of which nothing is parked.
   uint16_t park_bytes;
-  // Partial frames of at most this many bytes are parked when the pool asks; below `park_bytes` it means that.
+  // Of `demuxbuf_connection` alone: partial frames of at most this many bytes are parked when the host's allocator asks;
+  // below `park_bytes` it means that.
   uint16_t reclaim_bytes;
   // One of `DEMUXBUF_MODE_*`.
   uint8_t mode;
@@ -412,7 +331,7 @@ typedef struct {
   // Not 0: a layer between transport and host, such as a TLS library, may hold more bytes than it handed on; or the
   // transport is TCP with urgent data, at which a receive stops short. Only `would_block` means that there is nothing to
   // receive, in every mode. `RESCHEDULE` appears in level-triggered mode when the budget of receives is used up. A
-  // waiting connection receives nothing, and a waiting receiver is lent no slot.
+  // waiting connection receives nothing.
   uint8_t reads_ahead;
 } demuxbuf_policy;
 
@@ -449,18 +368,8 @@ size_t demuxbuf_actions_str(uint32_t actions,
 //
 // Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, and nothing is
 // written.
-int32_t demuxbuf_memory_config_init(demuxbuf_memory_config *config,
-                                    uint64_t memory_bytes,
-                                    uint32_t receivers_max);
-
-// Fills a configuration: `buffers` of 16448 bytes, `receivers_max` receivers with a parking slot each and as many
-// waits again for the host, one class, partial frames of up to 64 bytes parked, lifeline on, level-triggered. Set
-// `struct_size` before the call.
-//
-// Thread rule: any thread. Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, and nothing is
-// written.
 int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
-                                  uint32_t buffers,
+                                  uint64_t memory_bytes,
                                   uint32_t receivers_max);
 
 // Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end in a pool
@@ -471,17 +380,6 @@ int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
 //
 // Tenants are not looked at: a tenant's cap has to leave room for what its own holders ask for. `message` and
 // `message_bytes` are as for `demuxbuf_pool_new`; the sentence names the first pair that can be part of a deadlock.
-// Thread rule: any thread. Cost: O(pairs). Returns `DEMUXBUF_OK` if no pair can; `DEMUXBUF_ERR_DEADLOCK`;
-// `DEMUXBUF_ERR_NULL` (also: `nested` NULL and `count` not 0), `DEMUXBUF_ERR_STRUCT_SIZE`,
-// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a setting is not allowed, or a class does not exist).
-int32_t demuxbuf_memory_config_check_nested_requests(const demuxbuf_memory_config *config,
-                                                     const demuxbuf_nested_request *nested,
-                                                     size_t count,
-                                                     char *message,
-                                                     size_t *message_bytes);
-
-// As `demuxbuf_memory_config_check_nested_requests`, for a pool that threads share.
-//
 // Thread rule: any thread. Cost: O(pairs). Returns `DEMUXBUF_OK` if no pair can; `DEMUXBUF_ERR_DEADLOCK`;
 // `DEMUXBUF_ERR_NULL` (also: `nested` NULL and `count` not 0), `DEMUXBUF_ERR_STRUCT_SIZE`,
 // `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a setting is not allowed, or a class does not exist).
@@ -561,10 +459,10 @@ int32_t demuxbuf_pool_config_check_nested_requests(const demuxbuf_pool_config *c
 // Connections only: the buffer is no longer held.
 #define DEMUXBUF_EVENT_BUFFER_RELEASED 20
 
-// The allocator of the host that lends the buffers is exhausted: park as soon as possible. A pool does this by itself.
+// Connections only: the allocator of the host that lends the buffers is exhausted: park as soon as possible.
 #define DEMUXBUF_EVENT_RECLAIM_REQUESTED 21
 
-// The buffer is held for too long without progress: park, or else shed. A pool does this by itself.
+// Connections only: the buffer is held for too long without progress: park, or else shed.
 #define DEMUXBUF_EVENT_LEASE_EXPIRED 22
 
 // The reasons in the mask `value`, and no others, are why decoding cannot go on; 0 for none.
@@ -582,7 +480,7 @@ int32_t demuxbuf_pool_config_check_nested_requests(const demuxbuf_pool_config *c
 // Its decoder left bytes for which there was no place.
 #define DEMUXBUF_SHED_REASON_MEMORY 3
 
-// The receiver `receiver` got a buffer that it had waited for, or is to be shed; `step` has what it is to do now.
+// The receiver `receiver` may receive, for which it had waited, or is to be shed; `step` has what it is to do now.
 #define DEMUXBUF_NOTICE_RECEIVER 1
 
 // The host's own request `wait` was granted: `lease`.
@@ -598,16 +496,12 @@ typedef struct {
   // buffered: one contiguous piece, for `DEMUXBUF_DECODE` and for `DEMUXBUF_END` the bytes that can never be
   // decoded; NULL if nothing is.
   //
-  // Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_notice`: that
-  // call may move the bytes of any receiver of the pool, also of one that it does not name.
-  // `demuxbuf_receiver_pending` has the new place. These calls never move or free it:
-  // `demuxbuf_receiver_pending`, `_describe`, `_prefetch`, `_set_class`, `_set_tenant`, calls for another receiver,
-  // calls for the pool but `demuxbuf_pool_free`. While `DEMUXBUF_DECODE` is pending, pause_recv, resume_recv, unblock
-  // and yield do not either, nor does `demuxbuf_pool_poll_notice` unless it names the receiver. block and set_blocked
-  // end `DEMUXBUF_DECODE`, and may move it: call them when the decoder has returned. Where a submitted receive goes
-  // stays until its outcome.
-  //
-  // A pool on the memory model has a rule of its own (`demuxbuf_pool_new_with_memory`).
+  // Where `DEMUXBUF_RECV` or `DEMUXBUF_DECODE` is pending, it is valid until the next event for this receiver, and no
+  // longer than the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the
+  // next call for the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
+  // `demuxbuf_receiver_pending` has the new place. While `DEMUXBUF_DECODE` is pending, pause_recv, resume_recv and unblock
+  // do not end it. Where a submitted receive goes stays until its outcome, whatever the
+  // loop iteration (completion).
   //
   // While `DEMUXBUF_DECODE` is pending the host may write to it, to decode or to change frames in place. To take a
   // hole out, move the bytes before the hole up to its end, and report the bytes of the hole as consumed: they are at
@@ -625,21 +519,20 @@ typedef struct {
 typedef struct {
   // `sizeof(demuxbuf_attach_options)`.
   uint32_t struct_size;
-  // Class of its requests; 0 is the most critical.
+  // Its class, for `demuxbuf_receiver_describe`: receivers use memory in the last class, whatever theirs is.
   uint32_t class_index;
   // Comes back in notices.
   uint64_t token;
-  // The tenant that it requests for; 0 for none.
+  // The tenant that its memory counts for; 0 for none.
   uint64_t tenant;
   // Bytes at `bytes`; 0 for none.
   uint64_t length;
   // Not 0: if the table of receivers is full, a notice follows once it is not any more:
   // `DEMUXBUF_NOTICE_ATTACHABLE`, once, however many calls were refused.
   uint32_t notify_if_full;
-  // Not 0: its decoder reports only that it needs more, not how much. A pool of `demuxbuf_pool_new_with_memory` gives
-  // room by it; for other pools it makes no difference.
+  // Not 0: its decoder reports only that it needs more, not how much. The pool gives room by it.
   uint32_t unknown_length;
-  // How it receives and parks; NULL for the policy of the pool. Read by the call alone.
+  // How it receives; NULL for the policy of the pool. Read by the call alone.
   const demuxbuf_policy *policy;
   // What was received already (a protocol upgrade): `length` bytes, which are copied. Read by the call alone.
   const uint8_t *bytes;
@@ -659,23 +552,15 @@ typedef struct {
 typedef struct {
   // `sizeof(demuxbuf_receiver_info)`, set before the call; then how many bytes were written.
   uint32_t struct_size;
-  // Class of its requests.
+  // Its class, as the host gave it.
   uint32_t class_index;
   // What the host gave at attach.
   uint64_t token;
-  // For how long it has been queued, in nanoseconds of the pool's clock; 0 if it is not.
+  // For how long it has waited for room, in nanoseconds of the pool's clock; 0 if it does not.
   uint64_t wait_age_ns;
-  // Bypasses of its request while it is queued; 0 if it is not.
-  uint64_t bypasses;
-  // For how long it has held its buffer, in nanoseconds; 0 if it holds none or leases have no deadline.
-  uint64_t held_ns;
-  // For how long it has made no progress with it, in nanoseconds.
-  uint64_t idle_ns;
-  // Bytes it has consumed from it.
-  uint64_t progress_bytes;
   // Bytes buffered.
   uint32_t buffered_bytes;
-  // Size of what is held, in bytes.
+  // Size of what is held, in bytes: of what is kept, or of what may be borrowed.
   uint32_t capacity;
   // Bytes that must arrive before the decoder can go on.
   uint32_t needed_bytes;
@@ -685,11 +570,11 @@ typedef struct {
   uint32_t pending;
   // Bytes that can never be decoded, once the stream ended.
   uint32_t truncated_bytes;
-  // 0 nothing held, 1 a parking slot, 2 a buffer.
+  // 0 nothing held, 1 a partial frame is kept, 2 a buffer is borrowed.
   uint8_t hold;
   // `DEMUXBUF_END_KIND_*`: 0 open, 1 ended, 2 broken.
   uint8_t end;
-  // Not 0: queued for a buffer.
+  // Not 0: it waits for room.
   uint8_t waiting;
   // Not 0: read interest is armed, as far as it was reported.
   uint8_t armed;
@@ -709,14 +594,14 @@ typedef struct {
   uint8_t yielded;
   // Not 0: a receive was submitted and is not complete.
   uint8_t in_flight;
-  // `DEMUXBUF_SHED_REASON_*`: why it was shed on the memory model; 0 if it was not, and for other pools.
+  // `DEMUXBUF_SHED_REASON_*`: why it was shed; 0 if it was not.
   uint8_t shed_reason;
   // Always 0.
   uint8_t reserved[3];
 } demuxbuf_receiver_info;
 
-// A notification that does not answer one of your own calls: a queued request was granted, a receiver is to be shed, or
-// the table of receivers is not full any more.
+// A notification that does not answer one of your own calls: a queued request was granted, a receiver may receive or is to
+// be shed, or the table of receivers is not full any more.
 typedef struct {
   // `sizeof(demuxbuf_notice)`, set before the call; then how many bytes were written.
   uint32_t struct_size;
@@ -724,7 +609,7 @@ typedef struct {
   uint32_t kind;
   // What the host gave at attach or at request; 0 for `DEMUXBUF_NOTICE_ATTACHABLE`.
   uint64_t token;
-  // The receiver that got it, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 for other kinds.
+  // The receiver that may receive, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 for other kinds.
   uint64_t receiver;
   // The host's own buffer; 0 for other kinds.
   uint64_t lease;
@@ -794,15 +679,14 @@ uint8_t demuxbuf_step_has(demuxbuf_step step,
 // `demuxbuf_receiver_pending` next. `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 //
 // Where no buffer is free for `bytes`, attach without them, and copy them to `data` of the first `DEMUXBUF_RECV` as if
-// they had been received: then the request for the buffer queues.
+// they had been received: then the receiver waits for room.
 // Cost: O(1), and the copy.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode` in the policy),
-// `DEMUXBUF_ERR_RANGE` (`park_bytes` or `reclaim_bytes` of the policy),
 // `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
-// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer), `DEMUXBUF_ERR_TABLE_FULL` (see
-// `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these
-// bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then.
+// `DEMUXBUF_ERR_TABLE_FULL` (see `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer),
+// `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the
+// shared pool was freed); nothing is changed then.
 int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
                                  const demuxbuf_attach_options *options,
                                  uint64_t *receiver,
@@ -812,15 +696,13 @@ int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
 // Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
 // receiver's then. `options` as for `demuxbuf_receiver_attach`, with `length` 0. `*receiver` is its handle; call
 // `demuxbuf_receiver_pending` next. The lease may come from any pool of the same `demuxbuf_shared_pool`, also from one
-// that was freed. It counts for the tenant that it was requested for until its end; on the memory model for that of the
-// receiver.
+// that was freed. It counts for the tenant of the receiver from now on.
 //
 // Of several threads that release or adopt one lease at once, one succeeds.
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`,
-// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode`, or `length` is not 0), `DEMUXBUF_ERR_RANGE`,
-// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED`, `DEMUXBUF_ERR_TOO_LARGE`, `DEMUXBUF_ERR_TABLE_FULL`,
-// `DEMUXBUF_ERR_STALE` (the tenant, or not a lease of the host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the
+// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode`, or `length` is not 0), `DEMUXBUF_ERR_CLASS`,
+// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (the tenant, or not a lease of the host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the
 // buffer), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then
 // and the lease stays the host's.
 int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
@@ -830,8 +712,7 @@ int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
                                 char *message,
                                 size_t *message_bytes);
 
-// Requests in this class from now on. A request of the receiver that is queued goes to the end of its new class; what is
-// held stays.
+// Its class from now on, for `demuxbuf_receiver_describe`: receivers use memory in the last class, whatever theirs is.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLASS`;
 // nothing is changed then.
@@ -839,15 +720,14 @@ int32_t demuxbuf_receiver_set_class(demuxbuf_pool *pool,
                                     uint64_t receiver,
                                     uint32_t class_index);
 
-// Receives and parks by this policy from now on, for example after a protocol upgrade. With another mode, read interest
+// Receives by this policy from now on, for example after a protocol upgrade. With another mode, read interest
 // counts as off: `DEMUXBUF_WANT_RECV` asks for it in the new mode, which you register with the poller instead of the old
 // one. A mode that receives before it asks (optimistic, completion) does so first.
 //
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`,
-// `DEMUXBUF_ERR_CONFIG` (a wrong `mode`), `DEMUXBUF_ERR_RANGE` (`park_bytes` is above 64, or `reclaim_bytes` above
-// 4096), `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`,
+// `DEMUXBUF_ERR_CONFIG` (a wrong `mode`), `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`,
 // `DEMUXBUF_ERR_IN_FLIGHT` (another mode while a receive is in flight).
 demuxbuf_step demuxbuf_receiver_set_policy(demuxbuf_pool *pool,
                                            uint64_t receiver,
@@ -855,37 +735,21 @@ demuxbuf_step demuxbuf_receiver_set_policy(demuxbuf_pool *pool,
                                            char *message,
                                            size_t *message_bytes);
 
-// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`DEMUXBUF_CANNOT_FIT`). If
-// none is free it waits for it and goes on with what it holds. The next buffer is of the usual size again. The wait
-// ends with its need: when the frame fits after all or a part of it is decoded, when it is blocked, and with the end
-// of the stream, an error, a failure or close. A frame that still does not fit once it is unblocked is reported again
-// (`DEMUXBUF_CANNOT_FIT`).
-//
-// Cost: O(1), and a copy of what is buffered. Returns what is to be done now,
-// or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_NOT_LARGER`,
-// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted beside what is held), `DEMUXBUF_ERR_ALREADY_WAITING`,
-// `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_IN_FLIGHT`.
-demuxbuf_step demuxbuf_receiver_grow(demuxbuf_pool *pool,
-                                     uint64_t receiver,
-                                     uint32_t size_index);
-
-// Requests in the name of `tenant` from now on, or with 0 for no tenant. What is held or waited for stays as it is; on the
-// memory model it counts for the new tenant.
+// Uses memory in the name of `tenant` from now on, or with 0 for no tenant. What is kept, borrowed or waited for counts for
+// the new tenant.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
-// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
-// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer); nothing is changed then.
+// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool); nothing is changed then.
 int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
                                      uint64_t receiver,
                                      uint64_t tenant);
 
-// Takes the buffer and its content away from a receiver: the lease is the host's, reading goes on into another.
+// Takes what is undecoded away from a receiver, with a buffer: the lease is the host's, and reading goes on.
 //
 // Call `demuxbuf_receiver_pending` next.
 // Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_NO_BUFFER` (nothing is held, or only a parking slot),
-// `DEMUXBUF_ERR_NO_BUFFER_FREE` (on the memory model: none that the content could leave with), `DEMUXBUF_ERR_IN_FLIGHT`.
+// `DEMUXBUF_ERR_NO_BUFFER` (nothing is undecoded), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none that the content could leave with),
+// `DEMUXBUF_ERR_IN_FLIGHT`.
 int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
                                uint64_t receiver,
                                demuxbuf_leased_content *content);
@@ -895,17 +759,16 @@ int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER_FREE` (on the memory model: `DEMUXBUF_DECODE` is not pending, and
-// no buffer is free to decode in),
-// `DEMUXBUF_ERR_IN_FLIGHT` (from a parking slot), `DEMUXBUF_ERR_CLOSED`.
+// `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER_FREE` (`DEMUXBUF_DECODE` is not pending, and no buffer is free to
+// decode in), `DEMUXBUF_ERR_CLOSED`.
 demuxbuf_step demuxbuf_receiver_decoded(demuxbuf_pool *pool,
                                         uint64_t receiver,
                                         uint32_t consumed,
                                         uint32_t need_more);
 
 // As `demuxbuf_receiver_decoded`, of a decoder that can use up to `usable` bytes at once, though `need_more` help: payload
-// that is passed on in pieces needs 1, and can use all of it. On the memory model the next receive takes as many while
-// memory is short; elsewhere it makes no difference. 0 for the same as `need_more`.
+// that is passed on in pieces needs 1, and can use all of it. While memory is short, the next receive takes as many. 0 for
+// the same as `need_more`.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL` and the
 // others of `demuxbuf_receiver_decoded`.
@@ -1047,7 +910,7 @@ demuxbuf_step demuxbuf_receiver_done(demuxbuf_pool *pool,
 // event that counts nothing), `DEMUXBUF_ERR_INTERNAL_EVENT` (a buffer event: the pool drives these); or, as the
 // event has it: `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_NO_BUFFER`,
 // `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_NO_REASONS`, `DEMUXBUF_ERR_AFTER_END`,
-// `DEMUXBUF_ERR_NOT_PENDING`, `DEMUXBUF_ERR_NO_BUFFER_FREE`, `DEMUXBUF_ERR_IN_FLIGHT`.
+// `DEMUXBUF_ERR_NOT_PENDING`, `DEMUXBUF_ERR_NO_BUFFER_FREE`.
 demuxbuf_step demuxbuf_receiver_report(demuxbuf_pool *pool,
                                        uint64_t receiver,
                                        uint32_t event,
@@ -1062,15 +925,15 @@ demuxbuf_step demuxbuf_receiver_report(demuxbuf_pool *pool,
 demuxbuf_step demuxbuf_receiver_close(demuxbuf_pool *pool,
                                       uint64_t receiver);
 
-// The next queued request that was granted; then the next receiver that is to be shed, so that a waiter can have its
-// buffer. Call it in each loop iteration until it returns `DEMUXBUF_STATUS_NONE`.
+// The next of what happened without an event: a request of the host's own was granted; a receiver may receive, or is to
+// be shed; then, that the table of receivers is not full any more. Call it in each loop iteration until it returns
+// `DEMUXBUF_STATUS_NONE`.
 //
-// It may move what any receiver of the pool has buffered, also of one that it does not name. So do what
-// `notice->step` asks for before the next call, or ask for it again later with `demuxbuf_receiver_pending`, and keep
-// no `data` of an earlier step (`demuxbuf_step`).
+// Do what `notice->step` asks for before the next call. `data` of an earlier step stays valid as `demuxbuf_step` has it:
+// where neither `DEMUXBUF_RECV` nor `DEMUXBUF_DECODE` is pending, this call may move it.
 //
-// On a shared pool, a thread that does not call it within `lease_ns` after a buffer was assigned to one of its
-// requests loses that buffer to others that wait. Its requests queue again.
+// On a shared pool, a thread that does not call it within `frame_grace_ns` after a buffer was assigned to it loses that
+// buffer to others that wait. Its requests queue again.
 //
 // Returns `DEMUXBUF_OK` and writes `*notice`; `DEMUXBUF_STATUS_NONE`; `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, and nothing is written or taken from the queue of notices.
@@ -1116,12 +979,8 @@ int32_t demuxbuf_pool_poll_notice(demuxbuf_pool *pool,
 // The clock was not advanced in this iteration.
 #define DEMUXBUF_FINDING_CLOCK_STOPPED 9
 
-// The host slept beyond `demuxbuf_pool_poll_timeout`, by more than an eighth of `lease_ns`; on the memory model, of
-// `frame_grace_ns`.
+// The host slept beyond `demuxbuf_pool_poll_timeout`, by more than an eighth of `frame_grace_ns`.
 #define DEMUXBUF_FINDING_OVERSLEPT 10
-
-// Requests wait, nothing was granted for a second or more, and leases have no deadline.
-#define DEMUXBUF_FINDING_NO_DEADLINE 11
 
 // A mistake of the host, as an audit sees it.
 typedef struct {
@@ -1148,17 +1007,17 @@ typedef struct {
 typedef struct {
   // `sizeof(demuxbuf_pool_stats)`, set before the call; then how many bytes were written.
   uint32_t struct_size;
-  // The budget, in units: buffers, if there is one size.
+  // The budget, in buffers; of a shared pool that of all threads, as all counts of buffers and requests here.
   uint32_t buffers;
-  // Units that are free.
+  // Buffers that are free.
   uint32_t free;
-  // Buffers held.
+  // Buffers in use: leases of the host's own, and what receivers use, be it to receive or cut into cells.
   uint32_t leased;
-  // Buffers handed over and not picked up yet.
+  // Buffers assigned to requests of the host's own, and not picked up yet.
   uint32_t assigned;
-  // Waits queued.
+  // Requests of the host's own that wait; of a shared pool also one of each thread whose receivers wait.
   uint32_t waiting;
-  // The most buffers that were out at once; of a shared pool a number that is never too low.
+  // The most buffers that were in use at once; of a shared pool a number that is never too low.
   uint32_t leased_peak;
   // The most waits that were queued at once.
   uint32_t waiting_peak;
@@ -1166,20 +1025,10 @@ typedef struct {
   uint32_t receivers;
   // The most receivers that can be attached at once.
   uint32_t receivers_max;
-  // Parking slots.
-  uint32_t slots;
-  // Parking slots in use.
-  uint32_t slots_in_use;
-  // The most parking slots that were in use at once.
-  uint32_t slots_in_use_peak;
   // Waits queued, by class.
   uint32_t waiting_by_class[DEMUXBUF_CLASSES_MAX];
-  // Units held or assigned, by class; of a shared pool only the held ones.
+  // Buffers in use or assigned, by class; of a shared pool only those in use.
   uint32_t outstanding_by_class[DEMUXBUF_CLASSES_MAX];
-  // Parking slots in use, by size: 64, 256, 1024 and 4096 bytes.
-  uint32_t slots_in_use_by_size[4];
-  // Always 0.
-  uint32_t reserved;
   // Requests granted at once.
   uint64_t granted_at_once;
   // Requests granted by hand-off.
@@ -1192,33 +1041,13 @@ typedef struct {
   uint64_t released;
   // The most bypasses of a waiter until it was served; `demuxbuf_pool_bypass_bound` is the bound.
   uint64_t bypass_peak;
-  // Times a receiver was asked to park; of a shared pool, a receiver of this thread.
-  uint64_t parks_asked;
-  // Times a receiver was asked to close; of a shared pool, a receiver of this thread.
-  uint64_t sheds_asked;
   // Times a clock went backwards.
   uint64_t clock_backwards;
-  // Time that did not count, in nanoseconds: of each step of the clock what was more than an eighth of `lease_ns`.
-  // In a shared pool, of this thread's clock. 0 on the memory model, whose steps are those of `frame_grace_ns`.
+  // Time that did not count, in nanoseconds: of each step of the clock what was more than an eighth of
+  // `frame_grace_ns`. In a shared pool, of this thread's clock.
   uint64_t clock_skipped_ns;
-  // Partial frames moved from a buffer to a slot.
-  uint64_t parked;
-  // Of `parked`, those that were moved because requests waited.
-  uint64_t parked_on_demand;
-  // Receivers that were asked to shed.
+  // Receivers that were shed, for whatever reason.
   uint64_t shed;
-  // Contents moved to a larger buffer.
-  uint64_t grown;
-  // Partial frames moved from a slot to a buffer.
-  uint64_t unparked;
-  // Slots lent to receive without a buffer.
-  uint64_t lifelines;
-  // Partial frames that could not be parked because no slot was free.
-  uint64_t park_refused;
-  // Times a content was moved to the front of its buffer.
-  uint64_t compactions;
-  // Bytes moved by that.
-  uint64_t compacted_bytes;
   // Bytes that came in: received, there at attach or adopt, or with a receiver from another thread.
   uint64_t received_bytes;
   // Bytes the decoders took; buffered is what came in, less these three.
@@ -1227,11 +1056,9 @@ typedef struct {
   uint64_t dropped_bytes;
   // Bytes that left with a buffer the host took, or with a receiver that went to another thread.
   uint64_t taken_bytes;
-  // The most bytes of buffers and slots that can be resident, but for rounding up to pages: the budget, and once
-  // more for each further size of which a buffer is not a whole number of pages.
+  // The most bytes of buffers that can be resident, but for rounding up to pages; of a shared pool, of all threads.
   uint64_t memory_bytes;
-  // Of a pool on the memory model, as all fields from here on: claims that began, of receivers that had to wait for
-  // room. 0 for other pools.
+  // Claims that began: receivers that had to wait for room. Of a shared pool, this and all below are this thread's.
   uint64_t claims;
   // Claims that were granted.
   uint64_t grants;
@@ -1251,18 +1078,17 @@ typedef struct {
   uint64_t copied_bytes;
 } demuxbuf_pool_stats;
 
-// What a tenant may have. Counts are buffers of the default size.
+// What a tenant may have: buffers of the host's own in its name, and what its receivers keep. Counts are buffers.
 typedef struct {
   // `sizeof(demuxbuf_tenant_config)`.
   uint32_t struct_size;
-  // Share of the grants of a class, relative to the other tenants that wait: 1 to 1000. On the memory model, what its
-  // receivers and leases hold is divided by it.
+  // Share, relative to the other tenants: 1 to 1000. What its receivers and leases hold is divided by it.
   uint32_t weight;
-  // Buffers it gets before tenants that have their guaranteed share already. Others borrow them meanwhile. On the memory
-  // model, while it holds no more, nothing of it is evicted before its deadline.
+  // Buffers it gets before tenants that have their guaranteed share already. Others borrow them meanwhile. While it holds no
+  // more, nothing of it is evicted before its deadline.
   uint32_t guaranteed;
-  // The most buffers it may have; UINT32_MAX for no cap. On the memory model its receivers may keep less than a buffer
-  // more for each that borrows.
+  // The most buffers it may have; UINT32_MAX for no cap. Its receivers may keep less than a buffer more for each that
+  // borrows.
   uint32_t cap;
 } demuxbuf_tenant_config;
 
@@ -1274,8 +1100,7 @@ typedef struct {
   uint32_t weight;
   // Grants it got.
   uint64_t granted;
-  // What it has outstanding, in units of the pool's budget: buffers, if there is one size. On the memory
-  // model, with what its receivers keep, rounded up.
+  // What it has outstanding, in buffers: leases, and what its receivers keep, rounded up.
   uint32_t outstanding_units;
   // Its requests that wait.
   uint32_t waiting;
@@ -1291,6 +1116,10 @@ extern "C" {
 
 // Makes a pool and reserves everything it will ever need. The host owns it and frees it with `demuxbuf_pool_free`.
 //
+// Receivers borrow a buffer to receive and decode, keep only what is left of a partial frame, and wait for room no longer
+// than `wait_ns_max` of `demuxbuf_pool_stats`. While others wait, `demuxbuf_pool_poll_notice` brings `DEMUXBUF_STOP_RECV`
+// for receives in flight (completion) that found nothing in the iteration in which they were submitted.
+//
 // A call that reads a struct of settings writes to `message` why it refuses them: a sentence that names the field, its
 // value and what is allowed. `*message_bytes` is the room there, and is then set to the room that the whole sentence
 // needs. Both count the closing 0. The sentence is cut at the end of the room. Both pointers may be NULL, and `message`
@@ -1303,30 +1132,6 @@ int32_t demuxbuf_pool_new(const demuxbuf_pool_config *config,
                           demuxbuf_pool **pool,
                           char *message,
                           size_t *message_bytes);
-
-// Makes a pool on the memory model and reserves everything it will ever need: receivers borrow a buffer to receive and
-// decode, keep only what is left of a partial frame, and wait for room no longer than `wait_ns_max` of
-// `demuxbuf_pool_stats`. The host owns it, frees it with `demuxbuf_pool_free`, and uses it with the same calls as any
-// pool, with these differences:
-//
-// Where RECV or DECODE is pending, `data` of the step is valid until the next event for this receiver, and no longer than
-// the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the next call for
-// the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
-// A tenant holds what its receivers keep, beside the host's own buffers in its name: see `demuxbuf_tenant_config`.
-// `demuxbuf_receiver_grow` is refused (there is one size), so is moving receivers to other threads; a
-// receiver's class makes no difference. What a policy has about parking makes none either. A receive in flight
-// (completion) is not bound to the loop iteration: its `data` is in use until its outcome. While others wait,
-// `demuxbuf_pool_poll_notice` brings STOP_RECV for those that found nothing in the iteration in which they were submitted.
-//
-// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
-// Thread rule: any thread; the pool is then for one thread at a time.
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
-// `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`; `DEMUXBUF_ERR_POISONED` (a defect of
-// the library); nothing stays reserved then and `*pool` is not written.
-int32_t demuxbuf_pool_new_with_memory(const demuxbuf_memory_config *config,
-                                      demuxbuf_pool **pool,
-                                      char *message,
-                                      size_t *message_bytes);
 
 // Frees a pool, its memory and everything attached to it. NULL is harmless. Every handle and pointer of it is dead.
 //
@@ -1341,19 +1146,22 @@ void demuxbuf_pool_free(demuxbuf_pool *pool);
 
 // Advances the pool's clock to this time, in monotonic nanoseconds; once in each loop iteration, before the events.
 // The first call is the origin: what began before it has its time counted from there. One call is worth at most an
-// eighth of `lease_ns` (on the memory model, of `frame_grace_ns`), the rest does not count (`clock_skipped_ns`): a pause
-// of the process makes no receiver look idle. A time before the last one is counted and not taken. Early and repeated calls are harmless.
+// eighth of `frame_grace_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look
+// idle. A time before the last one is counted and not taken. Early and repeated calls are harmless.
+//
+// It ends all borrows but those of receives in flight: what was not decoded is kept, and `data` of earlier steps is not
+// valid any more.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`.
 int32_t demuxbuf_pool_handle_timeout(demuxbuf_pool *pool,
                                      uint64_t now_ns);
 
 // When `demuxbuf_pool_handle_timeout` is to be called at the latest, in nanoseconds; UINT64_MAX for never, and for
-// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `lease_ns` after the last call, so that
+// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `frame_grace_ns` after the last call, so that
 // the clock follows real time; a time that is not after the last call is for at once.
 uint64_t demuxbuf_pool_poll_timeout(const demuxbuf_pool *pool);
 
-// The published bound: the most grants that bypass a waiter before it is served.
+// The published bound: the most grants that bypass a request of the host's own that waits.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 int32_t demuxbuf_pool_bypass_bound(const demuxbuf_pool *pool, uint64_t *grants);
@@ -1446,17 +1254,12 @@ int32_t demuxbuf_pool_describe_tenant(const demuxbuf_pool *pool, uint64_t tenant
  * Thread rule: one thread at a time per pool. Cost: O(1), no allocation, no system call.
  */
 
-// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one of the default size, for no
-// tenant, in class 0.
+// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one for no tenant, in class 0.
 typedef struct {
   // `sizeof(demuxbuf_request)`.
   uint32_t struct_size;
   // Its class.
   uint32_t class_index;
-  // Which of the pool's sizes; 0 is the default.
-  uint32_t size_index;
-  // Must be 0.
-  uint32_t reserved;
   // Comes back with the grant.
   uint64_t token;
   // The tenant that it counts for; 0 for none.
@@ -1471,21 +1274,20 @@ extern "C" {
 //
 // Granted at once: `DEMUXBUF_OK` and `*handle` is the lease. Queued: `DEMUXBUF_STATUS_QUEUED` and `*handle` is the
 // wait; the lease comes from `demuxbuf_pool_poll_notice`.
-// Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (as many of
-// the host's requests wait as `waiters_max` is above `receivers_max`), `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was
-// freed); nothing is changed then.
+// Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`
+// (`waiters_max` requests wait), `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then.
 int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
                               uint32_t class_index,
                               uint64_t token,
                               uint64_t *handle);
 
-// Asks for a buffer of the host's own, of any size and in the name of any tenant. Else as `demuxbuf_pool_request`.
+// Asks for a buffer of the host's own, in the name of any tenant. Else as `demuxbuf_pool_request`.
 //
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`,
-// `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared
-// pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_POOL_CLOSED`
+// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
+// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_POOL_CLOSED`
 // (the shared pool was freed).
 int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
                                   const demuxbuf_request *request,
@@ -1499,7 +1301,7 @@ int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Returns `DEMUXBUF_OK` and writes `*lease`; `DEMUXBUF_STATUS_NONE` if the request would have to wait, and nothing is
 // written. Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`,
-// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_STALE` (the tenant),
+// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant),
 // `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted),
 // `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
 int32_t demuxbuf_pool_try_request(demuxbuf_pool *pool,
@@ -1555,28 +1357,29 @@ int32_t demuxbuf_pool_lease_of_address(const demuxbuf_pool *pool,
  * Each function has a thread rule of its own.
  */
 
-// Bytes that a receiver may have parked when it moves.
+// Bytes that a receiver keeps without a buffer when it moves, at most.
 #define DEMUXBUF_EXPORT_BYTES_MAX 64
 
 // A pool that several threads share. Made by `demuxbuf_shared_pool_new`; each thread uses it through a `demuxbuf_pool`
 // of its own.
 typedef struct demuxbuf_shared_pool demuxbuf_shared_pool;
 
-// A receiver between its export and its import, with all that it holds and waits for: a plain value that the host
-// passes on as it likes; of its copies one is taken in. The fields are private to the library. All-zero is no
-// receiver.
+// A receiver between its export and its import, with what it keeps: a plain value that the host passes on as it likes; of
+// its copies one is taken in. The fields are private to the library. All-zero is no receiver.
 typedef struct {
   uint32_t connection[8];
   uint64_t token;
   uint64_t lease;
-  uint64_t wait;
   uint64_t pool;
+  uint64_t age_ns;
   uint32_t entry;
   uint32_t uses;
   uint32_t offset;
   uint32_t class_index;
-  uint8_t parked[DEMUXBUF_EXPORT_BYTES_MAX];
-  uint64_t reserved[2];
+  int32_t credit_bytes;
+  uint32_t unknown_length;
+  uint8_t kept[DEMUXBUF_EXPORT_BYTES_MAX];
+  uint64_t reserved;
 } demuxbuf_exported_receiver;
 
 #ifdef __cplusplus
@@ -1585,9 +1388,11 @@ extern "C" {
 
 // Makes a pool that `shards` threads share, 1 to 1024. The host owns it and frees it with `demuxbuf_shared_pool_free`.
 //
-// `config` is as for `demuxbuf_pool_new`: `buffers`, reserves and caps are for all threads together; `receivers_max`,
-// `waiters_max` and the parking slots are for each. There can be no other sizes than the default and no tenants. The
-// buffers are reserved here, what is a thread's own by `demuxbuf_shared_pool_shard`.
+// `config` is as for `demuxbuf_pool_new`. These are for all threads together: `memory_bytes`, of at least 8
+// buffers for each thread; reserves and caps. These are for each thread: `receivers_max`, `waiters_max` and
+// `in_flight_max`. `tenants_max` must be 0, and `classes` at most 7, since the library needs one more. The memory of the
+// buffers is reserved here, what is a thread's own by `demuxbuf_shared_pool_shard`. `frame_grace_ns` is also the time in
+// which a thread has to pick its grants up (`demuxbuf_pool_poll_notice`).
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Thread rule: any thread.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
@@ -1636,17 +1441,17 @@ void demuxbuf_shared_pool_free(demuxbuf_shared_pool *shared_pool);
 int32_t demuxbuf_pool_poll_wake(demuxbuf_pool *pool,
                                 uint32_t *index);
 
-// Takes a receiver off this thread, in whatever state: idle, waiting, granted and not reported yet, holding a buffer,
-// parked. Its handle ends; `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one
-// again. Meanwhile it keeps its place in the queue. If you drop an exported receiver, its buffer leaks until the pool
-// is freed. To discard one, import it and close it.
+// Takes a receiver off this thread, in whatever state: idle, waiting, keeping bytes, decoding. Its handle ends;
+// `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one again. More than 64 bytes
+// that it keeps leave with a buffer. If you drop an exported receiver, that buffer leaks until the shared pool is freed. To
+// discard one, import it and close it.
 //
-// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
+// Thread rule: the pool's thread; another is refused. Cost: O(1), a copy of what it keeps, and the lock of the exports.
 // Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 // `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
-// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_NOT_MOVABLE` (it is parked in more than 64 bytes; it can move
-// once it holds a buffer), `DEMUXBUF_ERR_EXPORTS_FULL` (256 receivers that wait are exported and not imported yet, or
-// of all receivers `receivers_max` for each thread); nothing is changed then.
+// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_NOT_MOVABLE` (it is to be shed), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it
+// keeps more than 64 bytes, and no buffer is free to move them in), `DEMUXBUF_ERR_EXPORTS_FULL` (`receivers_max` for each
+// thread are exported and not imported yet); nothing is changed then.
 int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
                                  uint64_t receiver,
                                  demuxbuf_exported_receiver *exported);
@@ -1654,14 +1459,14 @@ int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
 // Takes in a receiver that was exported, with its token. `*exported` is all-zero then, and `*receiver` its handle
 // here; call `demuxbuf_receiver_pending` next. Pass the struct on as it is: its ticket and its limits are checked, so
 // no memory is touched that is not the receiver's, but most other changes of its bytes are not noticed, and give the
-// receiver a wrong state. If it was granted a buffer meanwhile, `demuxbuf_pool_poll_notice` reports it.
+// receiver a wrong state. If it waited for room, it waits again here, and the time of its frame goes on from where it was.
 //
-// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
+// Thread rule: the pool's thread; another is refused. Cost: O(1), a copy of what it keeps, and the lock of the exports.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
 // `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, also by way of a copy, of
 // another pool, or with another ticket), `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers),
-// `DEMUXBUF_ERR_NO_SLOT_FREE` (it has a parking slot, and none of 64 bytes is free here); nothing is changed then, and
-// it can be tried again, here or elsewhere.
+// `DEMUXBUF_ERR_NO_BUFFER_FREE` (it keeps bytes, and there is no buffer to decode them in now); nothing is changed then,
+// and it can be tried again, here or elsewhere.
 int32_t demuxbuf_receiver_import(demuxbuf_pool *pool,
                                  demuxbuf_exported_receiver *exported,
                                  uint64_t *receiver);

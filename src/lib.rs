@@ -2,16 +2,16 @@
 //! all connections share.
 //!
 //! A proxy for HTTP/2 or another framed protocol receives into a buffer and decodes frames from it. One buffer for each
-//! of a million connections is 16 GiB, most of it idle. This crate lends a buffer of a bounded pool to a connection
-//! while bytes arrive, and takes the buffer back when everything is decoded. It does no I/O, has no clock, starts no
-//! thread and calls nothing back (*sans-IO*), so it fits any event loop: mio, tokio or io_uring in Rust; epoll, libuv
-//! or libevent in C.
+//! of a million connections is 16 GiB, most of it idle. Here a connection *borrows* the receive buffer of its thread
+//! while bytes arrive, and *keeps* memory of a bounded pool only for a partial frame. While memory is short, connections
+//! wait for it, and every wait ends at a known time. The crate does no I/O, has no clock, starts no thread and calls
+//! nothing back (*sans-IO*), so it fits any event loop: mio, tokio or io_uring in Rust; epoll, libuv or libevent in C.
 //!
 //! # Where to begin
 //!
 //! | you | use |
 //! |---|---|
-//! | want the library to manage buffers, queue and parking | [`Pool`], with a [receiver](pool::ReceiverId) for each connection |
+//! | want the library to manage memory, queue and deadlines | [`Pool`], with a [receiver](pool::ReceiverId) for each connection |
 //! | have several threads, and one budget for all of them | [`SharedPool`]; each shard is a [`Pool`] |
 //! | have an allocator and a queue already | [`connection::Connection`], the state machine alone |
 //! | want only the decision which request gets the next buffer | [`scheduler::Scheduler`] |
@@ -31,8 +31,7 @@
 //! # One connection
 //!
 //! ```
-//! use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
-//! use demuxbuf::{Action, AttachOptions, Event};
+//! use demuxbuf::{Action, AttachOptions, Event, Pool, PoolConfig};
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let mut pool = Pool::new(&PoolConfig::new(1 << 20, 100_000))?; // 1 MiB for up to 100,000 connections

@@ -1,14 +1,15 @@
-//! One connection bound to a pool and its memory: the convenient way in.
+//! Connections and memory together: the convenient way in.
 //!
-//! [`Pool`] owns a [`Scheduler`], its [`Memory`] and a table of connections. It does by itself what the connection
-//! machine asks about buffers (`RequestBuffer`, `CancelRequest`, `ReleaseBuffer`, `Park`, `Discard`); what is left for
-//! the host is to receive, to decode and to arm read interest. A cycle costs three calls:
+//! [`Pool`] has a table of connections, and memory that they share by the memory model (`docs/memory-model.md`): a receive
+//! borrows a buffer, only a partial frame keeps memory, and every wait ends at a known time. It does by itself what the
+//! connection machine asks about buffers (`RequestBuffer`, `CancelRequest`, `ReleaseBuffer`, `Park`, `Discard`); what is left
+//! for the host is to receive, to decode and to arm read interest. A cycle costs three calls:
 //!
 //! ```
 //! use demuxbuf::connection::{Action, Event};
 //! use demuxbuf::pool::{AttachOptions, Pool, PoolConfig};
 //!
-//! let mut pool = Pool::new(&PoolConfig::new(2, 100))?;
+//! let mut pool = Pool::new(&PoolConfig::new(1 << 20, 100))?; // 1 MiB for up to 100 receivers
 //! let id = pool.attach(&AttachOptions::new(0, 7))?;
 //! let actions = pool.handle(id, Event::Readable)?;
 //! assert!(actions.has(Action::Recv));
@@ -16,8 +17,7 @@
 //! let actions = pool.handle(id, Event::Received { bytes: 5 })?;
 //! assert!(actions.has(Action::Decode));
 //! assert_eq!(pool.data(id)?, b"hello");
-//! pool.handle(id, Event::Consumed { bytes: 5 })?;
-//! assert_eq!(pool.stats().scheduler.leased, 0);
+//! pool.handle(id, Event::Consumed { bytes: 5 })?; // nothing is kept
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -26,167 +26,201 @@
 //! iteration, advance the clock ([`handle_timeout`](Pool::handle_timeout)) before you report events, and drain the notices
 //! afterwards.
 //!
-//! While a request waits, `poll_notice` also parks what idle receivers hold, and names those that are to be shed.
+//! The machine sees a borrow as a buffer with room for what may be received, kept bytes as a full slot, and a claim as
+//! a request that is queued. It decides what a host does; the memory model decides how much and when.
 
 #![forbid(unsafe_code)]
 
 mod attach;
 mod audit;
-mod buffer_source;
-mod check;
+mod audited;
+mod bits;
+mod budget;
+mod completion;
 mod config;
 mod error;
 mod fast_path;
 mod finding;
-mod host_leases;
-mod lent;
+mod host;
 #[cfg(feature = "model-check")]
 mod model_check;
-mod own_actions;
 mod queries;
+mod reconcile;
+mod source;
 mod table;
 mod types;
 
 pub use attach::AttachOptions;
-pub use buffer_source::BufferSource;
+#[doc(hidden)]
+pub use budget::Budget;
 #[cfg(feature = "std")]
-pub(crate) use buffer_source::Source;
+pub(crate) use budget::check_receivers;
 pub use config::PoolConfig;
-
-pub use crate::config_error::ConfigError;
 pub use error::PoolError;
 pub use finding::{Finding, FindingKind};
-pub use types::{LeasedContent, MemoryModelStats, Notice, PoolStats, ReceiverInfo};
+pub use source::BufferSource;
+pub(crate) use source::Source;
+pub use table::ReceiverId;
+pub(crate) use table::{Stamp, Table};
+pub use types::{Counts, LeasedContent, MemoryModelStats, Notice, PoolStats, ReceiverInfo};
 
-use crate::connection::{Action, Actions, Connection, Event};
-use crate::memory::{Memory, poison};
-use crate::scheduler::{Scheduler, TenantConfig, TenantId};
-pub(crate) use audit::{Audit, Audited, LeftNotice, PoolState};
+pub use crate::config_error::ConfigError;
+
+use crate::connection::{Action, Actions, Connection, Event, Hold, Policy};
+use crate::memory::{Arena, poison};
+use crate::receiving::{Begin, Buffers, Notice as MemoryNotice, Receiving, Split, Totals};
+use audit::Audit;
+use bits::Bits;
 use core::cell::Cell;
 use core::marker::PhantomData;
-use core::ptr::NonNull;
-#[doc(hidden)]
-pub use fast_path::Step;
 
-pub use table::ReceiverId;
-pub(crate) use table::{Place, Stamp, Table};
-
-/// A pool, its memory and the connections that receive into it. For one thread at a time.
+/// A pool of one thread whose receivers borrow to receive and keep only partial frames.
+#[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
-pub struct Pool<S = Scheduler> {
-    pub(crate) source: S,
-    pub(crate) memory: Memory,
+pub struct Pool<S: BufferSource = Budget> {
+    pub(crate) memory: Receiving<S>,
     pub(crate) table: Table,
-    /// Waits of the host's own.
-    host_waits: u32,
+    pub(super) policy: Policy,
+    pub(crate) counts: Counts,
+    /// Receivers whose hosts know that there is no buffer to borrow in this loop iteration.
+    scheduled: Bits,
     /// An attach was refused because the table was full, and asked for a notice.
-    is_attach_awaited: bool,
-    pub(crate) config: PoolConfig,
-    pub(crate) counts: PoolStats,
-    audit: Option<Audit>,
-    /// A pool moves between threads, but two threads never have it at once; the same for all features, whatever its
-    /// fields are.
+    pub(super) is_attach_awaited: bool,
+    pub(super) audit: Option<Audit>,
+    /// A pool moves between threads, but two threads never have it at once; the same for all features, whatever its fields
+    /// are.
     is_not_sync: PhantomData<Cell<()>>,
 }
 
-impl Pool<Scheduler> {
-    /// Reserves everything: buffers, slots and tables. Nothing is allocated afterwards.
+impl Pool {
+    /// Reserves everything. Nothing is allocated afterwards.
     ///
     /// # Errors
     ///
-    /// A field is out of range, or memory could not be reserved. Nothing stays reserved.
+    /// A setting is out of range, memory is too small to be split, or could not be reserved.
     pub fn new(config: &PoolConfig) -> Result<Pool, ConfigError> {
-        config.check()?;
-        let scheduler = Scheduler::new(&config.scheduler)?;
-        let buffers = scheduler.buffers_max();
-        Pool::with_source(scheduler, Memory::new(&config.memory())?, config, buffers, Stamp::new(config.scheduler.tag))
+        let split = config.split()?;
+        let budget = Budget::new(&config.requests(split.buffers), &split)?;
+        Pool::with_source(budget, config.arena(&split)?, config, split, Stamp::new(config.tag))
     }
 }
 
 impl<S: BufferSource> Pool<S> {
-    /// Reserves the tables of receivers, for this number of buffers; `stamp` is that of their handles.
+    /// As `new`, with buffers of this source, whose memory is the arena's; `stamp` is that of the handles.
     pub(crate) fn with_source(
         source: S,
-        memory: Memory,
+        arena: Arena,
         config: &PoolConfig,
-        buffers: u32,
+        split: Split,
         stamp: Stamp,
     ) -> Result<Pool<S>, ConfigError> {
         Ok(Pool {
-            memory,
-            table: Table::new(config.receivers_max, buffers, stamp)?,
-            source,
-            host_waits: 0,
+            scheduled: Bits::new("receivers_max", config.receivers_max)?,
+            table: Table::new(config.receivers_max, stamp)?,
+            memory: Receiving::with_buffers(&config.memory(), split, source, arena, config.wipe)?,
+            policy: without_parking(&config.policy),
+            counts: Counts::default(),
             is_attach_awaited: false,
-            config: *config,
-            counts: PoolStats::default(),
             audit: Audit::new(config.audit, config.receivers_max)?,
             is_not_sync: PhantomData,
         })
     }
 
-    /// Gives all handles these bits, of [`SALT`](crate::scheduler::SALT), before there are any.
-    #[doc(hidden)]
-    pub fn salt(&mut self, salt: u32) {
-        self.table.salt(salt);
-    }
-
-    /// The number of a lease, wait or tenant as C has it; and of C's, the number here. Those of receivers are the same.
-    #[doc(hidden)]
-    #[inline]
-    pub fn salted(&self, bits: u64) -> u64 {
-        bits ^ self.table.salted()
-    }
-
-    /// Reports what happened to a connection; returns what the host is to do now. The handle ends with `Finished`, which
-    /// comes with `Close`, or if a receive is in flight then, with its outcome.
-    ///
-    /// Cost: O(1); no allocation, no system call. At most 64 undecoded bytes may be copied.
+    /// Reports what happened to a connection; returns what the host is to do now. The handle ends with `Finished`.
     ///
     /// # Errors
     ///
-    /// The handle is stale or foreign; the event makes no sense, or is one that `Pool` reports by itself
-    /// (`Attach`, `BufferGranted`, `BufferDenied`, `BufferParked`, `BufferReleased`, `Sync`). Nothing is changed.
-    #[inline]
+    /// The handle is stale or foreign; the event makes no sense, or is one that the pool reports by itself; bytes that are
+    /// kept are consumed while there is no buffer to decode them in. Nothing is changed.
     pub fn handle(&mut self, id: ReceiverId, event: Event) -> Result<Actions, PoolError> {
-        let step = match event {
+        let fast = match event {
             Event::Readable => self.try_fast_begin(id),
             Event::Received { bytes } => self.try_fast_receive(id, bytes),
             Event::Consumed { bytes } => self.try_fast_finish(id, bytes),
             Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.try_fast_arm(id),
             _ => None,
         };
-        match step {
-            Some(step) => Ok(step.actions),
+        match fast {
+            Some(actions) => Ok(actions),
             None => self.handle_row(self.table.find(id)?, event),
         }
     }
 
-    /// `Consumed`, and `NeedMore` if `need_more` is not 0, in one step: either both are taken or none.
+    /// As `handle`, of the receiver in this row, the slow path.
+    #[doc(hidden)]
+    pub fn handle_row(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
+        self.leave_fast_path();
+        self.follow_shed(index);
+        match event {
+            Event::Attach { .. }
+            | Event::BufferGranted { .. }
+            | Event::BufferDenied
+            | Event::BufferParked { .. }
+            | Event::BufferReleased
+            | Event::ReclaimRequested
+            | Event::LeaseExpired
+            | Event::Sync { .. } => return Err(PoolError::InternalEvent),
+            event if !self.table.connection(index).is_open() => return self.handle_closed(index, event),
+            Event::Received { bytes } => self.receive(index, bytes)?,
+            Event::Consumed { bytes } => return self.consume_usable(index, bytes, 0, 0),
+            Event::Close => return self.close(index),
+            Event::Done(actions) => {
+                // A receiver is to be shed until it is closed.
+                let mut own = if self.memory.is_shed(index) { Action::Shed.into() } else { Actions::NONE };
+                let pending = self.table.connection(index).pending();
+                let is_scheduled = actions.has(Action::Reschedule) && self.is_late(index, pending);
+                if is_scheduled {
+                    own |= Action::Reschedule;
+                }
+                self.apply(index, Event::Done(actions.without(own)))?;
+                if is_scheduled {
+                    self.scheduled.set(index, true);
+                }
+                if actions.has(Action::Recv) {
+                    self.submit(index);
+                }
+            }
+            event => self.apply(index, event)?,
+        }
+        if matches!(event, Event::Readable | Event::Wake) {
+            self.scheduled.set(index, false);
+        }
+        if event == Event::Readable {
+            return Ok(self.readable(index));
+        }
+        if matches!(event, Event::EndOfStream | Event::TransportError) && !self.memory.is_shed(index) {
+            self.memory.end(index).expect("it is attached");
+        }
+        Ok(self.reconcile(index))
+    }
+
+    /// `Consumed`, and `NeedMore` if `needed_bytes` is not 0, in one step: either both are taken or none.
     ///
     /// # Errors
     ///
     /// As [`handle`](Pool::handle).
-    #[inline]
-    pub fn decoded(&mut self, id: ReceiverId, consumed: u32, need_more: u32) -> Result<Actions, PoolError> {
-        let step = if need_more == 0 { self.try_fast_finish(id, consumed) } else { None };
-        match step {
-            Some(step) => Ok(step.actions),
-            None => self.consume(self.table.find(id)?, consumed, need_more),
-        }
+    pub fn decoded(&mut self, id: ReceiverId, consumed_bytes: u32, needed_bytes: u32) -> Result<Actions, PoolError> {
+        self.decoded_usable(id, consumed_bytes, needed_bytes, 0)
     }
 
-    /// A hint that events of this receiver follow soon: the processor fetches its row from memory meanwhile. With more
-    /// connections than the caches hold, nearly every event waits for its row otherwise.
+    /// As `decoded`, of a decoder that can use up to `usable_bytes` at once, though `needed_bytes` help (0 for the same): where
+    /// memory is short, the next receive takes as many.
     ///
-    /// When the poller returns a batch, call this for all of its events first, and handle the events then; take batches of at
-    /// most about 100 events, since what is fetched has to stay in the first cache until it is used. Fetch your own state of the
-    /// connection in the same pass.
+    /// # Errors
     ///
-    /// Any handle is harmless, a stale one too. Cost: some instructions; it waits for nothing and changes nothing.
-    #[inline]
-    pub fn prefetch(&self, id: ReceiverId) {
-        self.table.prefetch(id);
+    /// As [`handle`](Pool::handle).
+    pub fn decoded_usable(
+        &mut self,
+        id: ReceiverId,
+        consumed_bytes: u32,
+        needed_bytes: u32,
+        usable_bytes: u32,
+    ) -> Result<Actions, PoolError> {
+        let fast = if needed_bytes == 0 { self.try_fast_finish(id, consumed_bytes) } else { None };
+        match fast {
+            Some(actions) => Ok(actions),
+            None => self.consume_usable(self.table.find(id)?, consumed_bytes, needed_bytes, usable_bytes),
+        }
     }
 
     /// What the host is to do now.
@@ -198,7 +232,7 @@ impl<S: BufferSource> Pool<S> {
         Ok(self.pending_at(self.table.find(id)?))
     }
 
-    /// The connection's state.
+    /// The state of the connection.
     ///
     /// # Errors
     ///
@@ -207,17 +241,20 @@ impl<S: BufferSource> Pool<S> {
         Ok(self.table.connection(self.table.find(id)?))
     }
 
-    /// What is buffered: one contiguous slice, empty if nothing is.
+    /// What is undecoded: one slice, empty if there is nothing.
     ///
     /// # Errors
     ///
     /// The handle is stale or foreign.
-    #[inline]
     pub fn data(&self, id: ReceiverId) -> Result<&[u8], PoolError> {
         let index = self.table.find(id)?;
-        let (buffered_bytes, (held, start)) =
-            (self.table.connection(index).buffered_bytes() as usize, self.held(index));
-        Ok(&held[start..start + buffered_bytes])
+        if self.memory.borrows_lightly(index) {
+            return Ok(&self.memory.receive_buffer()[..self.table.connection(index).buffered_bytes() as usize]);
+        }
+        if !self.table.connection(index).is_open() {
+            return Ok(&[]);
+        }
+        Ok(self.memory.content(index).expect("it is attached"))
     }
 
     /// As [`data`](Pool::data), for decoders that work in place.
@@ -230,212 +267,278 @@ impl<S: BufferSource> Pool<S> {
     /// The handle is stale or foreign.
     pub fn data_mut(&mut self, id: ReceiverId) -> Result<&mut [u8], PoolError> {
         let index = self.table.find(id)?;
-        let buffered_bytes = self.table.connection(index).buffered_bytes() as usize;
-        let (held, start) = self.held_mut(index);
-        Ok(&mut held[start..start + buffered_bytes])
+        if self.memory.borrows_lightly(index) {
+            let buffered_bytes = self.table.connection(index).buffered_bytes() as usize;
+            return Ok(&mut self.memory.receive_buffer_mut()[..buffered_bytes]);
+        }
+        Ok(self.memory.content_mut(index).expect("it is attached"))
     }
 
-    /// Where to receive now: exactly `recv_max()` bytes, none unless `Recv` is pending.
-    ///
-    /// What is buffered is moved to the front first if it is not there; that is counted, and happens only here.
-    /// Cost: O(1), or the number of undecoded bytes when they have to be moved.
+    /// Where to receive now: exactly as many bytes as may come, none unless `Recv` is pending.
     ///
     /// # Errors
     ///
     /// The handle is stale or foreign.
-    #[inline]
     pub fn receive_area(&mut self, id: ReceiverId) -> Result<&mut [u8], PoolError> {
         let index = self.table.find(id)?;
-        let room = self.table.connection(index).recv_max() as usize;
-        if room == 0 {
-            return Ok(&mut []);
+        if self.memory.borrows_lightly(index) {
+            let is_to_receive = self.table.connection(index).buffered_bytes() == 0;
+            return Ok(if is_to_receive { self.memory.receive_buffer_mut() } else { &mut [] });
         }
-        let buffered_bytes = self.table.connection(index).buffered_bytes() as usize;
-        self.compact(index);
-        Ok(&mut self.held_mut(index).0[buffered_bytes..buffered_bytes + room])
+        Ok(if self.is_to_receive(index) { self.memory.receive_area(index).expect("it is attached") } else { &mut [] })
     }
 
-    /// Where the next receive goes, if `Recv` is pending, or else what is buffered, for C: an address and a length,
-    /// without a borrow, so that what C holds of other receivers stays valid.
-    #[doc(hidden)]
-    #[inline(always)] // what it looks at was just looked at
-    pub fn area(&mut self, index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
-        let (place, start) = match self.table.place(index) {
-            Place::Nowhere => return None,
-            Place::Slot(slot) => (self.memory.slots().address(slot), 0),
-            Place::Buffer(buffer) => {
-                if is_receive {
-                    self.compact(index);
-                }
-                (self.memory.arena().address(buffer), self.table.start_in(buffer))
-            }
-        };
-        self.lend_step(index, is_receive);
-        let connection = self.table.connection(index);
-        let (from, bytes) = match is_receive {
-            true => (start + connection.buffered_bytes(), connection.capacity() - connection.buffered_bytes()),
-            false => (start, connection.buffered_bytes()),
-        };
-        NonNull::new(place.as_ptr().wrapping_add(from as usize)).filter(|_| bytes > 0).map(|start| (start, bytes))
+    /// Not if a borrow is open only because the host has to see a frame that does not fit.
+    fn is_to_receive(&self, index: u32) -> bool {
+        self.table.connection(index).pending().has(Action::Recv)
     }
 
-    /// The row of a receiver, for the calls that take it.
-    #[doc(hidden)]
-    #[inline]
-    pub fn find(&self, id: ReceiverId) -> Result<u32, PoolError> {
-        self.table.find(id)
-    }
-
-    /// Takes the buffer and its content away from a receiver: the lease is the host's. Reading goes on into
-    /// another buffer.
-    ///
-    /// # Errors
-    ///
-    /// The handle is stale or foreign; no buffer is held (parked bytes are read with `data`); a receive is
-    /// in flight.
-    pub fn take(&mut self, id: ReceiverId) -> Result<LeasedContent, PoolError> {
-        let index = self.table.find(id)?;
-        let Place::Buffer(buffer) = self.table.place(index) else {
-            return Err(PoolError::NoBuffer);
-        };
-        self.check_not_in_flight(index)?;
-        let lease = self.source.lease_at(buffer);
-        let content = LeasedContent {
-            lease,
-            offset: self.table.start(index),
-            buffered_bytes: self.table.connection(index).buffered_bytes(),
-        };
-        self.cancel_wait(index);
-        self.source.stop_timing(lease);
-        self.table.set_place(index, Place::Nowhere);
-        self.counts.taken_bytes += u64::from(content.buffered_bytes);
-        self.handle_and_run(index, Event::BufferReleased)?;
-        Ok(content)
-    }
-
-    /// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`CannotFit`); when it lets
-    /// go of that one the next is of the usual size again. If none is free the receiver waits for it, and goes on with
-    /// what it holds meanwhile. The wait ends with its need: when the frame fits after all or a part of it is decoded,
-    /// when it is blocked, and with the end of the stream, an error, `Fail` or `Close`. A frame that still does not fit
-    /// once it is unblocked is reported again (`CannotFit`).
-    ///
-    /// Cost: O(1), and a copy of what is buffered.
-    ///
-    /// # Errors
-    ///
-    /// The handle is stale or foreign; no buffer is held; the size does not exist, is not larger, or could never be
-    /// granted beside what is held; a buffer is waited for already; a receive is in flight; the table of waits is full. Nothing is changed.
-    pub fn grow(&mut self, id: ReceiverId, size_index: u8) -> Result<Actions, PoolError> {
-        self.grow_at(self.table.find(id)?, size_index)
-    }
-
-    /// Requests in the name of a tenant from now on, or of the default tenant. What is held or waited for stays as it is.
-    ///
-    /// # Errors
-    ///
-    /// The receiver or the tenant is stale or foreign; its cap is below a receiver's first buffer, which it could
-    /// therefore never have. Nothing is changed.
-    pub fn set_tenant(&mut self, id: ReceiverId, tenant: Option<TenantId>) -> Result<(), PoolError> {
-        let index = self.table.find(id)?;
-        let next = self.source.pin_tenant(tenant, self.config.first_size_index)?;
-        self.source.unpin_tenant(self.table.tenant(index));
-        self.table.set_tenant(index, next);
-        Ok(())
-    }
-
-    /// Takes a tenant in. Cost: O(1).
-    ///
-    /// # Errors
-    ///
-    /// A field of the share is out of range; the table of tenants is full.
-    pub fn create_tenant(&mut self, tenant_config: &TenantConfig) -> Result<TenantId, PoolError> {
-        self.source.create_tenant(tenant_config)
-    }
-
-    /// Removes a tenant. Receivers that request in its name go on to do so; it goes away with the last of them.
-    ///
-    /// # Errors
-    ///
-    /// The tenant is stale or foreign.
-    pub fn remove_tenant(&mut self, tenant: TenantId) -> Result<(), PoolError> {
-        self.source.remove_tenant(tenant)
-    }
-
-    /// The next request that had waited and was granted; then the next receiver that is to be shed, so that a waiter is
-    /// granted its buffer; then, if an attach asked for it, that the table of receivers is not full any more. Call it until
-    /// `None` in each loop iteration.
-    #[inline]
+    /// The next receiver that something happened to without an event of its own: it may receive, or is to be shed.
+    /// Then, if an attach asked for it, that the table of receivers is not full any more. Call it until `None` in each loop iteration,
+    /// and serve each receiver before the next call.
     pub fn poll_notice(&mut self) -> Option<Notice> {
-        let notice = if self.nothing_to_poll() { None } else { self.poll_grant_or_reclaim() };
-        self.take_back_contents();
-        notice
+        if self.nothing_to_poll() { None } else { self.poll_lease_or_receiver() }
     }
 
     /// Whether there is nothing to poll, as far as a short look shows.
     #[doc(hidden)]
     #[inline(always)]
     pub fn nothing_to_poll(&self) -> bool {
-        !poison::IS_ON && self.source.nothing_to_poll() && !self.is_attach_awaited
+        !poison::IS_ON
+            && self.memory.nothing_to_poll()
+            && self.memory.buffers().nothing_to_poll()
+            && !self.is_attach_awaited
     }
 
-    /// A thread that has something to do and may sleep: it is to call `poll_notice`. Signal it, by an eventfd or its like.
-    /// Call this until `None` before your own thread sleeps. Takes no lock. `None` for a pool of one thread.
-    pub fn poll_wake(&mut self) -> Option<u32> {
-        self.source.poll_wake()
-    }
-
-    /// Whether the calling thread may use this pool: the pool is bound to it, or to none. Costs a load and a comparison.
-    ///
-    /// # Errors
-    ///
-    /// The pool is bound to another thread.
-    pub fn check_thread(&self) -> Result<(), PoolError> {
-        self.source.check_thread()
-    }
-
-    fn poll_grant_or_reclaim(&mut self) -> Option<Notice> {
+    fn poll_lease_or_receiver(&mut self) -> Option<Notice> {
+        self.leave_fast_path();
+        self.memory.take_back_kept();
         loop {
-            if let Some(grant) = self.source.poll_grant() {
-                self.touch(grant.lease);
-                if let Some(notice) = self.pass_on(grant) {
-                    return Some(notice);
-                }
-            } else {
-                let Some(reclaim) = self.source.poll_reclaim() else {
-                    return self.poll_attachable();
-                };
-                let asked = self.table.holder(reclaim.lease.index());
-                let index = asked.expect("only receivers have leases with deadlines");
-                if self.spares(index, &reclaim) {
+            if let Some(lease) = self.poll_lease() {
+                return Some(lease);
+            }
+            let Some(notice) = self.memory.poll() else {
+                // What was evicted, or another thread released, may have served a request.
+                if self.memory.buffers().has_grants() {
                     continue;
                 }
-                if let Some(notice) = self.reclaim(index, reclaim.kind) {
-                    return Some(notice);
+                return self.poll_attachable();
+            };
+            let index = match notice {
+                MemoryNotice::Shed { receiver, .. } => {
+                    self.shed(receiver);
+                    receiver
                 }
+                MemoryNotice::Trial { receiver, max_bytes } | MemoryNotice::Granted { receiver, max_bytes } => {
+                    self.grant(receiver, max_bytes);
+                    receiver
+                }
+                MemoryNotice::TakeBack { receiver } => {
+                    self.take_back(receiver);
+                    receiver
+                }
+                MemoryNotice::Resume { receiver } => match self.memory.begin(receiver) {
+                    Ok(Begin::Receive { max_bytes }) => {
+                        self.grant(receiver, max_bytes);
+                        receiver
+                    }
+                    // It waits on.
+                    _ => continue,
+                },
+            };
+            let actions = self.reconcile(index);
+            if !actions.is_empty() {
+                return Some(Notice::Receiver { id: self.table.id(index), token: self.table.token(index), actions });
             }
         }
     }
 
-    /// Advances the clock to this time, in monotonic nanoseconds: by at most an eighth of `lease_ns`, if there is one, so
-    /// that a pause of the process makes no receiver look idle. The first call is the origin. Early and repeated calls are harmless; a time
-    /// before the last one is counted and not taken.
+    /// Advances the clock to this time, in monotonic nanoseconds, before the events of a loop iteration. What is still borrowed is
+    /// kept, but for receives in flight, which stay where they are.
     pub fn handle_timeout(&mut self, now_ns: u64) {
-        self.source.handle_timeout(now_ns);
+        self.leave_fast_path();
+        while let Some(receiver) = self.memory.end_first_borrow() {
+            if self.memory.is_shed(receiver) {
+                self.shed(receiver);
+            }
+            self.follow_hold(receiver);
+            let pending = self.table.connection(receiver).pending();
+            self.follow_wait(receiver, pending);
+        }
+        self.memory.take_back_kept();
+        self.memory.advance(now_ns);
+        self.memory.buffers_mut().handle_timeout(now_ns);
     }
 
-    /// When `handle_timeout` is to be called at the latest, in nanoseconds: `None` for never, a time not after the last call
-    /// for at once. While a deadline runs it is at most an eighth of `lease_ns` after the last call.
-    #[inline]
+    /// When to call `handle_timeout` and `poll_notice` at the latest; `None` for never.
     pub fn poll_timeout(&self) -> Option<u64> {
-        if self.nothing_to_poll() { None } else { self.source.poll_timeout() }
+        [self.memory.poll_timeout(), self.memory.buffers().poll_timeout()].into_iter().flatten().min()
     }
 
-    /// Returns the pages of free buffers to the operating system, and reports how many bytes.
+    /// Bytes that came and went.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Counts of the memory model.
+    pub fn totals(&self) -> Totals {
+        self.memory.totals()
+    }
+
+    /// The memory, for looking.
+    pub fn memory(&self) -> &Receiving<impl Buffers> {
+        &self.memory
+    }
+
+    /// Checks what must always hold, walking everything: for tests.
     ///
-    /// Of buffers that were used since the last call only. Cost: O(buffers), and a system call for each piece of such pages.
-    /// For quiet times, not for the receive path. Other threads of a shared pool wait for the pages of at most 16
-    /// buffers, and of at most 1 MiB if that is more than one buffer.
-    pub fn trim(&mut self) -> usize {
-        self.source.trim(self.memory.arena_mut())
+    /// # Errors
+    ///
+    /// Names the rule that is broken.
+    pub fn check_invariants(&self) -> Result<(), &'static str> {
+        self.memory.check_invariants()?;
+        let mut buffered_bytes = 0;
+        for index in self.table.iter() {
+            if self.check_in_flight(index)? {
+                continue;
+            }
+            let (connection, facts) =
+                (self.table.connection(index), self.memory.facts(index).map_err(|_| "I2: a row without memory")?);
+            buffered_bytes += u64::from(connection.buffered_bytes());
+            if self.memory.borrows_lightly(index) {
+                continue;
+            }
+            if facts.is_shed {
+                // The machine learns of it with the notice.
+                continue;
+            }
+            if connection.buffered_bytes() != facts.kept_bytes {
+                return Err("I5: the machine knows what is undecoded");
+            }
+            let hold = match (facts.is_borrowing, facts.kept_bytes) {
+                (true, _) => Hold::Buffer,
+                (false, 0) => Hold::None,
+                (false, _) => Hold::Slot,
+            };
+            if connection.hold() != hold && !self.is_misfit_seen(index) {
+                return Err("I2: the machine knows what is held");
+            }
+            let waits = facts.claim_since_ns.is_some() || facts.is_off;
+            // A claim goes on while the host is to ask again in the next loop iteration.
+            let asks = connection.pending().has(Action::RequestBuffer);
+            let is_known = if connection.is_waiting() { waits } else { !waits || asks };
+            if !is_known && !facts.is_borrowing {
+                return Err("I2: the machine knows what is waited for");
+            }
+        }
+        let Counts { received_bytes, consumed_bytes, dropped_bytes, taken_bytes } = self.counts;
+        if received_bytes != consumed_bytes + dropped_bytes + taken_bytes + buffered_bytes {
+            return Err("I5: the counters add up");
+        }
+        self.memory.buffers().check_invariants()
+    }
+
+    pub(super) fn feed(&mut self, index: u32, event: Event) {
+        self.apply(index, event).expect("the machine asked for what is reported to it");
+    }
+
+    pub(super) fn apply(&mut self, index: u32, event: Event) -> Result<(), PoolError> {
+        Ok(self.table.connection_mut(index).apply_event(event)?)
+    }
+
+    fn receive(&mut self, index: u32, bytes: u32) -> Result<(), PoolError> {
+        let may_receive = self.is_to_receive(index) || self.table.connection(index).is_in_flight();
+        let borrowed = self.memory.borrowed(index).filter(|_| may_receive);
+        if borrowed.is_none_or(|borrowed| bytes > borrowed.max_bytes) && bytes > 0 {
+            // The machine knows whether there is another reason.
+            self.table.connection(index).clone().apply_event(Event::Received { bytes })?;
+            return Err(PoolError::TooManyBytes);
+        }
+        self.apply(index, Event::Received { bytes })?;
+        self.memory.received(index, bytes).expect("the machine has the same room");
+        self.counts.received_bytes += u64::from(bytes);
+        Ok(())
+    }
+
+    /// As `decoded`, of the receiver in this row, the slow path.
+    #[doc(hidden)]
+    pub fn consume(&mut self, index: u32, bytes: u32, need_more: u32) -> Result<Actions, PoolError> {
+        self.consume_usable(index, bytes, need_more, 0)
+    }
+
+    fn consume_usable(
+        &mut self,
+        index: u32,
+        consumed_bytes: u32,
+        needed_bytes: u32,
+        usable_bytes: u32,
+    ) -> Result<Actions, PoolError> {
+        self.check_open(index)?;
+        self.leave_fast_path();
+        self.follow_shed(index);
+        // The machine checks all before it changes anything; try on a copy, so that a refused second half undoes the first.
+        let mut trial = self.table.connection(index).clone();
+        trial.apply_event(Event::Consumed { bytes: consumed_bytes })?;
+        if needed_bytes > 0 {
+            trial.apply_event(Event::NeedMore { bytes: needed_bytes })?;
+        }
+        if consumed_bytes > 0 {
+            self.borrow_to_decode(index)?;
+            self.memory.consume(index, consumed_bytes).expect("the machine has as many");
+        }
+        // A new hold may have come with the borrow.
+        self.feed(index, Event::Consumed { bytes: consumed_bytes });
+        if needed_bytes > 0 {
+            self.feed(index, Event::NeedMore { bytes: needed_bytes });
+        }
+        self.counts.consumed_bytes += u64::from(consumed_bytes);
+        Ok(self.reconcile_with(index, usable_bytes))
+    }
+
+    /// What is consumed is in a borrowed buffer.
+    pub(super) fn borrow_to_decode(&mut self, index: u32) -> Result<(), PoolError> {
+        if self.memory.borrowed(index).is_none() {
+            let is_borrowed = self.memory.decode(index).expect("it keeps something");
+            if !is_borrowed {
+                return Err(PoolError::NoBufferFree);
+            }
+            // The machine sees one already if what it has is a frame that does not fit.
+            if self.table.connection(index).hold() != Hold::Buffer {
+                let capacity = self.table.connection(index).buffered_bytes();
+                self.feed(index, Event::BufferGranted { capacity });
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, index: u32) -> Result<Actions, PoolError> {
+        self.apply(index, Event::Close)?;
+        self.counts.dropped_bytes += u64::from(self.memory.close(index).expect("it is attached"));
+        if self.table.connection(index).is_waiting() {
+            self.feed(index, Event::done(Action::CancelRequest));
+        }
+        if self.table.connection(index).is_in_flight() {
+            return Ok(self.table.connection(index).pending());
+        }
+        if self.table.connection(index).hold() != Hold::None {
+            self.feed(index, Event::BufferReleased);
+        }
+        let actions = self.table.connection(index).pending();
+        self.leave_tenant(index);
+        self.table.remove(index);
+        Ok(actions)
+    }
+}
+
+/// What is left undecoded is kept at once, whatever a policy has about parking.
+pub(super) fn without_parking(policy: &Policy) -> Policy {
+    Policy { park_bytes: 0, reclaim_bytes: 0, ..*policy }
+}
+
+/// Receivers end with their pool.
+impl<S: BufferSource> Drop for Pool<S> {
+    fn drop(&mut self) {
+        let wipes = self.memory.wipes();
+        self.memory.with_arena(|source, arena| source.leave(&mut |buffer| arena.retire(buffer, wipes)));
     }
 }

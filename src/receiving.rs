@@ -9,56 +9,44 @@
 //! | `sizes.rs`, `cells.rs` | sizes of cells, and the cells, packed densely |
 //! | `keeper.rs` | what is known of a receiver that borrows, keeps or waits; idle ones have a row only |
 //! | `heap.rs` | claims and kept content, ordered by deadline |
-//! | `buffers.rs` | where buffers come from: a list of its own, or a scheduler (`budget.rs`) |
-//! | `borrow.rs` | from `begin` to the decoder's report |
+//! | `buffers.rs` | what is needed of the place where buffers come from, and a list of its own |
+//! | `borrow.rs` | what is known of a borrow |
+//! | `receive.rs` | from `begin` to the decoder's report |
 //! | `keep.rs` | what happens to undecoded bytes when a borrow ends |
 //! | `claims.rs` | grants, trials, notices |
 //! | `flight.rs` | receives that are submitted, and complete later |
 //! | `tenants.rs` | what each tenant's receivers keep and wait for |
 //! | `eviction.rs` | content that goes for the sake of a claim |
-//! | `pool.rs`, `reconcile.rs` | connections and memory together |
-//! | `completion.rs` | receives in flight, of those |
-//! | `attach.rs`, `host.rs`, `queries.rs`, `audit.rs` | how receivers come; buffers of the host's own; what there is to know |
-//! | `light.rs`, `fast_path.rs` | the common cycle |
+//! | `light.rs` | the common cycle |
 //! | `protection.rs` | what is not needed any more is wiped, and taken back from memory checkers |
 //! | `transfer.rs` | content that comes and goes with its buffer |
 //! | `credit.rs` | credit, deadlines, shortage: numbers about one receiver |
 //! | `types.rs`, `error.rs` | what goes in and comes out; why a call is refused |
-//! | `bits.rs`, `check.rs` | one bit for each row; the invariants |
+//! | `check.rs` | the invariants |
 //! | `model_check.rs` | numbers for all that the future depends on |
 //!
 //! It decides by bytes and numbers alone: what a connection does with an answer is for its state machine.
 
 #![forbid(unsafe_code)]
 
-mod attach;
-mod audit;
-mod bits;
 mod borrow;
-mod budget;
 mod buffers;
 mod cells;
 mod check;
 mod claims;
-mod completion;
 mod config;
 mod credit;
 mod error;
 mod eviction;
-mod fast_path;
 mod flight;
 mod heap;
-mod host;
 mod keep;
 mod keeper;
 mod light;
 #[cfg(feature = "model-check")]
 mod model_check;
-mod pool;
-mod pool_config;
 mod protection;
-mod queries;
-mod reconcile;
+mod receive;
 mod sizes;
 mod tenants;
 #[cfg(test)]
@@ -66,22 +54,25 @@ mod tests;
 mod transfer;
 mod types;
 
-#[doc(hidden)]
-pub use budget::Budget;
+pub use buffers::Buffers;
+#[cfg(feature = "std")]
+pub(crate) use buffers::Wanted;
+#[cfg(feature = "std")]
+pub(crate) use config::HEADER_BYTES;
 pub use config::{ReceivingConfig, Split};
 pub use error::ReceivingError;
-pub use pool::{Counts, ReceivingPool};
-pub use pool_config::PoolConfig;
+pub(crate) use transfer::Content;
+pub use transfer::Moved;
 pub use types::{After, Begin, Borrowed, Facts, Notice, Rest, ShedReason, Totals};
 
 use crate::alloc_util::reserve;
 use crate::config_error::ConfigError;
-use crate::memory::{Arena, BUFFER_SIZES_MAX, Protection};
+use crate::memory::{Arena, poison};
 use crate::scheduler::Clock;
 use crate::scheduler::list::List;
 use alloc::vec::Vec;
 use borrow::Borrow;
-use buffers::{Buffers, FreeList};
+use buffers::FreeList;
 use cells::Cells;
 use core::ptr::NonNull;
 use flight::Flights;
@@ -142,31 +133,30 @@ impl Receiving {
     ///
     /// A setting is out of range, memory is too small to be split, or the allocator has no such memory.
     pub fn new(config: &ReceivingConfig) -> Result<Receiving, ConfigError> {
-        let buffers = FreeList::new(&config.split()?)?;
-        Receiving::with_buffers(config, buffers, Protection::default())
+        let split = config.split()?;
+        Receiving::with_buffers(config, split, FreeList::new(&split)?, config.arena(&split)?, false)
     }
 }
 
 impl<B: Buffers> Receiving<B> {
-    /// As `new`, with all buffers of the arena from elsewhere. None is in use yet.
+    /// As `new`, with buffers from elsewhere, whose memory is the arena's, and is overwritten once it is not needed any more if
+    /// it `wipes`: at least those of the headers, and one more, are free.
     pub(crate) fn with_buffers(
         config: &ReceivingConfig,
+        split: Split,
         mut buffers: B,
-        protection: Protection,
+        arena: Arena,
+        wipes: bool,
     ) -> Result<Receiving<B>, ConfigError> {
-        let split = config.split()?;
-        let mut sizes = [0; BUFFER_SIZES_MAX];
-        sizes[0] = config.buffer_bytes;
-        let arena = Arena::protected(split.buffers, &sizes, protection)?;
         let rows = reserve("receivers_max", config.receivers_max)?;
         let keepers = Keepers::new(config.receivers_max)?;
-        let mut take = || buffers.take().expect("all of them are free");
+        let mut take = || buffers.take().expect("as many are free");
         let receive_buffer = take();
         let cells = Cells::new(config.buffer_bytes, &split, take)?;
         Ok(Receiving {
             config: *config,
             arena,
-            wipes: protection.wipe,
+            wipes,
             leased: 0,
             receive_buffer,
             is_receive_buffer_lent: false,
@@ -323,7 +313,11 @@ impl<B: Buffers> Receiving<B> {
             return self.area_in(borrow.buffer, (borrow.start + state.kept_bytes) as usize, borrow.max_bytes);
         }
         let (buffer, start) = self.where_is(keeper);
-        self.area_in(buffer, start, state.kept_bytes)
+        // What a receive in flight writes to stays lent.
+        let is_in_flight = poison::IS_ON && self.is_in_flight(keeper);
+        let in_flight_bytes = if is_in_flight { self.borrows[state.borrow as usize].max_bytes } else { 0 };
+        let (at, _) = self.area_in(buffer, start, state.kept_bytes + in_flight_bytes)?;
+        (state.kept_bytes > 0).then_some((at, state.kept_bytes))
     }
 
     /// A part of a buffer, which the host is lent, `None` if it is empty.
@@ -367,20 +361,25 @@ impl<B: Buffers> Receiving<B> {
         self.borrows.get(self.known(receiver)?.borrow as usize).map(Borrow::describe)
     }
 
-    pub(super) fn buffers(&self) -> &B {
+    pub(crate) fn buffers(&self) -> &B {
         &self.buffers
     }
 
-    pub(super) fn buffers_mut(&mut self) -> &mut B {
+    pub(crate) fn buffers_mut(&mut self) -> &mut B {
         &mut self.buffers
     }
 
-    pub(super) fn arena(&self) -> &Arena {
+    pub(crate) fn arena(&self) -> &Arena {
         &self.arena
     }
 
     pub(super) fn arena_mut(&mut self) -> &mut Arena {
         &mut self.arena
+    }
+
+    /// Does something with the memory, and the place where buffers come from.
+    pub(crate) fn with_arena<R>(&mut self, act: impl FnOnce(&mut B, &mut Arena) -> R) -> R {
+        act(&mut self.buffers, &mut self.arena)
     }
 
     /// The settings.
@@ -395,7 +394,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// Whether it was shed.
-    pub(super) fn is_shed(&self, receiver: u32) -> bool {
+    pub(crate) fn is_shed(&self, receiver: u32) -> bool {
         self.known(receiver).is_some_and(Keeper::is_shed)
     }
 

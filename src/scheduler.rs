@@ -101,8 +101,6 @@ pub(crate) use clock::Clock;
 #[cfg(feature = "std")]
 pub(crate) use id::Generation;
 pub(crate) use reclaim::{Deadlines, Demand, WaiterScope};
-#[cfg(feature = "std")]
-pub(crate) use shard_api::deadlines as deadlines_of;
 
 use crate::alloc_util::reserve;
 use buffers::{Buffers, Lease, LeaseState};
@@ -244,37 +242,10 @@ impl Scheduler {
         Some(lease)
     }
 
-    /// As `grant_at_once` while no request waits, or else nothing; returns the buffer. Nearly all requests are granted here.
-    #[inline(always)]
-    pub(crate) fn try_fast_grant(&mut self, request: &Request, tenant: u32) -> Option<u32> {
-        if self.stats.waiting > 0 || !self.may_have_now(request, tenant) {
-            return None;
-        }
-        self.stats.granted_at_once += 1;
-        Some(self.lend(request, tenant, LeaseState::Leased).index())
-    }
-
     /// Whether no request is queued or assigned: there is nothing to poll then.
     #[inline(always)]
     pub(crate) fn nothing_to_poll(&self) -> bool {
         self.stats.waiting == 0 && self.assigned.is_empty()
-    }
-
-    /// The buffer that the next to be granted one of this size will have.
-    #[inline(always)]
-    pub(crate) fn next_buffer(&self, size_index: u8) -> Option<u32> {
-        self.buffers.next(size_index)
-    }
-
-    /// As `release_at` while no request waits and its holder was not asked for it, or else nothing; returns whether it did.
-    #[inline(always)]
-    pub(crate) fn try_fast_release(&mut self, buffer: u32) -> bool {
-        if self.stats.waiting > 0 || !self.deadlines.try_fast_stop(buffer) {
-            return false;
-        }
-        self.stats.released += 1;
-        self.take_back(buffer);
-        true
     }
 
     /// Queues a request that may not be had now.

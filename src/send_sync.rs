@@ -7,12 +7,12 @@ use crate::connection::{
     Action, Actions, ActionsIter, Connection, EndKind, Event, EventError, Hold, Mode, Policy, UnknownMode,
 };
 use crate::framing::{fcgi, h2};
-use crate::memory::{Arena, MemoryConfig, Protection, SlotError, SlotIndex, Slots};
+use crate::memory::{Arena, Protection};
 use crate::pool::{
-    AttachOptions, Finding, FindingKind, LeasedContent, MemoryModelStats, Notice, Pool, PoolConfig, PoolError,
+    AttachOptions, Counts, Finding, FindingKind, LeasedContent, MemoryModelStats, Notice, Pool, PoolConfig, PoolError,
     PoolStats, ReceiverId, ReceiverInfo,
 };
-use crate::receiving::{self, Receiving, ReceivingPool};
+use crate::receiving::{self, Receiving};
 use crate::scheduler::{
     Grant, LeaseId, LeaseInfo, NestedRequest, Outcome, Reclaim, ReclaimKind, ReclaimStats, Request, Scheduler,
     SchedulerConfig, SchedulerError, SchedulerStats, TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo,
@@ -47,25 +47,19 @@ macro_rules! assert_send_and_not_sync {
     };
 }
 
-assert_send_and_not_sync!(Pool, ReceivingPool);
+assert_send_and_not_sync!(Pool);
 assert_send_and_sync!(Receiving, AttachOptions, MemoryModelStats, NestedRequest);
-assert_send_and_sync!(
-    receiving::PoolConfig,
-    receiving::ReceivingConfig,
-    receiving::ReceivingError,
-    receiving::Split,
-    receiving::Counts
-);
+assert_send_and_sync!(receiving::ReceivingConfig, receiving::ReceivingError, receiving::Split);
 assert_send_and_sync!(receiving::After, receiving::Begin, receiving::Borrowed, receiving::Facts, receiving::Notice);
 assert_send_and_sync!(receiving::Rest, receiving::ShedReason, receiving::Totals);
-assert_send_and_sync!(Scheduler, Connection, Arena, Slots);
+assert_send_and_sync!(Scheduler, Connection, Arena);
 assert_send_and_sync!(Action, Actions, ActionsIter, EndKind, Event, Hold, Mode, Policy);
 assert_send_and_sync!(Notice, LeasedContent, Outcome, Request, Grant, Reclaim, ReclaimKind);
-assert_send_and_sync!(LeaseId, WaitId, TenantId, ReceiverId, SlotIndex);
-assert_send_and_sync!(PoolConfig, SchedulerConfig, MemoryConfig, Protection, TenantConfig);
+assert_send_and_sync!(LeaseId, WaitId, TenantId, ReceiverId);
+assert_send_and_sync!(PoolConfig, Counts, SchedulerConfig, Protection, TenantConfig);
 assert_send_and_sync!(Finding, FindingKind);
 assert_send_and_sync!(PoolStats, SchedulerStats, ReclaimStats, LeaseInfo, WaitInfo, TenantInfo, ReceiverInfo);
-assert_send_and_sync!(PoolError, SchedulerError, EventError, ConfigError, Allowed, SlotError, UnknownMode);
+assert_send_and_sync!(PoolError, SchedulerError, EventError, ConfigError, Allowed, UnknownMode);
 assert_send_and_sync!(
     fcgi::Decoder,
     h2::Decoder,

@@ -3,9 +3,7 @@
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, PREFACE, Side};
-use demuxbuf::memory::{Memory, MemoryConfig, Protection};
-use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, ReceiverId};
-use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{Outcome, Scheduler, SchedulerConfig};
 use demuxbuf::shared::{SharedPool, SharedScheduler};
 use demuxbuf_capi::*;
@@ -134,23 +132,11 @@ fn config(mode: Mode) -> PoolConfig {
     PoolConfig { buffer_bytes: 256, waiters_max: 3, policy, ..PoolConfig::new(8 * 256, 12) }
 }
 
-/// Three buffers of 256 bytes for 8 receivers of each thread.
-fn shared_config() -> demuxbuf::pool::PoolConfig {
-    demuxbuf::pool::PoolConfig { buffer_bytes: 256, slots: 6, ..demuxbuf::pool::PoolConfig::new(3, 8) }
-}
-
 #[test]
 fn s50_failed_allocation_at_start_is_a_clear_error() {
     let scheduler =
         SchedulerConfig { tenants_max: 3, lease_ns: Some(1), park_ns: Some(1), ..SchedulerConfig::new(5, 7) };
     each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:"], || Scheduler::new(&scheduler));
-    let memory = MemoryConfig {
-        buffers: 5,
-        buffer_bytes: [128, 64, 0, 0],
-        slots: [7, 0, 3, 1],
-        protection: Protection::default(),
-    };
-    each_allocation_fails_in_turn(&["buffers:", "slots:"], || Memory::new(&memory));
     let fields = ["buffers:", "waiters_max:", "tenants_max:", "memory_bytes:", "receivers_max:"];
     each_allocation_fails_in_turn(&fields, || Pool::new(&config(Mode::Level)));
 }
@@ -161,12 +147,12 @@ fn s50_failed_allocation_of_a_shared_pool() {
     each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:", "shards:"], || {
         SharedScheduler::new(&scheduler, 3)
     });
-    let config = demuxbuf::pool::PoolConfig { scheduler, receivers_max: 7, ..shared_config() };
+    let config = PoolConfig { memory_bytes: 3 * 8 * 256, ..config(Mode::Level) };
     let fields = ["buffers:", "waiters_max:", "tenants_max:", "shards:", "receivers_max:"];
     each_allocation_fails_in_turn(&fields, || SharedPool::new(&config, 3));
     let shared_pool = SharedPool::new(&config, 3).expect("the configuration is allowed");
     // Each failure leaves the thread without its receivers, so that it can ask again.
-    let fields = ["buffers:", "slots:", "receivers_max:", "scheduler.buffers:"];
+    let fields = ["shards:", "memory_bytes:", "receivers_max:", "tenants_max:"];
     each_allocation_fails_in_turn(&fields, || shared_pool.shard(1));
 }
 
@@ -192,7 +178,7 @@ fn each_fails_in_turn_for_c<T>(make: impl Fn(&mut *mut T, &mut Sentence) -> i32,
             assert_eq!((status, made), (DEMUXBUF_ERR_NO_MEMORY, nothing), "nothing is written");
             assert_eq!(LIVE_BYTES.get(), live, "every byte is freed");
             let text = std::ffi::CStr::from_bytes_until_nul(&message).expect("a closing 0").to_string_lossy();
-            let fields = ["buffers", "waiters_max", "tenants_max", "slots", "receivers_max", "shards", "itself"];
+            let fields = ["memory_bytes", "buffers", "waiters_max", "tenants_max", "receivers_max", "shards", "itself"];
             let named = fields.iter().any(|name| text.contains(name));
             assert!(named && text.contains("no memory"), "{text}");
         }
@@ -204,14 +190,14 @@ fn s50_failed_allocation_through_c() {
     // SAFETY: every pointer is to a live local.
     let config = unsafe {
         let mut config = demuxbuf_pool_config::default();
-        assert_eq!(demuxbuf_pool_config_init(&mut config, 3, 8), DEMUXBUF_OK);
+        assert_eq!(demuxbuf_pool_config_init(&mut config, 1 << 20, 8), DEMUXBUF_OK);
         config
     };
-    each_fails_in_turn_for_c(
+    let new = |pool: &mut *mut demuxbuf_pool, message: &mut Sentence| {
         // SAFETY: as above.
-        |pool, message| unsafe { demuxbuf_pool_new(&config, pool, message.as_mut_ptr().cast(), &mut message.len()) },
-        demuxbuf_pool_free,
-    );
+        unsafe { demuxbuf_pool_new(&config, pool, message.as_mut_ptr().cast(), &mut message.len()) }
+    };
+    each_fails_in_turn_for_c(new, demuxbuf_pool_free);
     let new = |shards: &mut *mut demuxbuf_shared_pool, message: &mut Sentence| {
         // SAFETY: as above.
         unsafe { demuxbuf_shared_pool_new(&config, 2, shards, message.as_mut_ptr().cast(), &mut message.len()) }
@@ -221,7 +207,7 @@ fn s50_failed_allocation_through_c() {
     assert_eq!(new(&mut shards, &mut [0; 80]), DEMUXBUF_OK);
     let thread = |pool: &mut *mut demuxbuf_pool, message: &mut Sentence| {
         // This call has no sentence, only its status.
-        message[..16].copy_from_slice(b"no memory: slots");
+        message[..17].copy_from_slice(b"no memory: shards");
         // SAFETY: as above.
         unsafe { demuxbuf_shared_pool_shard(shards, 1, pool) }
     };
@@ -404,19 +390,19 @@ fn pool_allocates_nothing_after_the_start() {
     }
 }
 
-/// However often receivers move between threads: what they waited for and held leaves no row behind.
+/// However often receivers move between threads: what they kept and waited for leaves no row behind.
 #[test]
 fn moves_between_threads_allocate_nothing() {
-    let mut config = demuxbuf::pool::PoolConfig { slots: 4, receivers_max: 4, ..shared_config() };
-    config.scheduler.buffers = 1;
+    let config = PoolConfig { memory_bytes: 2 * 8 * 256, receivers_max: 4, ..config(Mode::Level) };
     let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
     let mut both = [0, 1].map(|index| shared_pool.shard(index).expect("it is free"));
-    // The first one has the buffer, the second one waits with a slot, and the third one, which has none, waits.
+    // The first one keeps content that moves with a buffer, the second one some that moves without, and the third one nothing.
     let mut ids = [200, 20, 0].map(|bytes| {
         let id = both[0].attach(&AttachOptions::new(0, 0)).expect("there is room");
         both[0].handle(id, Event::Readable).expect("it is attached");
         if bytes > 0 {
             both[0].handle(id, Event::Received { bytes }).expect("there is room");
+            both[0].decoded(id, 0, 30).expect("it is to be decoded");
         }
         id
     });
@@ -431,7 +417,7 @@ fn moves_between_threads_allocate_nothing() {
         both.reverse();
         assert!(both.iter().all(|pool| pool.check_invariants() == Ok(())), "round {round}");
     }
-    assert_eq!((both[0].stats().receivers, both[0].stats().slots_in_use, both[1].stats().slots_in_use), (3, 2, 0));
+    assert_eq!(both.map(|pool| pool.stats().receivers), [3, 0]);
 }
 
 /// The published figures: the bytes of one more of each part, in all tables. What a receiver has beside its two rows is
@@ -491,9 +477,9 @@ fn c_calls_allocate_nothing_after_the_start() {
     // SAFETY: as in the tests above: live locals, and a pool that lives until the end.
     unsafe {
         let mut config = demuxbuf_pool_config::default();
-        demuxbuf_pool_config_init(&mut config, 2, 4);
-        let mut pool = std::ptr::null_mut();
-        assert_eq!(demuxbuf_pool_new(&config, &mut pool, std::ptr::null_mut(), std::ptr::null_mut()), DEMUXBUF_OK);
+        demuxbuf_pool_config_init(&mut config, 1 << 20, 4);
+        let (mut pool, none) = (std::ptr::null_mut(), std::ptr::null_mut());
+        assert_eq!(demuxbuf_pool_new(&config, &mut pool, none, std::ptr::null_mut()), DEMUXBUF_OK);
         unallocating(|| {
             let mut receiver = 0;
             assert_eq!(

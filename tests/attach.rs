@@ -2,8 +2,7 @@
 
 use demuxbuf::connection::{Action, Actions, Event, EventError, Mode, Policy};
 use demuxbuf::memory::BUFFER_BYTES_DEFAULT;
-use demuxbuf::pool::{AttachOptions, Notice, PoolError, ReceiverId};
-use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::Outcome;
 
 fn pool(receivers_max: u32) -> Pool {

@@ -4,7 +4,7 @@
 
 use demuxbuf::ConfigError;
 use demuxbuf::framing::fcgi::*;
-use demuxbuf::receiving::PoolConfig;
+use demuxbuf::pool::PoolConfig;
 use demuxbuf_capi::*;
 
 const SERVER: Side = Side::WebServer;

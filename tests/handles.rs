@@ -1,12 +1,13 @@
 //! Handles, counters and what the host may do wrong with them: scenarios S84 to S89, as Rust sees them.
 
-use demuxbuf::connection::{Action, Connection, Event};
-use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::connection::{Connection, Event};
+use demuxbuf::pool::{AttachOptions, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{Outcome, Request, SchedulerError, TenantId};
 use demuxbuf::shared::{PoolShard, SharedPool};
 
-fn config(buffers: u32, receivers_max: u32) -> PoolConfig {
-    PoolConfig { buffer_bytes: 256, ..PoolConfig::new(buffers, receivers_max) }
+/// As few buffers as this number of threads has.
+fn config(threads: u64, receivers_max: u32) -> PoolConfig {
+    PoolConfig { buffer_bytes: 256, ..PoolConfig::new(threads * 8 * 256, receivers_max) }
 }
 
 /// Bytes that are buffered, according to the counters.
@@ -24,7 +25,7 @@ fn receive(pool: &mut Pool<PoolShard>, id: ReceiverId, bytes: u32) {
 /// Each of 300 threads has a receiver in its first row; no thread takes the handle of another for its own.
 #[test]
 fn s84_each_of_300_threads_refuses_all_others() {
-    let shared_pool = SharedPool::new(&config(2, 2), 300).expect("the configuration is allowed");
+    let shared_pool = SharedPool::new(&config(300, 2), 300).expect("the configuration is allowed");
     let mut all: Vec<Pool<PoolShard>> = (0..300).map(|index| shared_pool.shard(index).expect("it has none")).collect();
     let ids: Vec<ReceiverId> =
         all.iter_mut().map(|pool| pool.attach(&AttachOptions::new(0, 0)).expect("there is room")).collect();
@@ -105,7 +106,7 @@ fn s86_import_that_is_refused_loses_nothing() {
     to.handle(rows[0], Event::Close).expect("it is attached");
     let id = to.import(&mut moving).expect("there is room now");
     assert_eq!((to.data(id).expect("it holds a buffer").len(), lease.is_some()), (100, true));
-    assert_eq!((moving.lease, moving.wait, moving.ticket), (None, None, Default::default()));
+    assert_eq!((moving.lease, moving.ticket), (None, Default::default()));
     assert_eq!((moving.connection.is_open(), moving.connection.buffered_bytes()), (false, 0));
     to.check_invariants().expect("nothing is broken");
 }
@@ -129,15 +130,15 @@ fn s86_import_refuses_a_closed_or_poisoned_connection() {
 /// A request of a thread for a tenant is refused, whether it could wait or not: there are no tenants.
 #[test]
 fn request_for_a_tenant_of_a_shared_pool_is_refused() {
-    for waiters_max in [2, 3] {
-        let mut config = config(2, 2);
-        config.scheduler.waiters_max = waiters_max;
+    for waiters_max in [0, 3] {
+        let config = PoolConfig { waiters_max, ..config(1, 2) };
         let shared_pool = SharedPool::new(&config, 1).expect("the configuration is allowed");
         let mut pool = shared_pool.shard(0).expect("it has none");
         let request = Request { tenant: Some(TenantId::from_bits(1)), ..Request::new(0, 0) };
         assert_eq!(pool.request_for(&request), Err(PoolError::TenantsUnsupported));
-        assert_eq!(pool.stats().scheduler.leased, 0);
-        for _ in 0..3 {
+        let leased = pool.stats().scheduler.leased;
+        assert_eq!(leased, shared_pool.stats().scheduler.leased);
+        for _ in 0..30 {
             let unknown = SchedulerError::UnknownClass { class: 1, classes: 1 };
             assert_eq!(pool.request(1, 0), Err(unknown.into()));
             let _ = pool.request(0, 0);
@@ -148,7 +149,7 @@ fn request_for_a_tenant_of_a_shared_pool_is_refused() {
 /// A receiver that moves takes its bytes out of the counters of one thread and into those of the other.
 #[test]
 fn s88_counters_add_up_on_both_threads_of_a_move() {
-    let shared_pool = SharedPool::new(&config(4, 4), 2).expect("the configuration is allowed");
+    let shared_pool = SharedPool::new(&config(2, 4), 2).expect("the configuration is allowed");
     let [mut from, mut to] = [0, 1].map(|index| shared_pool.shard(index).expect("it has none"));
     for bytes in [200, 20, 0] {
         let id = from.attach(&AttachOptions::new(0, 0)).expect("there is room");
@@ -165,107 +166,27 @@ fn s88_counters_add_up_on_both_threads_of_a_move() {
     assert_eq!((from.stats().taken_bytes, to.stats().received_bytes, to.stats().dropped_bytes), (220, 220, 220));
 }
 
-/// One buffer, with deadlines, for two threads.
-fn two_with_deadlines() -> (SharedPool, [Pool<PoolShard>; 2]) {
-    let mut config = config(1, 4);
-    (config.scheduler.park_ns, config.scheduler.lease_ns, config.lifeline, config.policy.park_bytes) =
-        (Some(10), Some(20), false, 0);
-    let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
-    let both = [0, 1].map(|index| shared_pool.shard(index).expect("it has none"));
-    (shared_pool, both)
-}
-
-fn check(both: &[Pool<PoolShard>; 2]) {
-    for (at, pool) in both.iter().enumerate() {
-        assert_eq!(pool.check_invariants(), Ok(()), "thread {at}");
-    }
-}
-
-/// A cycle that receives and decodes all at once ends the deadline with the lease, whichever path it takes.
+/// A buffer that the host takes from a receiver and returns is a receiver's as long as one has it.
 #[test]
-fn s89_deadline_ends_with_a_whole_cycle() {
-    let mut config = config(8, 4);
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(10), Some(20));
-    let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
-    let both = [0, 1].map(|index| shared_pool.shard(index).expect("it has none"));
-    let [mut pool, other] = both;
-    let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
-    for _ in 0..4 {
-        receive(&mut pool, id, 100);
-        assert!(pool.describe(id).expect("it is attached").lease_info.is_some(), "it has a deadline");
-        pool.check_invariants().expect("nothing is broken");
-        pool.decoded(id, 100, 0).expect("it is attached");
-        assert_eq!(pool.stats().scheduler.leased, 0);
-        pool.check_invariants().expect("no deadline is left");
-    }
-    let id = pool.attach_with(&AttachOptions::new(0, 2), &[7; 100]).expect("a buffer is free");
-    assert!(pool.describe(id).expect("it is attached").lease_info.is_some(), "so is that of bytes that came along");
-    for pool in [&pool, &other] {
-        pool.check_invariants().expect("nothing is broken");
-    }
-}
-
-/// A receiver that holds the only buffer, with a partial frame in it.
-fn holder(pool: &mut Pool<PoolShard>) -> ReceiverId {
-    let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
-    receive(pool, id, 100);
-    pool.decoded(id, 0, 100).expect("it is attached");
-    id
-}
-
-/// The deadline of a lease moves with its receiver: the first thread, which reuses the memory, has no deadline left,
-/// and the second asks the holder to leave at the expiry.
-#[test]
-fn s89_deadline_moves_with_its_receiver() {
-    let (_shared_pool, mut both) = two_with_deadlines();
-    for round in 0..3 {
-        let id = holder(&mut both[0]);
-        check(&both);
-        let mut moving = both[0].export(id).expect("it can move");
-        check(&both);
-        let id = both[1].import(&mut moving).expect("it was exported");
-        check(&both);
-        assert_eq!(both[0].poll_timeout(), None);
-
-        // Another waits on the first thread; only the second has a holder to ask.
-        let waiter = both[0].attach(&AttachOptions::new(0, 2)).expect("there is room");
-        both[0].handle(waiter, Event::Readable).expect("it is attached");
-        // Two leases, in steps of an eighth of one at most.
-        for now_ns in (round * 1000..round * 1000 + 40).step_by(2) {
-            both.iter_mut().for_each(|pool| pool.handle_timeout(now_ns));
-        }
-        assert_eq!(both[0].poll_notice(), None);
-        let asked = std::iter::from_fn(|| both[1].poll_notice()).last();
-        assert!(
-            matches!(asked, Some(Notice::Receiver { id: shed, actions, .. }) if shed == id && actions.has(Action::Shed))
-        );
-        check(&both);
-        both[1].handle(id, Event::Close).expect("it is attached");
-
-        // The memory is used again where it was first.
-        assert!(matches!(both[0].poll_notice(), Some(Notice::Receiver { id, .. }) if id == waiter));
-        both[0].handle(waiter, Event::Received { bytes: 5 }).expect("there is room");
-        check(&both);
-        both[0].handle(waiter, Event::Close).expect("it is attached");
-        check(&both);
-    }
-}
-
-/// A buffer that the host takes from a receiver and returns has a deadline only while it is a receiver's.
-#[test]
-fn s89_deadline_ends_when_the_host_takes_the_buffer() {
-    let (_shared_pool, mut both) = two_with_deadlines();
+fn s89_buffer_is_taken_adopted_and_released() {
+    let shared_pool = SharedPool::new(&config(2, 2), 2).expect("the configuration is allowed");
+    let mut both = [0, 1].map(|index| shared_pool.shard(index).expect("it has none"));
+    let leased = shared_pool.stats().scheduler.leased;
     for from in [0, 1, 0] {
-        let id = holder(&mut both[from]);
-        let taken = both[from].take(id).expect("it is in a buffer");
-        check(&both);
-        both[from].handle(id, Event::Close).expect("it is attached");
-        let id = both[from].adopt(&AttachOptions::new(0, 1), taken).expect("it is the host's");
-        check(&both);
-        both[from].handle(id, Event::Close).expect("it is attached");
-        let Ok(Outcome::Granted(lease)) = both[from].request(0, 0) else { panic!("it is free") };
-        check(&both);
-        both[from].release(lease).expect("it is the host's");
-        check(&both);
+        let pool = &mut both[from];
+        let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
+        receive(pool, id, 100);
+        pool.decoded(id, 0, 100).expect("it is attached");
+        let taken = pool.take(id).expect("there is a buffer for it");
+        assert_eq!(buffered(pool), 0);
+        pool.handle(id, Event::Close).expect("it is attached");
+        let id = pool.adopt(&AttachOptions::new(0, 1), taken).expect("it is the host's");
+        assert_eq!((pool.release(taken.lease), buffered(pool)), (Err(SchedulerError::StaleLease.into()), 100));
+        pool.handle(id, Event::Close).expect("it is attached");
+        assert_eq!((pool.poll_notice(), buffered(pool)), (None, 0));
+        let Ok(Outcome::Granted(lease)) = pool.request(0, 0) else { panic!("it is free") };
+        pool.release(lease).expect("it is the host's");
     }
+    assert_eq!(shared_pool.stats().scheduler.leased, leased);
+    shared_pool.check_invariants().expect("nothing is broken");
 }

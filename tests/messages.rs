@@ -1,9 +1,8 @@
 //! Messages of errors: each is a sentence of its own, with the values that are wrong and those that are allowed.
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Policy};
-use demuxbuf::memory::{Arena, BUFFER_SIZES_MAX, SlotError};
-use demuxbuf::pool::PoolError;
-use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
+use demuxbuf::memory::{Arena, BUFFER_SIZES_MAX};
+use demuxbuf::pool::{Pool, PoolConfig, PoolError};
 use demuxbuf::scheduler::{
     LeaseId, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, TenantConfig, TenantId, WaitId,
 };
@@ -104,7 +103,8 @@ fn shared_scheduler_error_names_its_cause() {
     let others = [SharedSchedulerError::ExportsFull, SharedSchedulerError::WrongThread, SharedSchedulerError::Closed];
     differ(&[&unknown, &in_use, &elsewhere, &not_exported, &of_pool, &others[0], &others[1], &others[2]]);
 
-    let shared_pool = SharedPool::new(&demuxbuf::pool::PoolConfig::new(1, 1), 1).unwrap();
+    let config = demuxbuf::pool::PoolConfig::new(1 << 20, 1);
+    let shared_pool = SharedPool::new(&config, 1).unwrap();
     shared_pool.close();
     let closed = shared_pool.shard(0).unwrap_err();
     assert_eq!(closed.to_string(), SharedSchedulerError::Closed.to_string());
@@ -127,12 +127,9 @@ fn pool_error_names_its_cause() {
     let event = EventError::NoBuffer;
     let errors = [
         PoolError::Stale,
-        PoolError::NotLarger,
         PoolError::Scheduler(tenant_config),
-        PoolError::AlreadyWaiting,
         PoolError::ReceiversFull { receivers_max: 3 },
         PoolError::NoBufferFree,
-        PoolError::NoSlotFree,
         PoolError::NoBuffer,
         PoolError::TooManyBytes,
         PoolError::InternalEvent,
@@ -143,7 +140,6 @@ fn pool_error_names_its_cause() {
         PoolError::TenantsUnsupported,
         PoolError::ExportsFull,
         PoolError::UnknownAddress,
-        PoolError::Policy { field: "policy.park_bytes", value: 65, max: 64 },
         PoolError::AuditOff,
         PoolError::Event(EventError::AfterEnd),
     ];
@@ -169,7 +165,7 @@ fn error_source_is_the_cause() {
     assert_eq!(source(&PoolError::from(SharedSchedulerError::from(cause))), Some(&cause), "through a shard");
     assert_eq!(source(&SharedPoolError::Shard(shard)), Some(&shard));
     assert_eq!(source(&SharedPoolError::from(memory)), Some(&memory));
-    let causeless: [&dyn Error; 3] = [&PoolError::Stale, &SharedSchedulerError::Closed, &SlotError::NotTaken];
+    let causeless: [&dyn Error; 2] = [&PoolError::Stale, &SharedSchedulerError::Closed];
     assert!(causeless.iter().all(|error| error.source().is_none()));
 }
 

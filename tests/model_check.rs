@@ -1,8 +1,7 @@
 //! What model checkers read: numbers that differ between two states if their futures differ, and independent copies.
 
 use demuxbuf::connection::Event;
-use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, ReceiverId};
-use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{
     LeaseId, Outcome, Reclaim, ReclaimKind, Request, Scheduler, SchedulerConfig, TenantConfig, TenantId, WaitId,
 };
@@ -389,7 +388,7 @@ impl Host {
         let receiver = |id| self.ids.iter().position(|&known| known == id).expect("it is known") as u64;
         let wait = |wait| self.waits.iter().position(|&known| known == wait).expect("it is known") as u64;
         let lease = |lease| self.leases.iter().position(|&known| known == lease).expect("it is known") as u64;
-        self.pool.state_key(&mut state, &receiver, &wait, &lease);
+        self.pool.state_key(&mut state, None, &receiver, &wait, &lease);
         state
     }
 }

@@ -1,7 +1,7 @@
 //! Jobs that hold one buffer and ask for another one: the check of a configuration against every reachable state.
 
 use demuxbuf::ConfigError;
-use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
+use demuxbuf::pool::{Pool, PoolConfig};
 use demuxbuf::scheduler::{LeaseId, NestedRequest, Outcome, Request, Scheduler, SchedulerConfig};
 use std::collections::BTreeSet;
 

@@ -3,8 +3,7 @@
 use demuxbuf::connection::{Action, Actions, Event, EventError};
 use demuxbuf::framing::h2;
 use demuxbuf::memory::BUFFER_BYTES_DEFAULT;
-use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, PoolError, ReceiverId};
-use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerError, TenantId, WaitId};
 use demuxbuf::{Allowed, ConfigError};
 

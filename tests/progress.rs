@@ -2,8 +2,7 @@
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Mode, Policy};
 use demuxbuf::framing::h2::{FrameHeader, MAX_FRAME_SIZE_MAX};
-use demuxbuf::pool::{AttachOptions, PoolError, ReceiverId};
-use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
+use demuxbuf::pool::{AttachOptions, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{Outcome, SchedulerError};
 
 /// The modes of connections that are polled.

@@ -1,17 +1,15 @@
-//! Bytes of peers stay where they are needed: what is released is wiped, and nothing is in a core dump, if the
-//! configuration asks for it.
+//! Bytes of peers stay where they are needed: what is not needed any more is wiped, and nothing is in a core dump, if
+//! the configuration asks for it.
 
-use demuxbuf::connection::{Action, Event, Mode};
+use demuxbuf::connection::{Action, Event, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, BufferSource, Pool, PoolConfig, ReceiverId};
-use demuxbuf::scheduler::{LeaseId, Outcome};
+use demuxbuf::scheduler::{LeaseId, Request};
 
 const BUFFER_BYTES: u32 = 256;
 const SECRET: u8 = 0x5e;
 
-fn config(wipe: bool, buffers: u32) -> PoolConfig {
-    let mut config = PoolConfig::new(buffers, 8);
-    (config.buffer_bytes, config.wipe) = (BUFFER_BYTES, wipe);
-    config
+fn config(wipe: bool) -> PoolConfig {
+    PoolConfig { buffer_bytes: BUFFER_BYTES, wipe, ..PoolConfig::new(16 * u64::from(BUFFER_BYTES), 8) }
 }
 
 fn pool(config: &PoolConfig) -> Pool {
@@ -35,27 +33,37 @@ fn receive<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId, bytes: u32) {
     report(pool, id, Event::Received { bytes });
 }
 
-fn request<S: BufferSource>(pool: &mut Pool<S>) -> LeaseId {
-    match pool.request(0, 0) {
-        Ok(Outcome::Granted(lease)) => lease,
-        other => panic!("a buffer is free: {other:?}"),
-    }
+/// The decoder needs more than these bytes.
+fn keep<S: BufferSource>(pool: &mut Pool<S>, bytes: u32) -> ReceiverId {
+    let id = attach(pool);
+    receive(pool, id, bytes);
+    report(pool, id, Event::NeedMore { bytes: BUFFER_BYTES - bytes });
+    id
 }
 
-/// Whether any free buffer has a byte of what was received.
+fn request<S: BufferSource>(pool: &mut Pool<S>) -> Option<LeaseId> {
+    pool.try_request(&Request::new(0, 0)).expect("it could be granted")
+}
+
+/// Whether the receive buffer or any free buffer has a byte of what was received.
 fn has_secrets<S: BufferSource>(pool: &mut Pool<S>) -> bool {
-    let free = pool.stats().scheduler.free;
-    let leases: Vec<LeaseId> = (0..free).map(|_| request(pool)).collect();
-    let found = leases.iter().any(|&lease| pool.buffer(lease).expect("it is the host's").contains(&SECRET));
+    let id = attach(pool);
+    report(pool, id, Event::Readable);
+    let area = pool.receive_area(id).expect("it is attached");
+    assert_eq!(area.len(), BUFFER_BYTES as usize);
+    let is_received_into = area.contains(&SECRET);
+    report(pool, id, Event::Close);
+    let leases: Vec<LeaseId> = std::iter::from_fn(|| request(pool)).collect();
+    let is_leased = leases.iter().any(|&lease| pool.buffer(lease).expect("it is the host's").contains(&SECRET));
     leases.into_iter().for_each(|lease| pool.release(lease).expect("it is the host's"));
-    found
+    is_received_into || is_leased
 }
 
-/// Each way in which a buffer is released.
+/// Each way in which memory is not needed any more.
 #[test]
-fn released_buffers_are_wiped() {
+fn released_memory_is_wiped() {
     type Way = fn(&mut Pool);
-    let ways: [(&str, Way); 7] = [
+    let ways: [(&str, Way); 9] = [
         ("decoded", |pool| {
             let id = attach(pool);
             receive(pool, id, 100);
@@ -77,27 +85,31 @@ fn released_buffers_are_wiped() {
             receive(pool, id, 100);
             report(pool, id, Event::Fail);
         }),
-        ("parked", |pool| {
-            let id = attach(pool);
-            receive(pool, id, 20);
-            report(pool, id, Event::NeedMore { bytes: 1 });
-            assert_eq!(pool.stats().slots_in_use, 1);
+        ("kept in a small cell", |pool| {
+            keep(pool, 20);
+        }),
+        ("kept in the receive buffer, then closed", |pool| {
+            let id = keep(pool, 200);
+            report(pool, id, Event::Close);
+        }),
+        ("kept in half a buffer, then failed", |pool| {
+            let id = keep(pool, 100);
+            report(pool, id, Event::Fail);
         }),
         ("taken and released", |pool| {
-            let id = attach(pool);
-            receive(pool, id, 100);
-            let lease = pool.take(id).expect("it holds a buffer").lease;
+            let id = keep(pool, 100);
+            let lease = pool.take(id).expect("a buffer is free").lease;
             pool.release(lease).expect("it is the host's");
         }),
         ("of the host's own", |pool| {
-            let lease = request(pool);
+            let lease = request(pool).expect("a buffer is free");
             pool.buffer(lease).expect("it is the host's").fill(SECRET);
             pool.release(lease).expect("it is the host's");
         }),
     ];
     for wipe in [true, false] {
         for (name, way) in ways {
-            let mut pool = pool(&config(wipe, 2));
+            let mut pool = pool(&config(wipe));
             way(&mut pool);
             assert_eq!(has_secrets(&mut pool), !wipe, "{name}, wiped: {wipe}");
             assert_eq!(pool.check_invariants(), Ok(()));
@@ -105,37 +117,33 @@ fn released_buffers_are_wiped() {
     }
 }
 
-/// The content of a slot moves into a buffer; the next receiver that waits is lent the slot.
+/// What is kept stays as it is when others are wiped.
 #[test]
-fn released_slots_are_wiped() {
-    for wipe in [true, false] {
-        let config = PoolConfig { slots: 1, ..config(wipe, 1) };
-        let mut pool = pool(&config);
-        let lease = request(&mut pool);
-        let [first, second] = [(); 2].map(|()| attach(&mut pool));
-        receive(&mut pool, first, 64);
-        report(&mut pool, first, Event::NeedMore { bytes: 1 });
-        pool.release(lease).expect("it is the host's");
-        pool.poll_notice().expect("the first is granted the buffer");
-        report(&mut pool, second, Event::Readable);
-        let slot = pool.receive_area(second).expect("it is attached");
-        assert_eq!((slot.len(), slot.contains(&SECRET)), (64, !wipe));
-        assert!(pool.data(first).expect("it is attached").contains(&SECRET), "what is held is not wiped");
+fn kept_bytes_are_not_wiped() {
+    let mut pool = pool(&config(true));
+    let ids = [20, 100, 200].map(|bytes| (keep(&mut pool, bytes), bytes));
+    let beside = keep(&mut pool, 100);
+    report(&mut pool, beside, Event::Close);
+    assert!(!has_secrets(&mut pool));
+    for (id, bytes) in ids {
+        assert_eq!(pool.data(id), Ok(&[SECRET; BUFFER_BYTES as usize][..bytes as usize]));
     }
 }
 
-/// The buffers of a thread's receivers return to other threads when its pool is dropped.
+/// The buffers of a thread's receivers return to other threads when its pool is dropped, a few to its next pool.
 #[test]
 #[cfg(not(loom))]
 fn buffers_of_a_dropped_shard_are_wiped() {
     for wipe in [true, false] {
-        let shared_pool = demuxbuf::SharedPool::new(&config(wipe, 2), 2).expect("the configuration is allowed");
+        let shared_pool = demuxbuf::SharedPool::new(&config(wipe), 2).expect("the configuration is allowed");
         let [mut here, mut there] = [0, 1].map(|shard| shared_pool.shard(shard).expect("it is free"));
-        let id = attach(&mut here);
-        receive(&mut here, id, 100);
+        for bytes in [100, 200, 200, 200, 200] {
+            keep(&mut here, bytes);
+        }
         drop(here);
-        assert_eq!(there.stats().scheduler.free, 2);
-        assert_eq!(has_secrets(&mut there), !wipe);
+        let mut next = shared_pool.shard(0).expect("it is free again");
+        assert_eq!([&mut there, &mut next].map(has_secrets), [!wipe; 2]);
+        assert_eq!((there.check_invariants(), next.check_invariants()), (Ok(()), Ok(())));
     }
 }
 
@@ -143,11 +151,8 @@ fn buffers_of_a_dropped_shard_are_wiped() {
 #[test]
 fn wiping_pool_answers_as_another_one() {
     for mode in Mode::ALL {
-        let mut pools = [true, false].map(|wipe| {
-            let mut config = config(wipe, 2);
-            config.policy.mode = mode;
-            pool(&config)
-        });
+        let mut pools = [true, false]
+            .map(|wipe| pool(&PoolConfig { policy: Policy { mode, ..Policy::default() }, ..config(wipe) }));
         let ids = pools.each_mut().map(attach);
         let mut random = fastrand::Rng::with_seed(mode as u64);
         for _ in 0..2_000 {
@@ -186,35 +191,32 @@ mod dumps {
         flags.split_whitespace().any(|flag| flag == "dd")
     }
 
-    /// A few bytes are in a mapping of their own, too.
     #[test]
-    fn buffers_and_slots_are_left_out_of_dumps() {
+    fn memory_is_left_out_of_dumps() {
         for no_dump in [true, false] {
-            for buffers in [1, 1_000] {
-                let config = PoolConfig { no_dump, ..config(false, buffers) };
-                let mut pool = pool(&config);
-                let leases: Vec<LeaseId> = (0..buffers).map(|_| request(&mut pool)).collect();
-                for lease in [leases[0], leases[buffers as usize - 1]] {
-                    let buffer = pool.buffer(lease).expect("it is the host's").as_ptr_range();
-                    assert_eq!([buffer.start, buffer.end.wrapping_sub(1)].map(is_left_out), [no_dump; 2]);
-                }
-                let id = attach(&mut pool);
-                report(&mut pool, id, Event::Readable);
-                let slot = pool.receive_area(id).expect("it is attached");
-                assert_eq!((slot.len(), is_left_out(slot.as_ptr())), (64, no_dump));
-            }
+            let mut pool = pool(&PoolConfig { no_dump, ..config(false) });
+            is_all_left_out(&mut pool, no_dump);
         }
     }
 
     #[test]
-    fn buffers_and_slots_of_shards_are_left_out_of_dumps() {
-        let config = PoolConfig { no_dump: true, ..config(false, 1) };
-        let shared_pool = demuxbuf::SharedPool::new(&config, 1).expect("the configuration is allowed");
-        let mut pool = shared_pool.shard(0).expect("it is free");
-        let lease = request(&mut pool);
-        assert!(is_left_out(pool.buffer(lease).expect("it is the host's").as_ptr()));
-        let id = attach(&mut pool);
-        report(&mut pool, id, Event::Readable);
-        assert!(is_left_out(pool.receive_area(id).expect("it is attached").as_ptr()));
+    fn memory_of_shards_is_left_out_of_dumps() {
+        for no_dump in [true, false] {
+            let config = PoolConfig { no_dump, ..config(false) };
+            let shared_pool = demuxbuf::SharedPool::new(&config, 1).expect("the configuration is allowed");
+            is_all_left_out(&mut shared_pool.shard(0).expect("it is free"), no_dump);
+        }
+    }
+
+    /// The receive buffer and those of the host.
+    fn is_all_left_out<S: BufferSource>(pool: &mut Pool<S>, no_dump: bool) {
+        let id = attach(pool);
+        report(pool, id, Event::Readable);
+        let area = pool.receive_area(id).expect("it is attached").as_ptr_range();
+        let lease = request(pool).expect("a buffer is free");
+        let buffer = pool.buffer(lease).expect("it is the host's").as_ptr_range();
+        for range in [area, buffer] {
+            assert_eq!([range.start, range.end.wrapping_sub(1)].map(is_left_out), [no_dump; 2]);
+        }
     }
 }

@@ -1,18 +1,19 @@
-//! Receivers of several threads on one pool: what each call does, on one thread; then threads against each other.
+//! Receivers of several threads on one pool: what each call does, on one thread.
 #![allow(clippy::disallowed_methods, reason = "a test may start threads")]
 
 mod common;
 
-use common::{check, config, granted_to, holding, receive, two, waiting};
+use common::{
+    COMMON, ShardPool, attach, check, config, config_of, exhaust, granted, granted_to, keeping, receive, two, waiting,
+};
 use demuxbuf::connection::{Action, Event, EventError, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, SchedulerError, TenantConfig, TenantId, WaitId};
-use demuxbuf::shared::{EXPORTS_MAX, ExportedReceiver, PoolShard, SharedPool, SharedPoolError, SharedSchedulerError};
-use demuxbuf_testkit::{Rng, Socket, numbered};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use demuxbuf::shared::{SharedPool, SharedPoolError, SharedSchedulerError};
 
-fn moves(from: &mut Pool<PoolShard>, id: ReceiverId, to: &mut Pool<PoolShard>) -> ReceiverId {
+const MS: u64 = 1_000_000;
+
+fn moves(from: &mut ShardPool, id: ReceiverId, to: &mut ShardPool) -> ReceiverId {
     let mut exported = from.export(id).unwrap();
     assert_eq!(from.handle(id, Event::Wake), Err(PoolError::Stale), "the handle has ended");
     to.import(&mut exported).unwrap()
@@ -21,116 +22,169 @@ fn moves(from: &mut Pool<PoolShard>, id: ReceiverId, to: &mut Pool<PoolShard>) -
 #[test]
 fn resident_bytes_are_bounded_across_threads() {
     let page_bytes = 65_536;
-    let (shared_pool, mut a, mut b) = two(&PoolConfig { buffer_bytes: page_bytes, ..config(2) });
+    let config = PoolConfig { buffer_bytes: page_bytes, ..PoolConfig::new(16 * u64::from(page_bytes), 8) };
+    let (_shared_pool, mut a, mut b) = two(&config);
     assert_eq!(a.bypass_bound(), b.bypass_bound());
-    assert!(
-        a.bypass_bound() >= 2 * u64::from(config(2).scheduler.waiters_max) - 1,
-        "all receivers of both threads may wait"
-    );
-    assert_eq!(b.trim(), 0, "nothing was used");
-    let held = holding(&mut a, 1, b"x");
-    let other = holding(&mut b, 2, b"y");
-    b.handle(other, Event::Close).unwrap();
+    let leases: Vec<_> = (0..3).map(|token| granted(&mut a, token)).collect();
+    for &lease in &leases {
+        a.buffer(lease).unwrap()[0] = 1;
+    }
+    let id = keeping(&mut b, 1, b"x");
+    assert_eq!(b.trim(), 0, "nothing that was used is free");
+    a.release(leases[0]).unwrap();
     // Its cached buffers are free for all threads then.
-    drop(b);
-    let mut b = shared_pool.shard(1).unwrap();
+    drop(a);
     // Miri knows no madvise(2).
     let page_bytes = if cfg!(all(target_os = "linux", not(miri))) { page_bytes as usize } else { 0 };
-    assert_eq!((b.trim(), b.trim()), (page_bytes, 0), "the page that was used, once");
-    assert_eq!(a.data(held).unwrap(), b"x");
-    check(&a, &b);
+    let trimmed = b.trim();
+    assert!((page_bytes..=2 * page_bytes).contains(&trimmed) && b.trim() == 0, "what was used, once: {trimmed}");
+    assert_eq!(b.data(id).unwrap(), b"x");
+    b.check_invariants().unwrap();
 }
 
-/// Bytes that are there at `attach_with` get a free buffer, whichever thread caches it.
+/// A thread finds what is free, whichever thread caches it.
 #[test]
-fn adopt_finds_a_buffer_cached_by_another_thread() {
-    let (shared_pool, mut a, mut b) = two(&config(2));
-    let bytes = |byte| [byte; 100];
-    let first = a.attach_with(&AttachOptions::new(0, 1), &bytes(1)).unwrap();
-    // The cached buffers of thread 0 are called in.
-    let second = b.attach_with(&AttachOptions::new(0, 2), &bytes(2)).unwrap();
-    check(&a, &b);
-    assert_eq!((a.data(first).unwrap(), b.data(second).unwrap()), (&bytes(1)[..], &bytes(2)[..]));
-    // The call does not wait: no request is queued, and no receiver is attached.
-    for pool in [&mut a, &mut b] {
-        assert_eq!(pool.attach_with(&AttachOptions::new(0, 3), &bytes(3)), Err(PoolError::NoBufferFree));
-        assert_eq!((pool.stats().receivers, pool.stats().scheduler.waiting), (1, 0));
+fn thread_finds_buffers_cached_by_another_thread() {
+    let (shared_pool, mut a, mut b) = two(&config());
+    let lease = granted(&mut a, 1);
+    a.release(lease).unwrap();
+    assert!(shared_pool.stats().cached > 0, "given: thread 0 caches some");
+    let leases = exhaust(&mut b, &mut a);
+    assert_eq!((leases.len() as u32, shared_pool.stats().scheduler.free), (COMMON, 0));
+    for lease in leases {
+        b.release(lease).unwrap();
     }
-    check(&a, &b);
-    a.handle(first, Event::Close).unwrap();
-    let third = b.attach_with(&AttachOptions::new(0, 3), &bytes(3)).unwrap();
-    assert_eq!(b.data(third).unwrap(), bytes(3));
-    check(&a, &b);
-    // A thread takes a buffer that it cached itself without the lock.
-    b.handle(third, Event::Close).unwrap();
-    let locked = shared_pool.stats().locked;
-    b.attach_with(&AttachOptions::new(0, 4), &bytes(4)).unwrap();
-    assert_eq!(shared_pool.stats().locked, locked);
+    a.handle_timeout(1);
+    // Content that is taken leaves with a buffer, wherever that is cached: the spare stays.
+    let id = keeping(&mut a, 1, &[1; 100]);
+    let content = a.take(id).unwrap();
+    assert_eq!(&a.buffer(content.lease).unwrap()[..100], &[1; 100]);
     check(&a, &b);
 }
 
+/// What is taken in the middle of a decode leaves the place for what the decoder may leave.
 #[test]
-fn adopt_respects_the_cap_of_its_class() {
-    let mut config = config(3);
-    config.scheduler.class_caps[0] = 2;
-    let (_shared_pool, mut a, mut b) = two(&config);
-    a.attach_with(&AttachOptions::new(0, 1), &[1; 100]).unwrap();
-    let second = b.attach_with(&AttachOptions::new(0, 2), &[2; 100]).unwrap();
-    assert_eq!(a.attach_with(&AttachOptions::new(0, 3), &[3; 100]), Err(PoolError::NoBufferFree));
-    assert_eq!(
-        a.attach_with(&AttachOptions::new(1, 3), &[3; 100]),
-        Err(SchedulerError::UnknownClass { class: 1, classes: 1 }.into())
-    );
-    assert_eq!(a.stats().scheduler.free, 1);
-    b.handle(second, Event::Close).unwrap();
-    a.attach_with(&AttachOptions::new(0, 3), &[3; 100]).unwrap();
+fn take_leaves_the_place_of_what_is_borrowed() {
+    let (_shared_pool, mut a, b) = two(&config());
+    let kept = keeping(&mut a, 1, &[1; 100]);
+    let id = attach(&mut a, 2);
+    a.handle(id, Event::Readable).unwrap();
+    receive(&mut a, id, &[2; 200]);
+    a.take(kept).unwrap();
+    a.decoded(id, 0, 50).unwrap();
+    assert_eq!((a.data(id).unwrap(), a.stats().shed), (&[2; 200][..], 0));
     check(&a, &b);
 }
 
-/// The receiver gets the buffer with what it received into its slot.
+/// The receiver waits for room, and thread 1 sleeps; what the host of thread 0 releases wakes it.
 #[test]
 fn s10_release_reaches_the_receiver_of_another_thread() {
-    let (_shared_pool, mut a, mut b) = two(&PoolConfig { lifeline: false, ..config(1) });
-    let holder = holding(&mut a, 1, &[1; 200]);
+    let (_shared_pool, mut a, mut b) = two(&config());
+    let mut leases = exhaust(&mut a, &mut b);
     let waiter = waiting(&mut b, 2);
+    assert_eq!((b.poll_notice(), b.poll_wake()), (None, Some(0)), "thread 0 may evict for it");
+    assert_eq!((a.poll_notice(), a.poll_wake()), (None, None));
+    // A new receiver leaves the reserve, an eighth.
+    let reserve = a.memory().split().reserve as usize;
+    leases.drain(..reserve).for_each(|lease| a.release(lease).unwrap());
     assert_eq!((a.poll_wake(), b.poll_notice()), (None, None));
-    a.handle(holder, Event::Consumed { bytes: 200 }).unwrap();
+    a.release(leases.pop().unwrap()).unwrap();
     assert_eq!((a.poll_wake(), a.poll_wake()), (Some(1), None), "the other thread is named once");
-    assert_eq!(granted_to(&mut b), Some(2));
-    receive(&mut b, waiter, &[2; 256]);
-    assert_eq!(b.data(waiter).unwrap(), [2; 256]);
+    assert_eq!((granted_to(&mut b), granted_to(&mut b)), (Some(2), None));
+    receive(&mut b, waiter, &[2; 250 - 64]);
+    assert_eq!(b.data(waiter).unwrap(), [2; 250]);
+    check(&a, &b);
+}
+
+/// One wait of the thread stands for all its receivers.
+#[test]
+fn s10_every_receiver_that_waits_is_served() {
+    let (shared_pool, mut a, mut b) = two(&config());
+    let leases = exhaust(&mut a, &mut b);
+    let mut tokens: Vec<u64> = (1..5).collect();
+    let ids: Vec<_> = tokens.iter().map(|&token| waiting(&mut b, token)).collect();
+    assert_eq!((b.poll_notice(), shared_pool.stats().scheduler.waiting), (None, 1));
+    for lease in leases {
+        a.release(lease).unwrap();
+        while a.poll_wake().is_some() {
+            while let Some(token) = granted_to(&mut b) {
+                tokens.retain(|&waiting| waiting != token);
+                let id = ids[token as usize - 1];
+                receive(&mut b, id, &[token as u8; 250 - 64]);
+                b.decoded(id, 250, 0).unwrap();
+            }
+        }
+        check(&a, &b);
+    }
+    assert_eq!((tokens, shared_pool.stats().scheduler.waiting), (vec![], 0));
+    assert_eq!(shared_pool.stats().scheduler.free, COMMON, "each thread has its spare, and no more");
+}
+
+/// What thread 0 frees brings the receivers of all threads below their cap, and wakes thread 1.
+#[test]
+fn s10_cap_of_receivers_holds_and_ends_across_threads() {
+    let mut config = PoolConfig { classes: 2, ..config_of(24) };
+    config.class_caps[1] = 10;
+    let (shared_pool, mut a, mut b) = two(&config);
+    let mut kept = Vec::new();
+    while shared_pool.stats().scheduler.outstanding_by_class[1] < 10 {
+        kept.push(keeping(&mut a, 1, &[1; 200]));
+        check(&a, &b);
+    }
+    b.handle_timeout(0);
+    let spare = attach(&mut b, 7);
+    b.handle(spare, Event::Readable).unwrap();
+    receive(&mut b, spare, &[7; 200]);
+    b.decoded(spare, 0, 50).unwrap();
+    waiting(&mut b, 2);
+    assert_eq!((b.poll_notice(), shared_pool.stats().scheduler.free), (None, 14), "it is the cap that holds it back");
+    assert_eq!(shared_pool.stats().scheduler.waiting, 1, "and it waits for that");
+    for id in kept {
+        a.handle(id, Event::Close).unwrap();
+    }
+    assert_eq!((a.poll_notice(), a.poll_wake(), granted_to(&mut b)), (None, Some(1), Some(2)));
     check(&a, &b);
 }
 
 #[test]
 fn hard_cap_and_statistics_cover_all_threads() {
-    let (shared_pool, mut a, mut b) = two(&config(4));
+    let (shared_pool, mut a, mut b) = two(&config());
+    let fixed = shared_pool.stats().scheduler.leased;
+    assert_eq!(fixed, 16 - COMMON, "what each thread has in any case");
     for token in 0..2 {
-        holding(&mut a, token, &[1; 100]);
-        holding(&mut b, token, &[2; 100]);
+        granted(&mut a, token);
+        granted(&mut b, token);
     }
-    waiting(&mut a, 3);
+    keeping(&mut a, 3, &[1; 100]);
+    assert!(matches!(
+        b.request(1, 3),
+        Err(PoolError::Scheduler(SchedulerError::UnknownClass { class: 1, classes: 1 }))
+    ));
     let stats = shared_pool.stats().scheduler;
-    assert_eq!((stats.capacity, stats.leased, stats.free, stats.waiting), (4, 4, 0, 1));
-    assert_eq!((stats.waiting_peak, stats.waiting_by_class[0], stats.outstanding_by_class[0]), (1, 1, 4));
+    assert_eq!((stats.capacity, stats.leased, stats.free, stats.waiting), (16, fixed + 4, 16 - fixed - 4, 0));
     assert_eq!([a.stats().scheduler, b.stats().scheduler], [stats; 2], "the counts are of all threads");
-    assert_eq!((a.stats().receivers, b.stats().receivers), (3, 2), "these are of one thread");
+    assert_eq!((a.stats().receivers, b.stats().receivers), (1, 0), "these are of one thread");
+    exhaust(&mut a, &mut b);
+    assert!(matches!(b.request(0, 4), Ok(Outcome::Queued(_))));
+    let stats = shared_pool.stats().scheduler;
+    assert_eq!((stats.leased, stats.free, stats.waiting, stats.leased_peak), (16, 0, 1, 16));
     check(&a, &b);
 }
 
 #[test]
 fn shard_refuses_handles_of_another_thread() {
-    let (_shared_pool, mut a, mut b) = two(&config(3));
-    let id = holding(&mut a, 1, &[1; 100]);
-    let Ok(Outcome::Granted(lease)) = a.request(0, 7) else { panic!("a buffer is free") };
+    let (_shared_pool, mut a, mut b) = two(&config());
+    let id = keeping(&mut a, 1, &[1; 100]);
+    let lease = granted(&mut a, 7);
     a.buffer(lease).unwrap()[0] = 1;
     assert_eq!(b.buffer(lease).unwrap_err(), PoolError::Scheduler(SchedulerError::StaleLease));
     assert_eq!(b.release(lease), Err(SchedulerError::StaleLease.into()));
     assert_eq!(b.data(id).unwrap_err(), PoolError::Stale, "a handle of another thread is foreign");
-    holding(&mut b, 2, &[2; 100]);
+    exhaust(&mut b, &mut a);
     let Ok(Outcome::Queued(wait)) = b.request(0, 8) else { panic!("no buffer is free") };
     assert_eq!(a.cancel(wait), Err(SchedulerError::StaleWait.into()));
     assert_eq!(a.describe_wait(wait).unwrap_err(), PoolError::Scheduler(SchedulerError::StaleWait));
+    assert_eq!(b.describe_wait(wait).unwrap().token, 8);
     b.cancel(wait).unwrap();
     a.release(lease).unwrap();
     for bits in [0, 1, u64::MAX] {
@@ -142,47 +196,96 @@ fn shard_refuses_handles_of_another_thread() {
 
 #[test]
 fn s11_receiver_moves_in_any_state_with_its_content() {
-    let (_shared_pool, mut a, mut b) = two(&config(1));
-    // Idle, then parked.
-    let idle = a.attach(&AttachOptions::new(0, 1)).unwrap();
+    let (_shared_pool, mut a, mut b) = two(&config());
+    // Idle, then with bytes in a small cell.
+    let idle = attach(&mut a, 1);
     let id = moves(&mut a, idle, &mut b);
     b.handle(id, Event::Readable).unwrap();
     receive(&mut b, id, b"partial data");
     b.decoded(id, 0, 100).unwrap();
-    assert_eq!((b.stats().parked, b.stats().scheduler.leased), (1, 0));
     let id = moves(&mut b, id, &mut a);
     assert_eq!(a.data(id).unwrap(), b"partial data");
-    assert_eq!((a.stats().slots_in_use, b.stats().slots_in_use), (1, 0));
     check(&a, &b);
-    // With a buffer, its content not at the front.
+    // With more than a small cell has, not at the front of its buffer, in the middle of a decode.
     a.handle(id, Event::Readable).unwrap();
     receive(&mut a, id, &[7; 100]);
     a.handle(id, Event::Consumed { bytes: 12 }).unwrap();
     let id = moves(&mut a, id, &mut b);
     assert_eq!(b.data(id).unwrap(), [7; 100]);
+    b.decoded(id, 0, 100).unwrap();
     check(&a, &b);
-    // Waiting, with a lifeline that holds something, then served during the export.
+    // In a larger cell.
+    let id = moves(&mut b, id, &mut a);
+    assert_eq!(a.data(id).unwrap(), [7; 100]);
+    a.decoded(id, 100, 0).unwrap();
+    assert!(a.handle(id, Event::Close).unwrap().has(Action::Finished));
+    // Waiting, with what it keeps.
+    let mut leases = exhaust(&mut a, &mut b);
     let other = waiting(&mut a, 2);
-    receive(&mut a, other, &[9; 64]);
-    let mut exported = a.export(other).unwrap();
-    b.handle(id, Event::Consumed { bytes: 100 }).unwrap();
-    assert_eq!((a.poll_wake(), b.poll_wake(), a.poll_notice()), (None, None, None), "no thread has it yet");
-    let other = b.import(&mut exported).unwrap();
-    assert_eq!((granted_to(&mut b), b.data(other).unwrap()), (Some(2), &[9; 64][..]));
-    // Served, and moved before its notice.
-    let third = waiting(&mut a, 3);
-    b.handle(other, Event::Close).unwrap();
-    let third = moves(&mut a, third, &mut b);
-    assert_eq!((granted_to(&mut a), granted_to(&mut b)), (None, Some(3)));
-    assert!(b.pending(third).unwrap().has(Action::Recv));
+    assert_eq!(a.poll_notice(), None);
+    let other = moves(&mut a, other, &mut b);
+    assert_eq!(b.data(other).unwrap(), [2; 64]);
+    b.handle(other, Event::Readable).unwrap();
+    assert_eq!((a.poll_notice(), b.poll_notice()), (None, None));
+    check(&a, &b);
+    for lease in leases.drain(..3) {
+        a.release(lease).unwrap();
+    }
+    assert_eq!((granted_to(&mut a), a.poll_wake(), granted_to(&mut b)), (None, Some(1), Some(2)));
+    assert!(b.pending(other).unwrap().has(Action::Recv));
+    check(&a, &b);
+}
+
+/// A receiver that waits without any byte asks again where it goes, also if nothing reports an edge again.
+#[test]
+fn s11_move_of_a_waiting_receiver_loses_no_edge() {
+    let policy = Policy { mode: Mode::Edge, ..Policy::default() };
+    let (_shared_pool, mut a, mut b) = two(&PoolConfig { policy, ..config() });
+    let leases = exhaust(&mut a, &mut b);
+    let cells: Vec<_> = (0..4).map(|token| waiting(&mut a, token)).collect();
+    let id = attach(&mut a, 9);
+    a.handle(id, Event::Readable).unwrap();
+    assert!(a.connection(id).unwrap().is_waiting(), "no cell is left");
+    let id = moves(&mut a, id, &mut b);
+    assert!(b.pending(id).unwrap().has(Action::Recv) || b.connection(id).unwrap().is_waiting());
+    leases.into_iter().for_each(|lease| a.release(lease).unwrap());
+    drop(cells);
+    let is_served = b.pending(id).unwrap().has(Action::Recv) || granted_to(&mut b) == Some(9);
+    assert!(is_served && b.pending(id).unwrap().has(Action::Recv));
+    check(&a, &b);
+}
+
+/// The time that a frame takes goes on where its receiver goes.
+#[test]
+fn s89_time_of_a_frame_moves_with_its_receiver() {
+    let (_shared_pool, mut a, mut b) = two(&config());
+    // Clocks begin at any time.
+    a.handle_timeout(5_000 * MS);
+    b.handle_timeout(77_000 * MS);
+    let id = keeping(&mut a, 1, &[1; 100]);
+    for step in 1..=4 {
+        a.handle_timeout((5_000 + 100 * step) * MS);
+    }
+    let id = moves(&mut a, id, &mut b);
+    let start_ns =
+        |pool: &ShardPool| (0..8).find_map(|row| pool.memory().facts(row).ok().and_then(|facts| facts.start_ns));
+    b.decoded(id, 0, 150).unwrap();
+    // The pool time of thread 1 is 0 yet.
+    assert_eq!(start_ns(&b), Some(0));
+    for step in 1..=4 {
+        b.handle_timeout((77_000 + 100 * step) * MS);
+    }
+    let id = moves(&mut b, id, &mut a);
+    a.decoded(id, 0, 150).unwrap();
+    assert_eq!(start_ns(&a), Some(0), "400 of 400 ms ago");
     check(&a, &b);
 }
 
 #[test]
 fn export_refusal_names_its_cause_and_changes_nothing() {
     let policy = Policy { mode: Mode::Completion, ..Policy::default() };
-    let (_shared_pool, mut a, mut b) = two(&PoolConfig { policy, ..config(1) });
-    let id = a.attach(&AttachOptions::new(0, 1)).unwrap();
+    let (_shared_pool, mut a, mut b) = two(&PoolConfig { policy, ..config() });
+    let id = attach(&mut a, 1);
     assert!(a.pending(id).unwrap().has(Action::Recv));
     a.receive_area(id).unwrap()[..100].fill(1);
     a.handle(id, Event::done(Action::Recv)).unwrap();
@@ -190,18 +293,19 @@ fn export_refusal_names_its_cause_and_changes_nothing() {
     a.handle(id, Event::Received { bytes: 100 }).unwrap();
     let id = moves(&mut a, id, &mut b);
     assert_eq!(b.data(id).unwrap(), [1; 100]);
-    let policy = Policy { reclaim_bytes: 256, park_bytes: 64, ..Policy::default() };
-    let (_shared_pool, mut a, mut b) = two(&PoolConfig { policy, large_slots: [4, 0, 0], ..config(1) });
-    let id = holding(&mut a, 1, &[1; 100]);
-    a.decoded(id, 0, 100).unwrap();
-    a.handle(id, Event::ReclaimRequested).unwrap();
-    assert_eq!((a.stats().slots_in_use_by_size, a.stats().scheduler.leased), ([0, 1, 0, 0], 0));
-    assert_eq!(a.export(id).unwrap_err(), PoolError::NotMovable);
-    assert_eq!(a.connection(id).unwrap().buffered_bytes(), 100);
-    let mut alone = Pool::new(&config(1)).unwrap();
+    check(&a, &b);
+    // More than a small cell has needs a buffer to move in.
+    let (_shared_pool, mut a, mut b) = two(&config());
+    let id = keeping(&mut a, 1, &[1; 100]);
+    exhaust(&mut a, &mut b);
+    waiting(&mut a, 2);
+    keeping_all_spares(&mut a);
+    assert_eq!(a.export(id).unwrap_err(), PoolError::NoBufferFree);
+    assert_eq!((a.data(id).unwrap(), a.check_invariants()), (&[1; 100][..], Ok(())));
+    let mut alone = Pool::new(&config()).unwrap();
     assert_eq!(alone.poll_wake(), None);
     // An import that is refused can be tried again; one that was done cannot.
-    let id = b.attach(&AttachOptions::new(0, 2)).unwrap();
+    let id = attach(&mut b, 2);
     let mut exported = b.export(id).unwrap();
     assert_eq!(b.export(id).unwrap_err(), PoolError::Stale);
     while a.attach(&AttachOptions::new(0, 0)).is_ok() {}
@@ -211,12 +315,21 @@ fn export_refusal_names_its_cause_and_changes_nothing() {
     check(&a, &b);
 }
 
+/// Receivers keep all that this thread has.
+fn keeping_all_spares(pool: &mut ShardPool) {
+    while pool.memory().free_buffers() > 0 {
+        let content = [3; 100];
+        let Ok(id) = pool.attach_with(&AttachOptions::new(0, 3), &content) else { break };
+        pool.decoded(id, 0, 150).unwrap();
+    }
+}
+
 /// A receiver that is closed while a receive is in flight can neither move nor decode.
 #[test]
 fn export_refuses_a_closed_receiver_in_flight() {
     let policy = Policy { mode: Mode::Completion, ..Policy::default() };
-    let (_shared_pool, mut a, b) = two(&PoolConfig { policy, ..config(1) });
-    let id = a.attach(&AttachOptions::new(0, 1)).unwrap();
+    let (_shared_pool, mut a, b) = two(&PoolConfig { policy, ..config() });
+    let id = attach(&mut a, 1);
     a.handle(id, Event::done(Action::Recv)).unwrap();
     a.handle(id, Event::Received { bytes: 100 }).unwrap();
     assert!(a.decoded(id, 0, 100).unwrap().has(Action::Recv));
@@ -229,36 +342,15 @@ fn export_refuses_a_closed_receiver_in_flight() {
         assert!(!a.handle(id, Event::Close).unwrap().has(Action::Finished), "close {again} waits for the receive");
     }
     assert!(a.handle(id, Event::Received { bytes: 9 }).unwrap().has(Action::Finished));
-    assert_eq!((a.stats().dropped_bytes, a.stats().scheduler.leased), (100 + 9, 0));
+    assert_eq!(a.stats().dropped_bytes, 100 + 9);
     check(&a, &b);
-}
-
-#[test]
-#[cfg_attr(miri, ignore)] // hundreds of receivers, on one thread
-fn export_of_waiting_receivers_is_limited() {
-    let many = EXPORTS_MAX + 2;
-    let config = PoolConfig { lifeline: false, buffer_bytes: 256, ..PoolConfig::new(1, many + 1) };
-    let (_shared_pool, mut a, mut b) = two(&config);
-    let holder = holding(&mut a, u64::MAX, &[1; 100]);
-    let waiters: Vec<_> = (0..many).map(|token| waiting(&mut a, token.into())).collect();
-    let mut exported: Vec<_> = waiters[2..].iter().map(|&id| a.export(id).unwrap()).collect();
-    assert_eq!(a.export(waiters[0]).unwrap_err(), PoolError::ExportsFull);
-    assert!(a.connection(waiters[0]).unwrap().is_waiting(), "it stays, and waits");
-    b.import(&mut exported[0]).unwrap();
-    let mut first = a.export(waiters[0]).unwrap();
-    b.import(&mut first).unwrap();
-    check(&a, &b);
-    a.handle(holder, Event::Close).unwrap();
-    assert_eq!(granted_to(&mut b), Some(0), "its place in the queue was kept");
 }
 
 /// Also where the host has no waits left, so that the request can only be granted at once.
 #[test]
 fn shared_pool_has_one_size() {
-    for waiters_max in [4, 5] {
-        let mut config = config(1);
-        (config.receivers_max, config.scheduler.waiters_max) = (4, waiters_max);
-        let (_shared_pool, mut a, b) = two(&config);
+    for waiters_max in [0, 5] {
+        let (_shared_pool, mut a, b) = two(&PoolConfig { waiters_max, ..config() });
         for size_index in [1, 3, u8::MAX] {
             let refused = a.request_for(&Request { size_index, ..Request::new(0, 7) });
             assert_eq!(refused, Err(SchedulerError::UnknownSize { size_index }.into()));
@@ -268,194 +360,127 @@ fn shared_pool_has_one_size() {
     }
 }
 
+/// The host has as many waits on each thread as the configuration says, whatever its receivers wait for.
+#[test]
+fn waits_of_the_host_are_limited_on_each_thread() {
+    let (_shared_pool, mut a, mut b) = two(&PoolConfig { waiters_max: 2, ..config() });
+    let leases = exhaust(&mut a, &mut b);
+    for pool in [&mut a, &mut b] {
+        waiting(pool, 1);
+        assert_eq!(pool.poll_notice(), None);
+        let waits: Vec<_> = (0..2).map(|token| pool.request(0, token)).collect();
+        assert!(waits.iter().all(|wait| matches!(wait, Ok(Outcome::Queued(_)))), "{waits:?}");
+        assert_eq!(pool.request(0, 9), Err(SchedulerError::WaitersFull { waiters_max: 2 }.into()));
+        let Ok(Outcome::Queued(wait)) = waits[0] else { unreachable!() };
+        pool.cancel(wait).unwrap();
+        assert!(matches!(pool.request(0, 9), Ok(Outcome::Queued(_))));
+    }
+    leases.into_iter().for_each(|lease| a.release(lease).unwrap());
+    for pool in [&mut a, &mut b] {
+        let mut tokens: Vec<_> = std::iter::from_fn(|| granted_to(pool)).collect();
+        tokens.sort_unstable();
+        assert_eq!(tokens, [1, 1, 9]);
+    }
+    check(&a, &b);
+}
+
 #[test]
 fn shared_pool_has_no_tenants() {
-    let (_shared_pool, mut a, b) = two(&config(1));
+    let (_shared_pool, mut a, b) = two(&config());
     let tenant = TenantId::from_bits(1);
     assert_eq!(a.create_tenant(&TenantConfig::default()), Err(PoolError::TenantsUnsupported));
     assert_eq!(a.remove_tenant(tenant), Err(PoolError::TenantsUnsupported));
     assert_eq!(a.describe_tenant(tenant).unwrap_err(), PoolError::TenantsUnsupported);
-    let id = a.attach(&AttachOptions::new(0, 1)).unwrap();
+    let id = attach(&mut a, 1);
     assert_eq!(a.set_tenant(id, Some(tenant)), Err(PoolError::TenantsUnsupported));
     a.set_tenant(id, None).unwrap();
     assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv), "the buffer is free, as before");
     check(&a, &b);
 }
 
+/// What receivers of thread 0 keep past its deadline makes room for a request on thread 1.
 #[test]
-fn import_of_a_parked_receiver_needs_a_slot() {
-    let (_shared_pool, mut a, mut b) = two(&PoolConfig { slots: 1, ..config(4) });
-    let park = |pool: &mut Pool<PoolShard>, bytes: &[u8]| {
-        let id = holding(pool, 0, bytes);
-        pool.decoded(id, 0, 100).unwrap();
-        id
+fn s44_request_of_another_thread_evicts_what_is_late() {
+    let (_shared_pool, mut a, mut b) = two(&config());
+    let ids: Vec<_> = (0..6).map(|token| keeping(&mut a, token, &[1; 200])).collect();
+    let leases = exhaust(&mut b, &mut a);
+    let steps = |pool: &mut ShardPool, from: u64, to: u64| {
+        (from..to).for_each(|step| pool.handle_timeout(step * 125 * MS));
     };
-    let (first, second) = (park(&mut a, b"first"), park(&mut b, b"second"));
-    let mut exported = a.export(first).unwrap();
-    assert_eq!(b.import(&mut exported).unwrap_err(), PoolError::NoSlotFree);
-    b.handle(second, Event::Close).unwrap();
-    let first = b.import(&mut exported).unwrap();
-    assert_eq!(b.data(first).unwrap(), b"first");
-    check(&a, &b);
-}
-
-/// Advances the clock of one thread by steps that count.
-fn advance(pool: &mut Pool<PoolShard>, from_ns: u64, to_ns: u64) {
-    (from_ns..to_ns).step_by(1_000).chain([to_ns]).for_each(|now_ns| pool.handle_timeout(now_ns));
-}
-
-#[test]
-fn s53_pause_and_origin_count_on_each_thread_alone() {
-    let mut config = PoolConfig { lifeline: false, ..config(2) };
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(1_000), Some(10_000));
-    let (_shared_pool, mut a, mut b) = two(&config);
-    let [first, second] = [(&mut a, 1), (&mut b, 2)].map(|(thread, token)| holding(thread, token, &[1; 200]));
-    waiting(&mut a, 3);
-    // Ten days after the start of the machine, then a pause of eight hours; the other thread comes later still.
-    const ORIGIN_NS: u64 = 864_000_000_000_000;
-    const PAUSE_NS: u64 = 28_800_000_000_000;
-    a.handle_timeout(ORIGIN_NS);
-    assert_eq!((a.poll_timeout(), a.poll_notice()), (Some(ORIGIN_NS + 1_000), None));
-    a.handle_timeout(ORIGIN_NS + PAUSE_NS);
-    b.handle_timeout(ORIGIN_NS + 2 * PAUSE_NS);
-    let idle_ns =
-        |thread: &Pool<PoolShard>, id| thread.describe(id).unwrap().lease_info.map(|lease_info| lease_info.idle_ns);
-    assert_eq!((idle_ns(&a, first), idle_ns(&b, second)), (Some(1_250), Some(0)));
-    assert_eq!((a.poll_notice(), b.poll_notice()), (None, None), "no holder is shed");
-    assert_eq!((a.stats().reclaim.clock_skipped_ns, b.stats().reclaim.clock_skipped_ns), (PAUSE_NS - 1_250, 0));
-    assert_eq!(a.poll_timeout(), Some(ORIGIN_NS + PAUSE_NS + 1_250), "the thread is asked for the next step");
-    check(&a, &b);
-}
-
-/// One waiter on any thread makes the deadlines of holders on every thread count.
-#[test]
-fn s44_one_waiter_starts_deadlines_on_all_threads() {
-    let policy = Policy { park_bytes: 64, reclaim_bytes: 256, ..Policy::default() };
-    let mut config = PoolConfig { lifeline: false, policy, large_slots: [1, 0, 0], ..config(2) };
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(1_000), Some(10_000));
-    let (_shared_pool, mut a, mut b) = two(&config);
-    let partial = holding(&mut a, 1, &[1; 100]);
-    a.decoded(partial, 0, 100).unwrap();
-    let idle = holding(&mut a, 2, &[2; 200]);
-    advance(&mut a, 0, 50_000);
-    assert_eq!((a.poll_timeout(), a.poll_notice()), (None, None), "no request waits, so no holder is asked");
-    waiting(&mut b, 3);
-    waiting(&mut b, 4);
+    steps(&mut a, 0, 30);
+    steps(&mut b, 0, 30);
+    assert_eq!(a.poll_notice(), None, "no request waits, so nothing is evicted");
+    let Ok(Outcome::Queued(_)) = b.request(0, 9) else { panic!("no buffer is free") };
     assert_eq!((b.poll_wake(), b.poll_wake()), (Some(0), None), "the other thread is named once");
-    assert!(a.poll_timeout().is_some_and(|due_ns| due_ns <= 50_000));
-    let Some(Notice::Receiver { id, actions, .. }) = a.poll_notice() else { panic!("a holder is over its lease") };
-    assert!(id == idle && actions.has(Action::Shed));
-    assert_eq!((a.stats().parked_on_demand, a.stats().shed), (1, 1), "the holder that can park is parked");
-    // Both holders were asked to park, and one of them could not.
-    assert_eq!((a.stats().reclaim.parks_asked, a.stats().reclaim.sheds_asked), (2, 1));
-    assert_eq!(granted_to(&mut b), Some(3));
-    a.handle(idle, Event::Close).unwrap();
-    assert_eq!((a.poll_wake(), granted_to(&mut b)), (Some(1), Some(4)));
-    assert_eq!((a.poll_timeout(), a.poll_notice()), (None, None));
+    let Some(Notice::Receiver { actions, id, .. }) = a.poll_notice() else { panic!("what it kept has gone") };
+    assert!(actions.has(Action::Shed) && ids.contains(&id));
+    while a.poll_notice().is_some() {}
+    assert!(a.stats().shed < 6, "no more than make room: a buffer is free once its last cell is");
+    assert_eq!((a.poll_wake(), granted_to(&mut b)), (Some(1), Some(9)));
     check(&a, &b);
+    drop(leases);
 }
 
-/// A waiter that only the cap of its class blocks makes deadlines count, too.
+/// A thread that hangs keeps a grant for as long as the grace of a frame; then another thread has it.
 #[test]
-fn s44_cap_blocked_waiter_starts_deadlines() {
-    let mut config = PoolConfig { lifeline: false, ..config(4) };
-    (config.scheduler.park_ns, config.scheduler.lease_ns, config.scheduler.class_caps[0]) =
-        (Some(1_000), Some(10_000), 1);
-    let (_shared_pool, mut a, mut b) = two(&config);
-    let idle = holding(&mut a, 1, &[1; 200]);
-    waiting(&mut b, 2);
-    assert_eq!((b.stats().scheduler.free, b.poll_wake()), (3, Some(0)), "buffers are free, and not for this class");
-    advance(&mut a, 0, 50_000);
-    assert!(matches!(a.poll_notice(), Some(Notice::Receiver { id, .. }) if id == idle));
-    a.handle(idle, Event::Close).unwrap();
-    assert_eq!((a.poll_wake(), granted_to(&mut b)), (Some(1), Some(2)));
+fn s58_grant_leaves_a_thread_that_hangs() {
+    let (_shared_pool, mut a, mut b) = two(&config());
+    for step in 0..2 {
+        a.handle_timeout(step);
+        b.handle_timeout(step);
+    }
+    let lease = exhaust(&mut a, &mut b)[0];
+    let Ok(Outcome::Queued(first)) = b.request(0, 1) else { panic!("no buffer is free") };
+    let Ok(Outcome::Queued(_)) = a.request(0, 2) else { panic!("no buffer is free") };
+    a.release(lease).unwrap();
+    assert_eq!((a.poll_wake(), b.describe_wait(first).unwrap().is_assigned), (Some(1), true));
+    let served = (1..20).find(|step| {
+        a.handle_timeout(step * 125 * MS);
+        granted_to(&mut a) == Some(2)
+    });
+    assert!(served.is_some_and(|step| (8..11).contains(&step)), "after a second: {served:?}");
+    assert_eq!((b.describe_wait(first).unwrap().is_assigned, granted_to(&mut b)), (false, None));
     check(&a, &b);
 }
 
-/// A holder that makes progress, or has a new lease, is not asked to leave.
-#[test]
-fn s44_progress_and_new_holders_are_not_shed() {
-    let mut config = PoolConfig { lifeline: false, ..config(1) };
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(1_000), Some(10_000));
-    let (_shared_pool, mut a, mut b) = two(&config);
-    let id = holding(&mut a, 1, &[1; 200]);
-    waiting(&mut b, 2);
-    advance(&mut a, 0, 9_000);
-    a.handle(id, Event::Consumed { bytes: 1 }).unwrap();
-    advance(&mut a, 9_000, 18_999);
-    assert_eq!(a.poll_notice(), None);
-    assert_eq!(a.describe(id).unwrap().lease_info.map(|lease_info| lease_info.idle_ns), Some(9_999));
-    b.handle_timeout(50_000);
-    let id = moves(&mut a, id, &mut b);
-    advance(&mut b, 50_000, 59_999);
-    assert_eq!(b.poll_notice(), None);
-    b.handle_timeout(60_000);
-    assert!(matches!(b.poll_notice(), Some(Notice::Receiver { id: shed, .. }) if shed == id));
-    check(&a, &b);
-}
-
-/// The host's own leases have no deadline, as in a pool that is not shared.
-#[test]
-fn deadline_belongs_to_a_receivers_buffer_only() {
-    let mut config = config(1);
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(1_000), Some(10_000));
-    let (_shared_pool, mut a, mut b) = two(&config);
-    let Ok(Outcome::Granted(lease)) = a.request(0, 1) else { panic!("a buffer is free") };
-    waiting(&mut b, 2);
-    a.handle_timeout(50);
-    assert_eq!(a.poll_timeout(), None);
-    let id = a.adopt(&AttachOptions::new(0, 1), LeasedContent { lease, offset: 0, buffered_bytes: 200 }).unwrap();
-    a.handle_timeout(57);
-    let held_ns = |a: &Pool<PoolShard>| a.describe(id).unwrap().lease_info.map(|lease_info| lease_info.held_ns);
-    assert_eq!((held_ns(&a), a.poll_timeout()), (Some(7), Some(1_050)));
-    let content = a.take(id).unwrap();
-    assert_eq!((held_ns(&a), a.poll_timeout()), (None, None));
-    a.release(content.lease).unwrap();
-    assert_eq!(granted_to(&mut b), Some(2));
-    check(&a, &b);
-}
-
-/// A reserve that is not whole asks no holder for anything while no request waits.
-#[test]
-fn broken_reserve_reclaims_nothing_without_waiters() {
-    let mut config = config(2);
-    (config.scheduler.classes, config.scheduler.reserves[1]) = (2, 1);
-    (config.scheduler.park_ns, config.scheduler.lease_ns) = (Some(1_000), Some(10_000));
-    let (_shared_pool, mut a, mut b) = two(&config);
-    holding(&mut a, 1, &[1; 200]);
-    holding(&mut b, 1, &[1; 200]);
-    advance(&mut a, 0, 50_000);
-    assert_eq!((a.poll_notice(), a.poll_timeout(), a.poll_wake()), (None, None, None));
-    check(&a, &b);
-}
-
-/// Buffers that a dropped shard held or waited for go to other threads.
+/// Buffers that a dropped shard used or waited for go to other threads.
 #[test]
 fn dropped_shard_returns_its_buffers_and_waits() {
-    let (shared_pool, mut a, mut b) = two(&config(3));
-    holding(&mut a, 1, &[1; 100]);
-    let Ok(Outcome::Granted(own)) = a.request(0, 2) else { panic!("a buffer is free") };
-    let kept = holding(&mut b, 3, &[3; 100]);
+    let (shared_pool, mut a, mut b) = two(&config());
+    let fixed = shared_pool.stats().scheduler.leased;
+    for token in 0..3 {
+        keeping(&mut a, token, &[1; 200]);
+    }
+    let own = granted(&mut a, 2);
+    let kept = keeping(&mut b, 3, &[3; 100]);
+    let leases = exhaust(&mut b, &mut a);
     waiting(&mut a, 4);
-    waiting(&mut b, 5);
+    assert_eq!(a.poll_notice(), None);
+    assert!(matches!(a.request(0, 5), Ok(Outcome::Queued(_))));
+    assert!(matches!(b.request(0, 6), Ok(Outcome::Queued(_))));
     assert_eq!(
         shared_pool.shard(0).unwrap_err(),
         SharedPoolError::Shard(SharedSchedulerError::ShardInUse { index: 0 })
     );
     drop(a);
     assert_eq!((shared_pool.poll_wake(), shared_pool.poll_wake()), (Some(1), None), "the other thread is named once");
-    assert_eq!((granted_to(&mut b), granted_to(&mut b)), (Some(5), None));
-    assert_eq!(
-        (shared_pool.stats().scheduler.free, shared_pool.stats().scheduler.waiting),
-        (0, 0),
-        "a lease of the host's own stays"
-    );
-    assert_eq!((b.release(own), shared_pool.stats().scheduler.free), (Ok(()), 1));
+    assert_eq!((granted_to(&mut b), granted_to(&mut b)), (Some(6), None));
+    assert_eq!(shared_pool.stats().scheduler.waiting, 0);
+    // A lease of the host's own stays.
+    let free = shared_pool.stats().scheduler.free;
+    assert_eq!((b.release(own), shared_pool.stats().scheduler.free), (Ok(()), free + 1));
     assert_eq!(b.data(kept).unwrap(), [3; 100]);
-    // The shard can be made again, and is another one.
-    let mut a = shared_pool.shard(0).unwrap();
-    holding(&mut a, 6, &[6; 100]);
-    check(&a, &b);
+    // The shard can be made again, and is another one, with as much as the first time.
+    for _ in 0..3 {
+        let mut a = shared_pool.shard(0).unwrap();
+        keeping(&mut a, 6, &[6; 100]);
+        a.check_invariants().unwrap();
+    }
+    leases.into_iter().for_each(|lease| b.release(lease).unwrap());
+    assert!(b.handle(kept, Event::Close).unwrap().has(Action::Finished));
+    assert_eq!(b.poll_notice(), None);
+    assert_eq!(shared_pool.stats().scheduler.leased, fixed + 1, "and the buffer that was granted");
+    shared_pool.check_invariants().unwrap();
     assert_eq!(
         shared_pool.shard(2).unwrap_err(),
         SharedPoolError::Shard(SharedSchedulerError::UnknownShard { index: 2, shards: 2 })
@@ -464,171 +489,61 @@ fn dropped_shard_returns_its_buffers_and_waits() {
 
 #[test]
 fn closed_pool_refuses_attach_and_serves_the_rest() {
-    let (shared_pool, mut a, mut b) = two(&config(1));
-    let first = holding(&mut a, 1, &[1; 100]);
+    let (shared_pool, mut a, mut b) = two(&config());
+    let first = keeping(&mut a, 1, &[1; 100]);
+    let mut leases = exhaust(&mut a, &mut b);
     let second = waiting(&mut b, 2);
-    let third = b.attach(&AttachOptions::new(0, 3)).unwrap();
+    let third = attach(&mut b, 3);
+    assert_eq!(b.poll_notice(), None);
     drop(shared_pool);
     assert_eq!(a.attach(&AttachOptions::new(0, 4)), Err(PoolError::PoolClosed));
     assert_eq!(a.attach_with(&AttachOptions::new(0, 4), b"hello"), Err(PoolError::PoolClosed));
-    assert_eq!(a.attach_with(&AttachOptions::new(0, 4), &[4; 100]), Err(PoolError::PoolClosed));
-    assert_eq!(a.request(0, 4), Err(PoolError::PoolClosed));
-    let content = a.take(first).unwrap();
+    assert_eq!(
+        (a.request(0, 4), a.try_request(&Request::new(0, 4))),
+        (Err(PoolError::PoolClosed), Err(PoolError::PoolClosed))
+    );
+    let lease = leases.pop().unwrap();
+    let content = LeasedContent { lease, offset: 0, buffered_bytes: 9 };
     assert_eq!(a.adopt(&AttachOptions::new(0, 4), content), Err(PoolError::PoolClosed));
+    a.release(lease).unwrap();
+    leases.into_iter().for_each(|lease| a.release(lease).unwrap());
+    let content = a.take(first).unwrap();
     a.release(content.lease).unwrap();
     assert_eq!(granted_to(&mut b), Some(2));
     receive(&mut b, second, &[2; 100]);
-    b.handle(second, Event::Consumed { bytes: 100 }).unwrap();
+    b.decoded(second, 164, 0).unwrap();
     assert!(b.handle(third, Event::Readable).unwrap().has(Action::Recv));
     let third = moves(&mut b, third, &mut a);
+    assert!(a.handle(third, Event::Readable).unwrap().has(Action::Recv));
     receive(&mut a, third, b"bye");
     check(&a, &b);
     drop(a);
-    assert_eq!(b.stats().scheduler.free, 1);
+    b.check_invariants().unwrap();
 }
 
 #[test]
 fn shared_pool_config_is_checked() {
-    let mut config = config(4);
-    config.scheduler.tenants_max = 1;
-    assert!(SharedPool::new(&config, 2).unwrap_err().to_string().starts_with("tenants_max is 1;"));
-    config.scheduler.tenants_max = 0;
-    config.set_buffer_sizes(&[256, 512]).unwrap();
-    assert!(SharedPool::new(&config, 2).unwrap_err().to_string().starts_with("sizes[1] is 2;"));
-    config.set_buffer_sizes(&[256]).unwrap();
+    let refused = |config: &PoolConfig, shards| SharedPool::new(config, shards).map(|_| ()).unwrap_err().to_string();
+    assert!(refused(&PoolConfig { tenants_max: 1, ..config() }, 2).starts_with("tenants_max is 1;"));
+    assert!(refused(&PoolConfig { classes: 8, ..config() }, 2).starts_with("classes is 8;"), "one is for waits");
     for shards in [0, demuxbuf::shared::SHARDS_MAX + 1] {
-        let refused = SharedPool::new(&config, shards).unwrap_err();
-        assert_eq!(refused.to_string(), format!("shards is {shards}; allowed is 1 to 1024"));
+        assert_eq!(refused(&config(), shards), format!("shards is {shards}; allowed is 1 to 1024"));
     }
+    // Eight buffers for each thread.
+    assert!(SharedPool::new(&config_of(24), 3).is_ok());
+    assert!(refused(&config_of(23), 3).starts_with("memory_bytes is 5888;"));
+    // What the reserve leaves is enough for all threads.
+    let mut config = config();
+    config.reserves[0] = 10;
+    assert!(refused(&config, 2).starts_with("reserves[0] is 10;"));
+    config.reserves[0] = 9;
+    SharedPool::new(&config, 2).unwrap();
 }
 
 #[test]
 fn wrong_thread_is_refused() {
-    let (_shared_pool, a, b) = two(&config(1));
+    let (_shared_pool, a, b) = two(&config());
     assert_eq!((a.check_thread(), b.check_thread()), (Ok(()), Ok(())));
     let refused = std::thread::scope(|scope| scope.spawn(move || a.check_thread()).join().unwrap());
     assert_eq!(refused, Err(PoolError::WrongThread));
-}
-
-/// What the threads of the last test share.
-struct Exchange {
-    inboxes: [Mutex<Vec<(ExportedReceiver, Socket)>>; 3],
-    signals: [AtomicU64; 3],
-    finished: AtomicU64,
-}
-
-/// Miri, which looks for races too, takes thousands of times as long.
-const CONNECTIONS: u64 = if cfg!(miri) { 6 } else { 60 };
-const BYTES: u64 = if cfg!(miri) { 300 } else { 3_000 };
-/// So few that some request has to wait.
-const BUFFERS: u32 = if cfg!(miri) { 1 } else { 3 };
-
-/// One thread of it.
-struct Worker<'a> {
-    exchange: &'a Exchange,
-    pool: Pool<PoolShard>,
-    index: usize,
-    random: Rng,
-}
-
-/// A worker that panics ends all workers, which would wait for its connections.
-impl Drop for Worker<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.exchange.finished.store(CONNECTIONS, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Worker<'_> {
-    fn run(&mut self, mine: &mut Vec<(ReceiverId, Socket)>) {
-        while self.exchange.finished.load(Ordering::Relaxed) < CONNECTIONS {
-            for (mut exported, socket) in std::mem::take(&mut *self.exchange.inboxes[self.index].lock().unwrap()) {
-                mine.push((self.pool.import(&mut exported).expect("there is room for all"), socket));
-            }
-            while let Some(granted) = self.pool.poll_notice() {
-                assert!(matches!(granted, Notice::Receiver { .. }));
-            }
-            for _ in 0..mine.len().min(4) {
-                let at = self.random.usize(..mine.len());
-                if self.random.u8(..) < 40 {
-                    let (id, socket) = mine.swap_remove(at);
-                    let to = (self.index + self.random.usize(1..3)) % 3;
-                    let exported = self.pool.export(id).expect("it can move in every state that it comes to here");
-                    self.exchange.inboxes[to].lock().unwrap().push((exported, socket));
-                    self.exchange.signals[to].fetch_add(1, Ordering::Relaxed);
-                } else if self.step(&mut mine[at]) {
-                    mine.swap_remove(at);
-                }
-            }
-            while let Some(thread) = self.pool.poll_wake() {
-                self.exchange.signals[thread as usize].fetch_add(1, Ordering::Relaxed);
-            }
-            std::thread::yield_now();
-        }
-    }
-
-    /// Goes on with one connection; returns whether it has ended.
-    fn step(&mut self, (id, socket): &mut (ReceiverId, Socket)) -> bool {
-        let id = *id;
-        let mut actions = self.pool.handle(id, Event::Readable).unwrap();
-        if actions.has(Action::Recv) {
-            let area = self.pool.receive_area(id).unwrap();
-            let count = area.len().min(1 + self.random.usize(..150));
-            let event = socket.receive(&mut area[..count]);
-            if event != Event::WouldBlock {
-                actions = self.pool.handle(id, event).unwrap();
-            }
-        }
-        if actions.has(Action::Decode) {
-            let data = self.pool.data(id).unwrap();
-            assert_eq!(data, socket.buffered(), "I5: order and content never change");
-            let all = data.len() as u32;
-            let left = socket.unread() as u32;
-            // The undecoded bytes are often too long to be parked, so that other connections have to wait.
-            let consumed = if left == 0 { all } else { all - all % 128 };
-            let need_more = if consumed < all { left.min(128 - all % 128) } else { 0 };
-            self.pool.decoded(id, consumed, need_more).unwrap();
-            socket.consume(consumed as usize);
-        }
-        if socket.undecoded() > 0 {
-            return false;
-        }
-        assert!(self.pool.handle(id, Event::Close).unwrap().has(Action::Finished));
-        self.exchange.finished.fetch_add(1, Ordering::Relaxed);
-        true
-    }
-}
-
-#[test]
-fn s13_connections_that_move_lose_no_byte() {
-    let config = PoolConfig { receivers_max: CONNECTIONS as u32, slots: CONNECTIONS as u32, ..config(BUFFERS) };
-    let config = PoolConfig {
-        scheduler: demuxbuf::scheduler::SchedulerConfig { waiters_max: CONNECTIONS as u32, ..config.scheduler },
-        ..config
-    };
-    let shared_pool = SharedPool::new(&config, 3).unwrap();
-    let exchange = Exchange { inboxes: Default::default(), signals: Default::default(), finished: AtomicU64::new(0) };
-    std::thread::scope(|scope| {
-        for index in 0..3 {
-            let (exchange, shared_pool) = (&exchange, &shared_pool);
-            scope.spawn(move || {
-                let mut pool = shared_pool.shard(index).unwrap();
-                let mut mine = Vec::new();
-                for connection in (u64::from(index)..CONNECTIONS).step_by(3) {
-                    let mut socket = Socket::new(Mode::Level, &[]);
-                    socket.send(&numbered(connection, 0..BYTES));
-                    mine.push((pool.attach(&AttachOptions::new(0, connection)).unwrap(), socket));
-                }
-                let random = Rng::with_seed(index.into());
-                let index = index as usize;
-                Worker { exchange, pool, index, random }.run(&mut mine);
-                assert!(mine.is_empty());
-            });
-        }
-    });
-    let stats = shared_pool.stats();
-    assert_eq!((stats.scheduler.free, stats.scheduler.waiting, stats.scheduler.leased), (BUFFERS, 0, 0));
-    assert!(stats.scheduler.queued > 0 && stats.scheduler.granted_by_handoff > 0, "no request ever waited: {stats:?}");
-    shared_pool.check_invariants().unwrap();
 }

@@ -1,8 +1,8 @@
 //! What a shared scheduler counts and caches, on one thread.
 
-use demuxbuf::connection::Event;
+use demuxbuf::connection::{Action, Event};
 use demuxbuf::pool::{AttachOptions, Pool, PoolConfig};
-use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig};
+use demuxbuf::scheduler::{LeaseId, Outcome, Request, SchedulerConfig};
 use demuxbuf::shared::{SchedulerShard, SharedPool, SharedScheduler};
 
 fn two(config: &SchedulerConfig) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
@@ -128,29 +128,23 @@ fn s80_dropped_shard_ends_waits_behind_others() {
     assert_eq!(shards.stats().locked - before, 1, "it has no waits to look for");
 }
 
-/// Bytes that are attached take a buffer that is free for all before one that another thread has cached.
-#[test]
-fn attach_with_leaves_other_caches_alone() {
-    let shared_pool = SharedPool::new(&PoolConfig { buffer_bytes: 256, ..PoolConfig::new(16, 8) }, 2).unwrap();
-    let (mut a, mut b) = (shared_pool.shard(0).unwrap(), shared_pool.shard(1).unwrap());
-    let id = b.attach_with(&AttachOptions::new(0, 0), &[7; 100]).unwrap();
-    b.handle(id, Event::Close).unwrap();
-    let cached = shared_pool.stats().cached;
-    assert!(cached > 0, "given: it has cached buffers");
-    a.attach_with(&AttachOptions::new(0, 0), &[7; 100]).unwrap();
-    assert!(shared_pool.stats().cached >= cached);
-    a.check_invariants().unwrap();
-}
-
+/// A thread whose receivers do not wait any more takes its wait back.
 #[test]
 fn closed_waiter_counts_as_cancelled() {
-    let shared_pool = SharedPool::new(&PoolConfig { lifeline: false, ..PoolConfig::new(1, 8) }, 1).unwrap();
+    let config = PoolConfig { buffer_bytes: 256, ..PoolConfig::new(8 * 256, 1) };
+    let shared_pool = SharedPool::new(&config, 1).unwrap();
     let mut pool = shared_pool.shard(0).unwrap();
-    pool.attach_with(&AttachOptions::new(0, 0), &[7; 100]).unwrap();
-    let id = pool.attach(&AttachOptions::new(0, 0)).unwrap();
+    while pool.try_request(&Request::new(0, 0)).unwrap().is_some() {}
+    pool.handle_timeout(0);
+    let id = pool.attach(&AttachOptions { unknown_length: true, ..AttachOptions::new(0, 0) }).unwrap();
+    assert!(pool.handle(id, Event::Readable).unwrap().has(Action::Recv));
+    pool.handle(id, Event::Received { bytes: 64 }).unwrap();
+    pool.decoded(id, 0, 100).unwrap();
     pool.handle(id, Event::Readable).unwrap();
+    assert_eq!(pool.poll_notice(), None);
     assert_eq!((shared_pool.stats().scheduler.waiting, shared_pool.stats().scheduler.cancelled), (1, 0));
     pool.handle(id, Event::Close).unwrap();
+    assert_eq!(pool.poll_notice(), None);
     assert_eq!((shared_pool.stats().scheduler.waiting, shared_pool.stats().scheduler.cancelled), (0, 1));
 }
 
@@ -173,12 +167,15 @@ fn peaks_of_waits_remain() {
 /// What a pool of one thread refuses, a shared pool refuses with the same words.
 #[test]
 fn shared_pool_config_is_checked_as_of_one_thread() {
-    let good = PoolConfig::new(4, 8);
-    let mut bad = [good; 4];
-    bad[0].receivers_max = 0;
-    bad[1].scheduler.waiters_max = 7;
-    bad[2].continuation_class = Some(1);
-    bad[3].first_size_index = 1;
+    let good = PoolConfig { buffer_bytes: 256, ..PoolConfig::new(16 * 256, 8) };
+    let bad = [
+        PoolConfig { receivers_max: 0, ..good },
+        PoolConfig { buffer_bytes: 100, ..good },
+        PoolConfig { frame_grace_ns: 7, ..good },
+        PoolConfig { blocked_ns: 7, ..good },
+        PoolConfig { in_flight_max: 17, ..good },
+        PoolConfig { class_burst: 0, ..good },
+    ];
     for config in bad {
         let refused = SharedPool::new(&config, 2).map(|_| ()).unwrap_err();
         assert_eq!(refused, Pool::new(&config).map(|_| ()).unwrap_err());

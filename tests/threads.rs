@@ -1,8 +1,7 @@
 //! Pools and threads. Which types are `Send` and `Sync` is asserted in `src/send_sync.rs`, in each build of the library:
 //! here every feature is on.
 
-use demuxbuf::pool::AttachOptions;
-use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
+use demuxbuf::pool::{AttachOptions, Pool, PoolConfig};
 
 /// What the compiler asserts holds for a program, too: a pool that was made here works on another thread.
 #[test]

@@ -1,11 +1,11 @@
-//! The threats of docs/threats.md to a pool of one thread: attackers hold, trickle, come back and lie, and honest clients are
-//! served within the published bound all the same. Those that are open have a test that shows what an attacker achieves
-//! today: one that fails is good news. Then change the page with the code.
+//! The threats of docs/threats.md, to a pool of one thread and to one of a pool that threads share: attackers hold,
+//! trickle, come back and lie, and honest clients are served within the published bound all the same. Those that are open
+//! have a test that shows what an attacker achieves today: one that fails is good news. Then change the page with the code.
 
 use demuxbuf::connection::{Action, Actions, Event};
-use demuxbuf::pool::{AttachOptions, Notice, PoolError, ReceiverId};
-use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
+use demuxbuf::pool::{AttachOptions, BufferSource, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::Outcome;
+use demuxbuf::shared::{PoolShard, SharedPool};
 
 const ATTACKERS: u64 = 24;
 /// One call advances the clock by at most this much.
@@ -16,6 +16,17 @@ const HONEST_BYTES: u32 = 200;
 /// Eight buffers, three times as many attackers, and the defaults.
 fn config(buffer_bytes: u32) -> PoolConfig {
     PoolConfig { buffer_bytes, ..PoolConfig::new(8 * u64::from(buffer_bytes), 200) }
+}
+
+fn pool(config: &PoolConfig) -> Pool {
+    Pool::new(config).expect("the configuration is allowed")
+}
+
+/// The pool of a thread, of a shared pool that stays open.
+fn shard(config: &PoolConfig) -> (SharedPool, Pool<PoolShard>) {
+    let shared_pool = SharedPool::new(config, 1).expect("the configuration is allowed");
+    let pool = shared_pool.shard(0).expect("it is free");
+    (shared_pool, pool)
 }
 
 /// What an attacker does.
@@ -37,8 +48,8 @@ struct Attacker {
 }
 
 /// A pool, its attackers and one honest client.
-struct Siege {
-    pool: Pool,
+struct Siege<S: BufferSource> {
+    pool: Pool<S>,
     buffer_bytes: u32,
     attack: Attack,
     attackers: Vec<Attacker>,
@@ -53,9 +64,8 @@ struct Siege {
     shed: u32,
 }
 
-impl Siege {
-    fn new(attack: Attack, buffer_bytes: u32) -> Siege {
-        let mut pool = Pool::new(&config(buffer_bytes)).expect("the configuration is allowed");
+impl<S: BufferSource> Siege<S> {
+    fn new(mut pool: Pool<S>, attack: Attack, buffer_bytes: u32) -> Siege<S> {
         pool.handle_timeout(0);
         let attackers = (0..ATTACKERS).map(|token| {
             let id = pool.attach(&AttachOptions::new(0, token)).expect("there is room");
@@ -204,39 +214,44 @@ impl Siege {
         }
     }
 
-    /// A minute of it. Memory is short, and the honest client is served over and over, each time within the
-    /// bound.
-    fn withstand(attack: Attack, buffer_bytes: u32) -> Siege {
+    /// A minute of it. Memory is short, and the honest client is served over and over, each time within the bound.
+    fn withstand(mut self) -> u32 {
         const MINUTE_NS: u64 = 60_000_000_000;
-        let mut siege = Siege::new(attack, buffer_bytes);
-        siege.pass(MINUTE_NS);
-        let bound_ns = config(buffer_bytes).wait_ns_max() + STEP_NS;
-        let (longest_ns, claims) = (siege.longest_ns, siege.pool.totals().claims);
+        self.pass(MINUTE_NS);
+        let bound_ns = config(self.buffer_bytes).wait_ns_max() + STEP_NS;
+        let (attack, longest_ns, claims) = (self.attack, self.longest_ns, self.pool.totals().claims);
         assert!(claims > 2, "{attack:?}: memory is not short");
         assert!(longest_ns <= bound_ns, "{attack:?}: a wait of {longest_ns} ns; the bound is {bound_ns}");
-        assert!(u64::from(siege.served) >= MINUTE_NS / bound_ns, "{attack:?}: served {} times", siege.served);
-        siege
+        assert!(u64::from(self.served) >= MINUTE_NS / bound_ns, "{attack:?}: served {} times", self.served);
+        self.shed
     }
+}
+
+/// The number of attackers that were shed by a pool of one thread, and by one of a shared pool.
+fn withstand(attack: Attack, buffer_bytes: u32) -> [u32; 2] {
+    let (_shared_pool, shard) = shard(&config(buffer_bytes));
+    let alone = Siege::new(pool(&config(buffer_bytes)), attack, buffer_bytes).withstand();
+    [alone, Siege::new(shard, attack, buffer_bytes).withstand()]
 }
 
 #[test]
 fn s51_frames_back_to_back_renew_no_place() {
-    Siege::withstand(Attack::BackToBack { frame_bytes: 12_000 }, 16_448);
-    Siege::withstand(Attack::BackToBack { frame_bytes: 240 }, 256);
+    withstand(Attack::BackToBack { frame_bytes: 12_000 }, 16_448);
+    withstand(Attack::BackToBack { frame_bytes: 240 }, 256);
 }
 
 /// The attackers keep what they have; a claim ends all the same.
 #[test]
 fn s52_byte_in_each_step_delays_no_claim() {
-    Siege::withstand(Attack::ByteByByte, 16_448);
-    Siege::withstand(Attack::ByteByByte, 256);
+    withstand(Attack::ByteByByte, 16_448);
+    withstand(Attack::ByteByByte, 256);
 }
 
 /// With the defaults: each attacker has its place for the time that a frame may take, and no longer.
 #[test]
 fn s59_partial_frames_hold_memory_for_a_time() {
-    let siege = Siege::withstand(Attack::Stop { bytes: 65 }, 256);
-    assert!(siege.shed > 100, "{} were shed", siege.shed);
+    let shed = withstand(Attack::Stop { bytes: 65 }, 256);
+    assert!(shed.iter().all(|&shed| shed > 100), "{shed:?} were shed");
 }
 
 /// What is above the smallest cells cannot be kept beside the frames of all attackers.
@@ -244,15 +259,15 @@ fn s59_partial_frames_hold_memory_for_a_time() {
 fn s63_partial_frames_of_every_size_cost_one_bound() {
     for (bytes, buffer_bytes) in [(65, 256), (129, 256), (255, 256), (1_025, 16_448), (4_096, 16_448), (16_447, 16_448)]
     {
-        Siege::withstand(Attack::Stop { bytes }, buffer_bytes);
+        withstand(Attack::Stop { bytes }, buffer_bytes);
     }
-    Siege::withstand(Attack::Trickle, 256);
+    withstand(Attack::Trickle, 256);
 }
 
 /// Bytes of a protocol upgrade are taken as long as there is a cell for them.
 #[test]
 fn s60_upgrade_is_taken_beside_free_cells() {
-    let mut pool = Pool::new(&config(256)).expect("the configuration is allowed");
+    let mut pool = pool(&config(256));
     while pool.memory().free_buffers() > 0 {
         pool.request(0, 0).expect("a buffer is free");
     }
@@ -272,7 +287,7 @@ fn s60_upgrade_is_taken_beside_free_cells() {
 fn s60_content_of_a_pool_fits_into_another() {
     let mut random = fastrand::Rng::with_seed(1);
     for round in 0..200 {
-        let [mut from, mut to] = [(); 2].map(|()| Pool::new(&config(256)).expect("the configuration is allowed"));
+        let [mut from, mut to] = [(); 2].map(|()| pool(&config(256)));
         for token in 0..40 {
             let id = from.attach(&AttachOptions::new(0, token)).expect("there is room");
             from.handle(id, Event::Readable).expect("it is attached");
@@ -298,7 +313,12 @@ fn s60_content_of_a_pool_fits_into_another() {
 /// S64: the host stopped receiving, and the frame of its client is judged as if the client had stopped.
 #[test]
 fn open_client_that_the_host_pauses_is_shed() {
-    let mut pool = Pool::new(&config(256)).expect("the configuration is allowed");
+    host_pauses_a_client(pool(&config(256)));
+    let (_shared_pool, pool) = shard(&config(256));
+    host_pauses_a_client(pool);
+}
+
+fn host_pauses_a_client<S: BufferSource>(mut pool: Pool<S>) {
     pool.handle_timeout(0);
     let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
     pool.handle(id, Event::Readable).expect("it is attached");
@@ -318,7 +338,12 @@ fn open_client_that_the_host_pauses_is_shed() {
 /// The room to receive into has bytes of an earlier connection in it. The length of a receive keeps them from a decoder.
 #[test]
 fn open_buffers_are_not_wiped() {
-    let mut pool = Pool::new(&config(256)).expect("the configuration is allowed");
+    bytes_of_an_earlier_connection(pool(&config(256)));
+    let (_shared_pool, pool) = shard(&config(256));
+    bytes_of_an_earlier_connection(pool);
+}
+
+fn bytes_of_an_earlier_connection<S: BufferSource>(mut pool: Pool<S>) {
     let [first, second] = [1, 2].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
     pool.handle(first, Event::Readable).expect("it is attached");
     pool.receive_area(first).expect("the handle is live")[..6].copy_from_slice(b"secret");

@@ -3,15 +3,14 @@
 
 use super::Error;
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
-use demuxbuf::pool::{AttachOptions, BufferSource, Notice, Pool, PoolConfig, ReceiverId};
-use demuxbuf::scheduler::Scheduler;
+use demuxbuf::pool::{AttachOptions, Budget, BufferSource, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::shared::{PoolShard, SharedPool};
 use std::hint::black_box;
 
-// The same as in `baseline/cycle/host.h`.
+// The same as in `baseline/cycle/host.h` and `baseline/cycle/receiver.h`.
 pub(crate) const CONNECTIONS: usize = 64;
-pub(crate) const BUFFERS: u32 = 8;
-pub(crate) const BUFFER_BYTES: u32 = 16384;
+const BUFFERS: u64 = 8;
+pub(crate) const BUFFER_BYTES: u32 = 16448;
 pub(crate) const RECEIVED_BYTES: u32 = 100;
 
 pub(crate) const NOTHING: Actions = Actions::NONE;
@@ -43,16 +42,19 @@ pub(crate) struct Work {
     pub(crate) decoded_bytes: u64,
 }
 
-/// Receivers of a host that receives in the mode with this number.
-/// Those of the other shard, and what both share.
+/// Where a host's pool gets its buffers.
 pub(crate) trait HostPool: BufferSource + Sized {
+    /// The other shard, and what both share.
     type Rest;
+    /// Threads that share the memory.
+    const THREADS: u64;
 
     fn make(config: &PoolConfig) -> Result<(Pool<Self>, Self::Rest), Error>;
 }
 
-impl HostPool for Scheduler {
+impl HostPool for Budget {
     type Rest = ();
+    const THREADS: u64 = 1;
 
     fn make(config: &PoolConfig) -> Result<(Pool, ()), Error> {
         Ok((Pool::new(config)?, ()))
@@ -61,6 +63,7 @@ impl HostPool for Scheduler {
 
 impl HostPool for PoolShard {
     type Rest = (Pool<PoolShard>, SharedPool);
+    const THREADS: u64 = 2;
 
     fn make(config: &PoolConfig) -> Result<(Pool<PoolShard>, Self::Rest), Error> {
         let shared_pool = SharedPool::new(config, 2)?;
@@ -68,7 +71,8 @@ impl HostPool for PoolShard {
     }
 }
 
-pub(crate) struct Host<const MODE: u8, S: HostPool = Scheduler> {
+/// Receivers of a host that receives in the mode with this number.
+pub(crate) struct Host<const MODE: u8, S: HostPool = Budget> {
     pub(crate) pool: Pool<S>,
     rest: S::Rest,
     pub(crate) ids: [ReceiverId; CONNECTIONS],
@@ -76,7 +80,6 @@ pub(crate) struct Host<const MODE: u8, S: HostPool = Scheduler> {
     /// Whether the transport has bytes.
     has_bytes: [bool; CONNECTIONS],
     pub(crate) work: Work,
-    granted_at_start: u64,
 }
 
 impl<const MODE: u8, S: HostPool> Host<MODE, S> {
@@ -85,11 +88,10 @@ impl<const MODE: u8, S: HostPool> Host<MODE, S> {
     /// Whether the host receives until the transport is empty.
     const RECEIVES_UNTIL_EMPTY: bool = !(MODE == Mode::Level as u8 || MODE == Mode::OneShot as u8);
 
-    /// `configure` changes the default configuration.
-    pub(crate) fn new(configure: impl FnOnce(&mut PoolConfig)) -> Result<Host<MODE, S>, Error> {
-        let mut config = PoolConfig::new(BUFFERS, CONNECTIONS as u32);
+    pub(crate) fn new() -> Result<Host<MODE, S>, Error> {
+        let memory_bytes = BUFFERS * S::THREADS * u64::from(BUFFER_BYTES);
+        let mut config = PoolConfig { buffer_bytes: BUFFER_BYTES, ..PoolConfig::new(memory_bytes, CONNECTIONS as u32) };
         config.policy.mode = Mode::try_from(MODE).map_err(|_| "there is no such mode")?;
-        configure(&mut config);
         let (pool, rest) = S::make(&config)?;
         let mut host = Host {
             pool,
@@ -98,12 +100,10 @@ impl<const MODE: u8, S: HostPool> Host<MODE, S> {
             is_armed: [false; CONNECTIONS],
             has_bytes: [false; CONNECTIONS],
             work: Work::default(),
-            granted_at_start: 0,
         };
         for index in 0..CONNECTIONS {
             host.attach(index)?;
         }
-        host.granted_at_start = host.pool.stats().scheduler.granted_at_once;
         Ok(host)
     }
 
@@ -176,15 +176,29 @@ impl<const MODE: u8, S: HostPool> Host<MODE, S> {
         expect(self.handle(index, Event::Received { bytes })?, Action::Decode)
     }
 
-    /// Receives, and keeps the buffer: decoding is blocked.
+    /// Receives this many bytes, and keeps what is there: decoding is blocked.
     #[inline(always)]
-    pub(crate) fn hold(&mut self, index: usize, mut actions: Actions) -> Result<(), Error> {
+    pub(crate) fn hold(&mut self, index: usize, mut actions: Actions, bytes: u32) -> Result<(), Error> {
         if actions.has(Action::WantRecv) {
             actions = self.arm(index)?;
         }
         expect(actions, Action::Recv)?;
-        expect(self.receive(index, &mut receive)?, Action::Decode)?;
-        expect(self.handle(index, Event::Block { reasons: 1 })?, NOTHING)
+        actions = self.receive(index, &mut |_, area| Ok(transport_bytes(area, bytes)))?;
+        if actions.has(Action::StopRecv) {
+            actions = self.disarm(index)?;
+        }
+        expect(actions, Action::Decode)?;
+        self.block(index)
+    }
+
+    /// Decoding is blocked: nothing more is received.
+    #[inline(always)]
+    pub(crate) fn block(&mut self, index: usize) -> Result<(), Error> {
+        let mut actions = self.handle(index, Event::Block { reasons: 1 })?;
+        if actions.has(Action::StopRecv) {
+            actions = self.disarm(index)?;
+        }
+        expect(actions, NOTHING)
     }
 
     /// Receives and decodes until nothing is pending.
@@ -231,16 +245,12 @@ impl<const MODE: u8, S: HostPool> Host<MODE, S> {
         }
     }
 
-    /// Fails unless this many buffers were granted at once, and all is at rest.
-    pub(crate) fn finish(&self, grants: u64) -> Result<(), Error> {
-        let scheduler = self.pool.stats().scheduler;
-        let found = (
-            scheduler.granted_at_once - self.granted_at_start,
-            scheduler.granted_at_once - scheduler.released,
-            scheduler.leased,
-        );
-        if found != (grants, 0, 0) || self.is_armed.contains(&false) {
-            return Err(format!("not {grants} buffers were granted at once, or one is held: {scheduler:?}").into());
+    /// Fails unless this many bytes were received and decoded without a wait, and all is at rest.
+    pub(crate) fn finish(&self, bytes: u64) -> Result<(), Error> {
+        let stats = self.pool.stats();
+        let found = (stats.received_bytes, stats.consumed_bytes, stats.memory_model.claims);
+        if found != (bytes, bytes, 0) || self.is_armed.contains(&false) {
+            return Err(format!("not {bytes} bytes were received and decoded at once: {stats:?}").into());
         }
         Ok(())
     }

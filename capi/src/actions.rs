@@ -26,7 +26,7 @@ pub const DEMUXBUF_RECV: u32 = 32;
 pub const DEMUXBUF_DECODE: u32 = 64;
 /// Throw away what is buffered; report it consumed.
 pub const DEMUXBUF_DISCARD: u32 = 128;
-/// Move the undecoded bytes to a parking slot, release the buffer; report buffer_parked.
+/// Connections only: move the undecoded bytes to a parking slot, release the buffer; report buffer_parked.
 pub const DEMUXBUF_PARK: u32 = 256;
 /// Close this connection: it holds memory that others wait for and makes no progress.
 pub const DEMUXBUF_SHED: u32 = 512;
@@ -34,7 +34,8 @@ pub const DEMUXBUF_SHED: u32 = 512;
 pub const DEMUXBUF_END: u32 = 1024;
 /// Closed, and nothing is held or waited for.
 pub const DEMUXBUF_FINISHED: u32 = 2048;
-/// The frame at the front can never fit; then report it done, and fail, close or grow.
+/// The frame at the front can never fit; then report it done, and fail or close. Connections also: or report a larger
+/// buffer as granted.
 pub const DEMUXBUF_CANNOT_FIT: u32 = 4096;
 /// Work is left for the next loop iteration: schedule it, report it done, and report wake in that iteration.
 pub const DEMUXBUF_RESCHEDULE: u32 = 8192;

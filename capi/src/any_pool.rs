@@ -1,5 +1,5 @@
-//! What a `demuxbuf_pool` is: the pool of one thread, that of a thread of a shared pool, or one on the memory model. Each
-//! call is one match, and the rest of it is compiled for each kind.
+//! What a `demuxbuf_pool` is: the pool of one thread, or that of a thread of a shared pool. Each call is one match, and the
+//! rest of it is compiled for each kind.
 
 use core::ptr::NonNull;
 use demuxbuf::connection::{Actions, Policy};
@@ -7,7 +7,6 @@ use demuxbuf::memory::Reach;
 use demuxbuf::pool::{
     AttachOptions, Finding, LeasedContent, Notice, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo,
 };
-use demuxbuf::receiving::ReceivingPool;
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, TenantConfig, TenantId, TenantInfo, WaitId};
 use demuxbuf::shared::{ExportedReceiver, PoolShard};
 
@@ -15,7 +14,6 @@ use demuxbuf::shared::{ExportedReceiver, PoolShard};
 pub(super) enum AnyPool {
     Own(Pool),
     Shard(Pool<PoolShard>),
-    Memory(ReceivingPool),
 }
 
 macro_rules! each {
@@ -23,12 +21,11 @@ macro_rules! each {
         match $any {
             AnyPool::Own($pool) => $call,
             AnyPool::Shard($pool) => $call,
-            AnyPool::Memory($pool) => $call,
         }
     };
 }
 
-/// Methods that are those of [`Pool`], and of [`ReceivingPool`] too.
+/// Methods that are those of [`Pool`].
 macro_rules! forward {
     ($(fn $name:ident(&$($mutable:ident)?; $($argument:ident: $type:ty),*) $(-> $output:ty)?;)*) => {
         $(
@@ -51,7 +48,7 @@ impl AnyPool {
         fn set_policy(&mut; id: ReceiverId, policy: &Policy) -> Result<Actions, PoolError>;
         fn find(&; id: ReceiverId) -> Result<u32, PoolError>;
         fn prefetch(&; id: ReceiverId);
-        fn area(&mut; index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)>;
+        fn area(&; index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)>;
         fn take(&mut; id: ReceiverId) -> Result<LeasedContent, PoolError>;
         fn describe(&; id: ReceiverId) -> Result<ReceiverInfo, PoolError>;
         fn set_tenant(&mut; id: ReceiverId, tenant: Option<TenantId>) -> Result<(), PoolError>;
@@ -87,24 +84,10 @@ impl AnyPool {
     pub(super) fn import(&mut self, exported: &mut ExportedReceiver) -> Result<ReceiverId, PoolError> {
         self.shard().ok_or(PoolError::NotShared)?.import(exported)
     }
-}
 
-/// The kinds.
-impl AnyPool {
-    /// The pool of one thread, if it is one.
-    #[inline(always)]
-    pub(super) fn own(&mut self) -> Option<&mut Pool> {
+    fn shard(&mut self) -> Option<&mut Pool<PoolShard>> {
         match self {
-            AnyPool::Own(pool) => Some(pool),
-            AnyPool::Shard(_) | AnyPool::Memory(_) => None,
-        }
-    }
-
-    /// The pool of a shard, if it is one.
-    #[inline(always)]
-    pub(super) fn shard(&mut self) -> Option<&mut Pool<PoolShard>> {
-        match self {
-            AnyPool::Own(_) | AnyPool::Memory(_) => None,
+            AnyPool::Own(_) => None,
             AnyPool::Shard(pool) => Some(pool),
         }
     }

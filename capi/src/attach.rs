@@ -24,21 +24,20 @@ use demuxbuf::scheduler::LeaseId;
 pub struct demuxbuf_attach_options {
     /// `sizeof(demuxbuf_attach_options)`.
     pub struct_size: u32,
-    /// Class of its requests; 0 is the most critical.
+    /// Its class, for `demuxbuf_receiver_describe`: receivers use memory in the last class, whatever theirs is.
     pub class_index: u32,
     /// Comes back in notices.
     pub token: u64,
-    /// The tenant that it requests for; 0 for none.
+    /// The tenant that its memory counts for; 0 for none.
     pub tenant: u64,
     /// Bytes at `bytes`; 0 for none.
     pub length: u64,
     /// Not 0: if the table of receivers is full, a notice follows once it is not any more:
     /// `DEMUXBUF_NOTICE_ATTACHABLE`, once, however many calls were refused.
     pub notify_if_full: u32,
-    /// Not 0: its decoder reports only that it needs more, not how much. A pool of `demuxbuf_pool_new_with_memory` gives
-    /// room by it; for other pools it makes no difference.
+    /// Not 0: its decoder reports only that it needs more, not how much. The pool gives room by it.
     pub unknown_length: u32,
-    /// How it receives and parks; NULL for the policy of the pool. Read by the call alone.
+    /// How it receives; NULL for the policy of the pool. Read by the call alone.
     pub policy: *const demuxbuf_policy,
     /// What was received already (a protocol upgrade): `length` bytes, which are copied. Read by the call alone.
     pub bytes: *const u8,
@@ -96,7 +95,7 @@ impl ReadOptions {
 
     fn refusal(&self, error: PoolError) -> Refusal {
         let demuxbuf_attach_options { class_index, tenant, .. } = self.options;
-        Refusal::Request { error, class_index, size_index: 0, tenant }
+        Refusal::Request { error, class_index, tenant }
     }
 }
 
@@ -105,15 +104,14 @@ impl ReadOptions {
 /// `demuxbuf_receiver_pending` next. `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 ///
 /// Where no buffer is free for `bytes`, attach without them, and copy them to `data` of the first `DEMUXBUF_RECV` as if
-/// they had been received: then the request for the buffer queues.
+/// they had been received: then the receiver waits for room.
 /// Cost: O(1), and the copy.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode` in the policy),
-/// `DEMUXBUF_ERR_RANGE` (`park_bytes` or `reclaim_bytes` of the policy),
 /// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
-/// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer), `DEMUXBUF_ERR_TABLE_FULL` (see
-/// `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these
-/// bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then.
+/// `DEMUXBUF_ERR_TABLE_FULL` (see `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer),
+/// `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the
+/// shared pool was freed); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_attach(
     pool: *mut demuxbuf_pool,
@@ -145,15 +143,13 @@ pub unsafe extern "C" fn demuxbuf_receiver_attach(
 /// Attaches a connection to a buffer of the host's own and the content in it, without copying. The lease is the
 /// receiver's then. `options` as for `demuxbuf_receiver_attach`, with `length` 0. `*receiver` is its handle; call
 /// `demuxbuf_receiver_pending` next. The lease may come from any pool of the same `demuxbuf_shared_pool`, also from one
-/// that was freed. It counts for the tenant that it was requested for until its end; on the memory model for that of the
-/// receiver.
+/// that was freed. It counts for the tenant of the receiver from now on.
 ///
 /// Of several threads that release or adopt one lease at once, one succeeds.
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`,
-/// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode`, or `length` is not 0), `DEMUXBUF_ERR_RANGE`,
-/// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED`, `DEMUXBUF_ERR_TOO_LARGE`, `DEMUXBUF_ERR_TABLE_FULL`,
-/// `DEMUXBUF_ERR_STALE` (the tenant, or not a lease of the host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the
+/// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode`, or `length` is not 0), `DEMUXBUF_ERR_CLASS`,
+/// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (the tenant, or not a lease of the host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the
 /// buffer), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then
 /// and the lease stays the host's.
 #[unsafe(no_mangle)]
@@ -193,8 +189,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_adopt(
     status(adopted.map(|id| receiver.write(id.to_bits())))
 }
 
-/// Requests in this class from now on. A request of the receiver that is queued goes to the end of its new class; what is
-/// held stays.
+/// Its class from now on, for `demuxbuf_receiver_describe`: receivers use memory in the last class, whatever theirs is.
 ///
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLASS`;
 /// nothing is changed then.
@@ -206,15 +201,14 @@ pub unsafe extern "C" fn demuxbuf_receiver_set_class(pool: *mut demuxbuf_pool, r
     status(pool.with(|pool| pool.set_class(id, narrowed(class_index)).map_err(status_of)))
 }
 
-/// Receives and parks by this policy from now on, for example after a protocol upgrade. With another mode, read interest
+/// Receives by this policy from now on, for example after a protocol upgrade. With another mode, read interest
 /// counts as off: `DEMUXBUF_WANT_RECV` asks for it in the new mode, which you register with the poller instead of the old
 /// one. A mode that receives before it asks (optimistic, completion) does so first.
 ///
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`,
-/// `DEMUXBUF_ERR_CONFIG` (a wrong `mode`), `DEMUXBUF_ERR_RANGE` (`park_bytes` is above 64, or `reclaim_bytes` above
-/// 4096), `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`,
+/// `DEMUXBUF_ERR_CONFIG` (a wrong `mode`), `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`,
 /// `DEMUXBUF_ERR_IN_FLIGHT` (another mode while a receive is in flight).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_set_policy(

@@ -29,11 +29,8 @@ pub const DEMUXBUF_FINDING_SPINNING: u32 = 7;
 pub const DEMUXBUF_FINDING_NOTICE_LEFT: u32 = 8;
 /// The clock was not advanced in this iteration.
 pub const DEMUXBUF_FINDING_CLOCK_STOPPED: u32 = 9;
-/// The host slept beyond `demuxbuf_pool_poll_timeout`, by more than an eighth of `lease_ns`; on the memory model, of
-/// `frame_grace_ns`.
+/// The host slept beyond `demuxbuf_pool_poll_timeout`, by more than an eighth of `frame_grace_ns`.
 pub const DEMUXBUF_FINDING_OVERSLEPT: u32 = 10;
-/// Requests wait, nothing was granted for a second or more, and leases have no deadline.
-pub const DEMUXBUF_FINDING_NO_DEADLINE: u32 = 11;
 
 /// A mistake of the host, as an audit sees it.
 #[allow(non_camel_case_types)]
@@ -157,7 +154,6 @@ mod tests {
             (FindingKind::NoticeLeft, DEMUXBUF_FINDING_NOTICE_LEFT),
             (FindingKind::ClockStopped, DEMUXBUF_FINDING_CLOCK_STOPPED),
             (FindingKind::Overslept, DEMUXBUF_FINDING_OVERSLEPT),
-            (FindingKind::NoDeadline, DEMUXBUF_FINDING_NO_DEADLINE),
         ];
         for (kind, number) in numbers {
             assert_eq!(kind as u32, number);

@@ -43,9 +43,9 @@ pub const DEMUXBUF_EVENT_BUFFER_DENIED: u32 = 18;
 pub const DEMUXBUF_EVENT_BUFFER_PARKED: u32 = 19;
 /// Connections only: the buffer is no longer held.
 pub const DEMUXBUF_EVENT_BUFFER_RELEASED: u32 = 20;
-/// The allocator of the host that lends the buffers is exhausted: park as soon as possible. A pool does this by itself.
+/// Connections only: the allocator of the host that lends the buffers is exhausted: park as soon as possible.
 pub const DEMUXBUF_EVENT_RECLAIM_REQUESTED: u32 = 21;
-/// The buffer is held for too long without progress: park, or else shed. A pool does this by itself.
+/// Connections only: the buffer is held for too long without progress: park, or else shed.
 pub const DEMUXBUF_EVENT_LEASE_EXPIRED: u32 = 22;
 /// The reasons in the mask `value`, and no others, are why decoding cannot go on; 0 for none.
 pub const DEMUXBUF_EVENT_SET_BLOCKED: u32 = 23;

@@ -7,8 +7,9 @@ use core::cell::Cell;
 use demuxbuf::alloc_util::TryArc;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// A pool: buffers, parking slots, queues and the receivers that use them. Made by `demuxbuf_pool_new` for one thread
-/// at a time, or by `demuxbuf_shared_pool_shard` for one of the threads that share its buffers.
+/// A pool: buffers, cells for partial frames, a queue of requests, and the receivers that use them. Made by
+/// `demuxbuf_pool_new` for one thread at a time, or by `demuxbuf_shared_pool_shard` for one of the threads that
+/// share its buffers.
 #[allow(non_camel_case_types)]
 pub struct demuxbuf_pool {
     inner: AnyPool,
@@ -210,7 +211,6 @@ mod tests {
             "with_own(",
             "with_sound(",
             "new_object(",
-            "step_fast(",
             "step(",
             "report(",
             "handle(",
@@ -231,11 +231,11 @@ mod tests {
         let next = demuxbuf_h2_next::default();
         let mut records = demuxbuf_fcgi_decoder::default();
         let mut record = demuxbuf_fcgi_record::default();
-        let (mut info, mut config) = (demuxbuf_connection_info::default(), demuxbuf_memory_config::default());
+        let (mut info, mut config) = (demuxbuf_connection_info::default(), demuxbuf_pool_config::default());
         // SAFETY: every pointer is NULL or to a local that lives.
         unsafe {
             for status in [
-                with_panic(|| demuxbuf_memory_config_init(&mut config, 1 << 20, 1)),
+                with_panic(|| demuxbuf_pool_config_init(&mut config, 1 << 20, 1)),
                 with_panic(|| demuxbuf_connection_init(&mut connection, core::ptr::null(), null_mut(), null_mut())),
                 with_panic(|| demuxbuf_connection_describe(&connection, &mut info)),
                 with_panic(|| demuxbuf_connection_pending(&connection)) as i32,
@@ -276,10 +276,10 @@ mod tests {
         refused(core::ptr::null(), DEMUXBUF_ERR_NULL);
         // SAFETY: NULL is allowed.
         assert!(unsafe { InPool::new(core::ptr::null()) }.parts().is_none(), "a release build looks only here");
-        let config = demuxbuf::receiving::PoolConfig::new(1 << 20, 1);
-        let pool = demuxbuf::receiving::ReceivingPool::new(&config).expect("the defaults are allowed");
+        let config = demuxbuf::pool::PoolConfig::new(1 << 20, 1);
+        let pool = demuxbuf::pool::Pool::new(&config).expect("the defaults are allowed");
         let tag = super::super::make::new_tag().ok().expect("there is a tag");
-        let pool = demuxbuf_pool::new(super::AnyPool::Memory(pool), tag).bound_to_this_thread();
+        let pool = demuxbuf_pool::new(super::AnyPool::Own(pool), tag).bound_to_this_thread();
         let address = core::ptr::from_ref(&pool).expose_provenance();
         let other = std::thread::spawn(move || {
             refused(core::ptr::with_exposed_provenance(address), DEMUXBUF_ERR_WRONG_THREAD);
@@ -312,7 +312,7 @@ mod tests {
         // SAFETY: every pointer is NULL or to a local that lives; what is freed under the panic stays allocated, and is
         // freed once after it.
         unsafe {
-            assert_eq!(demuxbuf_pool_config_init(&mut config, 1, 1), DEMUXBUF_OK);
+            assert_eq!(demuxbuf_pool_config_init(&mut config, 1 << 20, 1), DEMUXBUF_OK);
             let made = || demuxbuf_shared_pool_new(&config, 1, &raw mut shards, null_mut(), null_mut());
             assert_eq!(with_panic(made), DEMUXBUF_ERR_POISONED);
             assert_eq!(demuxbuf_shared_pool_new(&config, 1, &raw mut shards, null_mut(), null_mut()), DEMUXBUF_OK);

@@ -93,23 +93,15 @@ growable!(demuxbuf_connection_info, 40);
 pub struct demuxbuf_receiver_info {
     /// `sizeof(demuxbuf_receiver_info)`, set before the call; then how many bytes were written.
     pub struct_size: u32,
-    /// Class of its requests.
+    /// Its class, as the host gave it.
     pub class_index: u32,
     /// What the host gave at attach.
     pub token: u64,
-    /// For how long it has been queued, in nanoseconds of the pool's clock; 0 if it is not.
+    /// For how long it has waited for room, in nanoseconds of the pool's clock; 0 if it does not.
     pub wait_age_ns: u64,
-    /// Bypasses of its request while it is queued; 0 if it is not.
-    pub bypasses: u64,
-    /// For how long it has held its buffer, in nanoseconds; 0 if it holds none or leases have no deadline.
-    pub held_ns: u64,
-    /// For how long it has made no progress with it, in nanoseconds.
-    pub idle_ns: u64,
-    /// Bytes it has consumed from it.
-    pub progress_bytes: u64,
     /// Bytes buffered.
     pub buffered_bytes: u32,
-    /// Size of what is held, in bytes.
+    /// Size of what is held, in bytes: of what is kept, or of what may be borrowed.
     pub capacity: u32,
     /// Bytes that must arrive before the decoder can go on.
     pub needed_bytes: u32,
@@ -119,11 +111,11 @@ pub struct demuxbuf_receiver_info {
     pub pending: u32,
     /// Bytes that can never be decoded, once the stream ended.
     pub truncated_bytes: u32,
-    /// 0 nothing held, 1 a parking slot, 2 a buffer.
+    /// 0 nothing held, 1 a partial frame is kept, 2 a buffer is borrowed.
     pub hold: u8,
     /// `DEMUXBUF_END_KIND_*`: 0 open, 1 ended, 2 broken.
     pub end: u8,
-    /// Not 0: queued for a buffer.
+    /// Not 0: it waits for room.
     pub waiting: u8,
     /// Not 0: read interest is armed, as far as it was reported.
     pub armed: u8,
@@ -143,7 +135,7 @@ pub struct demuxbuf_receiver_info {
     pub yielded: u8,
     /// Not 0: a receive was submitted and is not complete.
     pub in_flight: u8,
-    /// `DEMUXBUF_SHED_REASON_*`: why it was shed on the memory model; 0 if it was not, and for other pools.
+    /// `DEMUXBUF_SHED_REASON_*`: why it was shed; 0 if it was not.
     pub shed_reason: u8,
     /// Always 0.
     pub reserved: [u8; 3],
@@ -151,7 +143,6 @@ pub struct demuxbuf_receiver_info {
 
 impl demuxbuf_receiver_info {
     pub(super) fn of(receiver: &ReceiverInfo) -> demuxbuf_receiver_info {
-        let lease_info = receiver.lease_info.unwrap_or_default();
         info!(
             demuxbuf_receiver_info,
             &receiver.connection,
@@ -159,17 +150,13 @@ impl demuxbuf_receiver_info {
             class_index: receiver.class.into(),
             token: receiver.token,
             wait_age_ns: receiver.wait_age_ns,
-            bypasses: receiver.bypasses,
-            held_ns: lease_info.held_ns,
-            idle_ns: lease_info.idle_ns,
-            progress_bytes: lease_info.progress_bytes,
             shed_reason: receiver.shed_reason.map_or(0, shed_reason),
             reserved: [0; 3],
         )
     }
 }
 
-growable!(demuxbuf_receiver_info, 96);
+growable!(demuxbuf_receiver_info, 64);
 
 /// Its frame was not whole at its deadline, and there was no place for it.
 pub const DEMUXBUF_SHED_REASON_DEADLINE: u8 = 1;

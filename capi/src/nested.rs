@@ -1,9 +1,8 @@
 //! Whether requests of jobs that hold buffers can wait for each other without end.
 
+use super::config::{self, demuxbuf_pool_config};
 use super::guard::guarded_or;
-use super::memory_config::{self, demuxbuf_memory_config};
 use super::refusal::{Message, Refusal};
-use super::shared_config::{self, demuxbuf_pool_config};
 use super::size_t;
 use super::status::*;
 use core::ffi::c_char;
@@ -36,30 +35,6 @@ const _: () = assert!(size_of::<demuxbuf_nested_request>() == 8 && align_of::<de
 /// `DEMUXBUF_ERR_NULL` (also: `nested` NULL and `count` not 0), `DEMUXBUF_ERR_STRUCT_SIZE`,
 /// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a setting is not allowed, or a class does not exist).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_memory_config_check_nested_requests(
-    config: *const demuxbuf_memory_config,
-    nested: *const demuxbuf_nested_request,
-    count: size_t,
-    message: *mut c_char,
-    message_bytes: *mut size_t,
-) -> i32 {
-    guarded_or(DEMUXBUF_ERR_POISONED, || {
-        let read = || {
-            // SAFETY: as the module asks.
-            let config = unsafe { memory_config::read(config, 0)? };
-            Ok((config.classes, move |pairs: &[NestedRequest]| config.check_nested_requests(pairs)))
-        };
-        // SAFETY: as the module asks.
-        unsafe { check(config.is_null(), read, nested, count, Message::new(message, message_bytes)) }
-    })
-}
-
-/// As `demuxbuf_memory_config_check_nested_requests`, for a pool that threads share.
-///
-/// Thread rule: any thread. Cost: O(pairs). Returns `DEMUXBUF_OK` if no pair can; `DEMUXBUF_ERR_DEADLOCK`;
-/// `DEMUXBUF_ERR_NULL` (also: `nested` NULL and `count` not 0), `DEMUXBUF_ERR_STRUCT_SIZE`,
-/// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a setting is not allowed, or a class does not exist).
-#[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_config_check_nested_requests(
     config: *const demuxbuf_pool_config,
     nested: *const demuxbuf_nested_request,
@@ -70,8 +45,8 @@ pub unsafe extern "C" fn demuxbuf_pool_config_check_nested_requests(
     guarded_or(DEMUXBUF_ERR_POISONED, || {
         let read = || {
             // SAFETY: as the module asks.
-            let config = unsafe { shared_config::read(config, 0)? };
-            Ok((config.scheduler.classes, move |pairs: &[NestedRequest]| config.check_nested_requests(pairs)))
+            let config = unsafe { config::read(config, 0)? };
+            Ok((config.classes, move |pairs: &[NestedRequest]| config.check_nested_requests(pairs)))
         };
         // SAFETY: as the module asks.
         unsafe { check(config.is_null(), read, nested, count, Message::new(message, message_bytes)) }

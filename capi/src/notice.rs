@@ -7,7 +7,7 @@ use super::step::demuxbuf_step;
 use demuxbuf::connection::Action;
 use demuxbuf::pool::Notice;
 
-/// The receiver `receiver` got a buffer that it had waited for, or is to be shed; `step` has what it is to do now.
+/// The receiver `receiver` may receive, for which it had waited, or is to be shed; `step` has what it is to do now.
 pub const DEMUXBUF_NOTICE_RECEIVER: u32 = 1;
 /// The host's own request `wait` was granted: `lease`.
 pub const DEMUXBUF_NOTICE_LEASE: u32 = 2;
@@ -15,8 +15,8 @@ pub const DEMUXBUF_NOTICE_LEASE: u32 = 2;
 /// (`notify_if_full`).
 pub const DEMUXBUF_NOTICE_ATTACHABLE: u32 = 3;
 
-/// A notification that does not answer one of your own calls: a queued request was granted, a receiver is to be shed, or
-/// the table of receivers is not full any more.
+/// A notification that does not answer one of your own calls: a queued request was granted, a receiver may receive or is to
+/// be shed, or the table of receivers is not full any more.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -27,7 +27,7 @@ pub struct demuxbuf_notice {
     pub kind: u32,
     /// What the host gave at attach or at request; 0 for `DEMUXBUF_NOTICE_ATTACHABLE`.
     pub token: u64,
-    /// The receiver that got it, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 for other kinds.
+    /// The receiver that may receive, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 for other kinds.
     pub receiver: u64,
     /// The host's own buffer; 0 for other kinds.
     pub lease: u64,
@@ -39,15 +39,15 @@ pub struct demuxbuf_notice {
 
 growable!(demuxbuf_notice, 56);
 
-/// The next queued request that was granted; then the next receiver that is to be shed, so that a waiter can have its
-/// buffer. Call it in each loop iteration until it returns `DEMUXBUF_STATUS_NONE`.
+/// The next of what happened without an event: a request of the host's own was granted; a receiver may receive, or is to
+/// be shed; then, that the table of receivers is not full any more. Call it in each loop iteration until it returns
+/// `DEMUXBUF_STATUS_NONE`.
 ///
-/// It may move what any receiver of the pool has buffered, also of one that it does not name. So do what
-/// `notice->step` asks for before the next call, or ask for it again later with `demuxbuf_receiver_pending`, and keep
-/// no `data` of an earlier step (`demuxbuf_step`).
+/// Do what `notice->step` asks for before the next call. `data` of an earlier step stays valid as `demuxbuf_step` has it:
+/// where neither `DEMUXBUF_RECV` nor `DEMUXBUF_DECODE` is pending, this call may move it.
 ///
-/// On a shared pool, a thread that does not call it within `lease_ns` after a buffer was assigned to one of its
-/// requests loses that buffer to others that wait. Its requests queue again.
+/// On a shared pool, a thread that does not call it within `frame_grace_ns` after a buffer was assigned to it loses that
+/// buffer to others that wait. Its requests queue again.
 ///
 /// Returns `DEMUXBUF_OK` and writes `*notice`; `DEMUXBUF_STATUS_NONE`; `DEMUXBUF_ERR_NULL`,
 /// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, and nothing is written or taken from the queue of notices.

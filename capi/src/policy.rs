@@ -1,4 +1,4 @@
-//! How a connection receives and what is parked.
+//! How a connection receives, and what the state machine parks.
 
 use super::out::{growable, read_struct};
 use super::refusal::Refusal;
@@ -26,9 +26,11 @@ pub struct demuxbuf_policy {
     pub struct_size: u32,
     /// A full buffer receives again once this many bytes are free; 0 for any room.
     pub resume_free_bytes: u32,
-    /// Partial frames of at most this many bytes are parked as soon as their transport has no more; 0 for never.
+    /// Of `demuxbuf_connection` alone: partial frames of at most this many bytes are parked as soon as their transport has
+    /// no more; 0 for never. It makes no difference for a receiver, of which nothing is parked.
     pub park_bytes: u16,
-    /// Partial frames of at most this many bytes are parked when the pool asks; below `park_bytes` it means that.
+    /// Of `demuxbuf_connection` alone: partial frames of at most this many bytes are parked when the host's allocator asks;
+    /// below `park_bytes` it means that.
     pub reclaim_bytes: u16,
     /// One of `DEMUXBUF_MODE_*`.
     pub mode: u8,
@@ -39,7 +41,7 @@ pub struct demuxbuf_policy {
     /// Not 0: a layer between transport and host, such as a TLS library, may hold more bytes than it handed on; or the
     /// transport is TCP with urgent data, at which a receive stops short. Only `would_block` means that there is nothing to
     /// receive, in every mode. `RESCHEDULE` appears in level-triggered mode when the budget of receives is used up. A
-    /// waiting connection receives nothing, and a waiting receiver is lent no slot.
+    /// waiting connection receives nothing.
     pub reads_ahead: u8,
 }
 

@@ -1,18 +1,16 @@
 //! The pool with its memory, for hosts that have no allocator of their own.
 
 use super::any_pool::AnyPool;
+use super::config::{self, demuxbuf_pool_config};
 use super::guard::{InPool, demuxbuf_pool, guarded_or};
 use super::make::{new_object, new_tag};
-use super::memory_config::{self, demuxbuf_memory_config};
 use super::never;
 use super::out::Out;
 use super::refusal::Message;
-use super::shared_config::{self, demuxbuf_pool_config};
 use super::size_t;
 use super::status::*;
 use core::ffi::c_char;
 use demuxbuf::pool::Pool;
-use demuxbuf::receiving::ReceivingPool;
 use demuxbuf::scheduler::TenantId;
 
 /// A class as C passes it, or the error for one that cannot exist.
@@ -20,13 +18,8 @@ pub(super) fn class_of(class: u32) -> Result<u8, i32> {
     u8::try_from(class).map_err(|_| DEMUXBUF_ERR_CLASS)
 }
 
-/// A size as C passes it, or the error for one that cannot exist.
-pub(super) fn size_of_index(size: u32) -> Result<u8, i32> {
-    u8::try_from(size).map_err(|_| DEMUXBUF_ERR_SIZE)
-}
-
-/// A class or size as C passes it. A number that is too large for the core is no class or size of any pool, and neither is the
-/// largest that the core has.
+/// A class as C passes it. A number that is too large for the core is no class of any pool, and neither is the largest that
+/// the core has.
 pub(super) fn narrowed(number: u32) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
@@ -41,6 +34,10 @@ pub(super) fn status(result: Result<(), i32>) -> i32 {
 }
 
 /// Makes a pool and reserves everything it will ever need. The host owns it and frees it with `demuxbuf_pool_free`.
+///
+/// Receivers borrow a buffer to receive and decode, keep only what is left of a partial frame, and wait for room no longer
+/// than `wait_ns_max` of `demuxbuf_pool_stats`. While others wait, `demuxbuf_pool_poll_notice` brings `DEMUXBUF_STOP_RECV`
+/// for receives in flight (completion) that found nothing in the iteration in which they were submitted.
 ///
 /// A call that reads a struct of settings writes to `message` why it refuses them: a sentence that names the field, its
 /// value and what is allowed. `*message_bytes` is the room there, and is then set to the room that the whole sentence
@@ -65,48 +62,8 @@ pub unsafe extern "C" fn demuxbuf_pool_new(
     let make = || {
         let tag = new_tag()?;
         // SAFETY: as the module asks.
-        let config = unsafe { shared_config::read(config, tag.low())? };
+        let config = unsafe { config::read(config, tag.low())? };
         Ok(demuxbuf_pool::new(AnyPool::Own(Pool::new(&config)?), tag))
-    };
-    new_object(make, pool, message)
-}
-
-/// Makes a pool on the memory model and reserves everything it will ever need: receivers borrow a buffer to receive and
-/// decode, keep only what is left of a partial frame, and wait for room no longer than `wait_ns_max` of
-/// `demuxbuf_pool_stats`. The host owns it, frees it with `demuxbuf_pool_free`, and uses it with the same calls as any
-/// pool, with these differences:
-///
-/// Where RECV or DECODE is pending, `data` of the step is valid until the next event for this receiver, and no longer than
-/// the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the next call for
-/// the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
-/// A tenant holds what its receivers keep, beside the host's own buffers in its name: see `demuxbuf_tenant_config`.
-/// `demuxbuf_receiver_grow` is refused (there is one size), so is moving receivers to other threads; a
-/// receiver's class makes no difference. What a policy has about parking makes none either. A receive in flight
-/// (completion) is not bound to the loop iteration: its `data` is in use until its outcome. While others wait,
-/// `demuxbuf_pool_poll_notice` brings STOP_RECV for those that found nothing in the iteration in which they were submitted.
-///
-/// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
-/// Thread rule: any thread; the pool is then for one thread at a time.
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
-/// `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS`; `DEMUXBUF_ERR_POISONED` (a defect of
-/// the library); nothing stays reserved then and `*pool` is not written.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_pool_new_with_memory(
-    config: *const demuxbuf_memory_config,
-    pool: *mut *mut demuxbuf_pool,
-    message: *mut c_char,
-    message_bytes: *mut size_t,
-) -> i32 {
-    // SAFETY: as the module asks.
-    let (Some(pool), Some(message)) = (unsafe { Out::new(pool) }, unsafe { Message::new(message, message_bytes) })
-    else {
-        return DEMUXBUF_ERR_NULL;
-    };
-    let make = || {
-        let tag = new_tag()?;
-        // SAFETY: as the module asks.
-        let config = unsafe { memory_config::read(config, tag.low())? };
-        Ok(demuxbuf_pool::new(AnyPool::Memory(ReceivingPool::new(&config)?), tag))
     };
     new_object(make, pool, message)
 }
@@ -132,8 +89,11 @@ pub unsafe extern "C" fn demuxbuf_pool_free(pool: *mut demuxbuf_pool) {
 
 /// Advances the pool's clock to this time, in monotonic nanoseconds; once in each loop iteration, before the events.
 /// The first call is the origin: what began before it has its time counted from there. One call is worth at most an
-/// eighth of `lease_ns` (on the memory model, of `frame_grace_ns`), the rest does not count (`clock_skipped_ns`): a pause
-/// of the process makes no receiver look idle. A time before the last one is counted and not taken. Early and repeated calls are harmless.
+/// eighth of `frame_grace_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look
+/// idle. A time before the last one is counted and not taken. Early and repeated calls are harmless.
+///
+/// It ends all borrows but those of receives in flight: what was not decoded is kept, and `data` of earlier steps is not
+/// valid any more.
 ///
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`.
 #[unsafe(no_mangle)]
@@ -147,7 +107,7 @@ pub unsafe extern "C" fn demuxbuf_pool_handle_timeout(pool: *mut demuxbuf_pool, 
 }
 
 /// When `demuxbuf_pool_handle_timeout` is to be called at the latest, in nanoseconds; UINT64_MAX for never, and for
-/// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `lease_ns` after the last call, so that
+/// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `frame_grace_ns` after the last call, so that
 /// the clock follows real time; a time that is not after the last call is for at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_poll_timeout(pool: *const demuxbuf_pool) -> u64 {
@@ -156,7 +116,7 @@ pub unsafe extern "C" fn demuxbuf_pool_poll_timeout(pool: *const demuxbuf_pool) 
     never::to_c(pool.look(|pool| Ok(pool.poll_timeout())).unwrap_or_default())
 }
 
-/// The published bound: the most grants that bypass a waiter before it is served.
+/// The published bound: the most grants that bypass a request of the host's own that waits.
 ///
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]
@@ -212,13 +172,13 @@ mod tests {
     use super::super::notice::demuxbuf_pool_poll_notice;
     use super::super::receiver::demuxbuf_receiver_readable;
     use super::*;
-    use demuxbuf::receiving::PoolConfig;
+    use demuxbuf::pool::PoolConfig;
 
     #[test]
     fn panic_poisons_the_pool_and_it_can_still_be_freed() {
-        let pool = ReceivingPool::new(&PoolConfig::new(1 << 20, 1)).expect("the defaults are allowed");
+        let pool = Pool::new(&PoolConfig::new(1 << 20, 1)).expect("the defaults are allowed");
         let tag = new_tag().ok().expect("there is a tag");
-        let pool = Box::into_raw(Box::new(demuxbuf_pool::new(AnyPool::Memory(pool), tag)));
+        let pool = Box::into_raw(Box::new(demuxbuf_pool::new(AnyPool::Own(pool), tag)));
         // SAFETY: the pointer is the pool made above, until the end of this function.
         let guard = unsafe { InPool::new(pool) };
         assert_eq!(guard.with_sound(|_| -> Option<()> { panic!("caught by the guard") }), Err(DEMUXBUF_ERR_POISONED));

@@ -1,18 +1,15 @@
 //! One connection bound to a pool: the convenient way in for C.
 
-use super::actions::DEMUXBUF_WANT_RECV;
-use super::any_pool::AnyPool;
 use super::event::{done, event_of};
 use super::guard::{InPool, demuxbuf_pool};
 use super::info::demuxbuf_receiver_info;
 use super::out::{Out, StructOut};
 use super::pool::{status, tenant_of};
-use super::row_call::{Decoded, DecodedUsable, Grow, Pending, Refuse, Report, RowCall};
+use super::row_call::{Decoded, Pending, Refuse, Report, RowCall};
 use super::status::*;
 use super::step::demuxbuf_step;
 use demuxbuf::connection::Event;
-use demuxbuf::pool::{BufferSource, LeasedContent, Pool, ReceiverId, Step};
-use demuxbuf::shared::PoolShard;
+use demuxbuf::pool::{LeasedContent, ReceiverId};
 
 /// A buffer that leaves or enters a receiver with its content.
 #[allow(non_camel_case_types)]
@@ -40,35 +37,6 @@ unsafe fn step(pool: *mut demuxbuf_pool, receiver: u64, call: impl RowCall) -> d
     result.unwrap_or_else(demuxbuf_step::status)
 }
 
-/// The fast path, if the pool is of this kind, for the events of every receive and a `DEMUXBUF_WANT_RECV` that is done.
-/// Where it does not apply, `otherwise` goes on: for a pool of one thread that is the fast path of a shard, in a call
-/// of its own with the convention of C, which leaves the arguments where they are and costs the other kind no register.
-/// After that the slow path, which has that of a pool on the memory model, reports what is wrong, if anything is.
-///
-/// # Safety
-///
-/// As for `InPool::new`.
-#[inline(always)]
-unsafe fn step_fast<S: BufferSource>(
-    pool: *mut demuxbuf_pool,
-    receiver: u64,
-    of_kind: impl FnOnce(&mut AnyPool) -> Option<&mut Pool<S>>,
-    fast: impl FnOnce(&mut Pool<S>, ReceiverId) -> Option<Step>,
-    otherwise: impl FnOnce() -> demuxbuf_step,
-) -> demuxbuf_step {
-    // SAFETY: as this function asks.
-    let taken = unsafe { InPool::new(pool) }.with_sound(|pool| {
-        let pool = of_kind(pool)?;
-        let step = fast(pool, ReceiverId::from_bits(receiver))?;
-        Some(demuxbuf_step::at(pool.step_memory(&step), step.actions))
-    });
-    match taken {
-        Ok(Some(step)) => step,
-        Ok(None) => otherwise(),
-        Err(status) => demuxbuf_step::status(status),
-    }
-}
-
 /// # Safety
 ///
 /// As for `InPool::new`.
@@ -78,100 +46,11 @@ unsafe fn report(pool: *mut demuxbuf_pool, receiver: u64, event: Event) -> demux
     unsafe { step(pool, receiver, Report(event)) }
 }
 
-/// # Safety
-///
-/// As for `InPool::new`.
-#[inline(never)]
-unsafe fn report_decoded(pool: *mut demuxbuf_pool, receiver: u64, consumed: u32, need_more: u32) -> demuxbuf_step {
-    // SAFETY: as this function asks.
-    unsafe { step(pool, receiver, Decoded { consumed, need_more }) }
-}
-
-/// # Safety
-///
-/// As for `InPool::new`.
-#[inline(never)]
-unsafe extern "C" fn shard_readable(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
-    // SAFETY: as this function asks.
-    let slow = || unsafe { report(pool, receiver, Event::Readable) };
-    // SAFETY: as this function asks.
-    unsafe { step_fast(pool, receiver, AnyPool::shard, Pool::try_fast_begin, slow) }
-}
-
-/// # Safety
-///
-/// As for `InPool::new`.
-#[inline(never)]
-unsafe extern "C" fn shard_received(pool: *mut demuxbuf_pool, receiver: u64, bytes: u32) -> demuxbuf_step {
-    let receive = |pool: &mut Pool<PoolShard>, id| pool.try_fast_receive(id, bytes);
-    // SAFETY: as this function asks.
-    let slow = || unsafe { report(pool, receiver, Event::Received { bytes }) };
-    // SAFETY: as this function asks.
-    unsafe { step_fast(pool, receiver, AnyPool::shard, receive, slow) }
-}
-
-/// # Safety
-///
-/// As for `InPool::new`.
-#[inline(never)]
-unsafe extern "C" fn shard_decoded(
-    pool: *mut demuxbuf_pool,
-    receiver: u64,
-    consumed: u32,
-    need_more: u32,
-) -> demuxbuf_step {
-    let finish = |pool: &mut Pool<PoolShard>, id| match need_more {
-        0 => pool.try_fast_finish(id, consumed),
-        _ => None,
-    };
-    // SAFETY: as this function asks.
-    let slow = || unsafe { report_decoded(pool, receiver, consumed, need_more) };
-    // SAFETY: as this function asks.
-    unsafe { step_fast(pool, receiver, AnyPool::shard, finish, slow) }
-}
-
-/// # Safety
-///
-/// As for `InPool::new`.
-#[inline(never)]
-unsafe extern "C" fn shard_done(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
-    let arm = |pool: &mut Pool<PoolShard>, id| match actions {
-        DEMUXBUF_WANT_RECV => pool.try_fast_arm(id),
-        _ => None,
-    };
-    // SAFETY: as this function asks.
-    let slow = || unsafe { report(pool, receiver, done(actions)) };
-    // SAFETY: as this function asks.
-    unsafe { step_fast(pool, receiver, AnyPool::shard, arm, slow) }
-}
-
-/// Moves what a receiver holds to a buffer of a larger size, because one frame needs it (`DEMUXBUF_CANNOT_FIT`). If
-/// none is free it waits for it and goes on with what it holds. The next buffer is of the usual size again. The wait
-/// ends with its need: when the frame fits after all or a part of it is decoded, when it is blocked, and with the end
-/// of the stream, an error, a failure or close. A frame that still does not fit once it is unblocked is reported again
-/// (`DEMUXBUF_CANNOT_FIT`).
-///
-/// Cost: O(1), and a copy of what is buffered. Returns what is to be done now,
-/// or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
-/// `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_NOT_LARGER`,
-/// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted beside what is held), `DEMUXBUF_ERR_ALREADY_WAITING`,
-/// `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_IN_FLIGHT`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn demuxbuf_receiver_grow(
-    pool: *mut demuxbuf_pool,
-    receiver: u64,
-    size_index: u32,
-) -> demuxbuf_step {
-    // SAFETY: as the module asks.
-    unsafe { step(pool, receiver, Grow { size_index }) }
-}
-
-/// Requests in the name of `tenant` from now on, or with 0 for no tenant. What is held or waited for stays as it is; on the
-/// memory model it counts for the new tenant.
+/// Uses memory in the name of `tenant` from now on, or with 0 for no tenant. What is kept, borrowed or waited for counts for
+/// the new tenant.
 ///
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
-/// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
-/// `DEMUXBUF_ERR_TOO_LARGE` (the tenant's cap is below a receiver's first buffer); nothing is changed then.
+/// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, receiver: u64, tenant: u64) -> i32 {
     // SAFETY: as the module asks.
@@ -180,12 +59,12 @@ pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, 
     status(pool.with(|pool| pool.set_tenant(id, tenant_of(pool, tenant)).map_err(status_of)))
 }
 
-/// Takes the buffer and its content away from a receiver: the lease is the host's, reading goes on into another.
+/// Takes what is undecoded away from a receiver, with a buffer: the lease is the host's, and reading goes on.
 ///
 /// Call `demuxbuf_receiver_pending` next.
 /// Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-/// `DEMUXBUF_ERR_NO_BUFFER` (nothing is held, or only a parking slot),
-/// `DEMUXBUF_ERR_NO_BUFFER_FREE` (on the memory model: none that the content could leave with), `DEMUXBUF_ERR_IN_FLIGHT`.
+/// `DEMUXBUF_ERR_NO_BUFFER` (nothing is undecoded), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none that the content could leave with),
+/// `DEMUXBUF_ERR_IN_FLIGHT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_take(
     pool: *mut demuxbuf_pool,
@@ -217,9 +96,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_take(
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-/// `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER_FREE` (on the memory model: `DEMUXBUF_DECODE` is not pending, and
-/// no buffer is free to decode in),
-/// `DEMUXBUF_ERR_IN_FLIGHT` (from a parking slot), `DEMUXBUF_ERR_CLOSED`.
+/// `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER_FREE` (`DEMUXBUF_DECODE` is not pending, and no buffer is free to
+/// decode in), `DEMUXBUF_ERR_CLOSED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_decoded(
     pool: *mut demuxbuf_pool,
@@ -227,17 +105,13 @@ pub unsafe extern "C" fn demuxbuf_receiver_decoded(
     consumed: u32,
     need_more: u32,
 ) -> demuxbuf_step {
-    let finish = |pool: &mut Pool, id| match need_more {
-        0 => pool.try_fast_finish(id, consumed),
-        _ => None,
-    };
     // SAFETY: as the module asks.
-    unsafe { step_fast(pool, receiver, AnyPool::own, finish, || shard_decoded(pool, receiver, consumed, need_more)) }
+    unsafe { step(pool, receiver, Decoded { consumed, need_more, usable: 0 }) }
 }
 
 /// As `demuxbuf_receiver_decoded`, of a decoder that can use up to `usable` bytes at once, though `need_more` help: payload
-/// that is passed on in pieces needs 1, and can use all of it. On the memory model the next receive takes as many while
-/// memory is short; elsewhere it makes no difference. 0 for the same as `need_more`.
+/// that is passed on in pieces needs 1, and can use all of it. While memory is short, the next receive takes as many. 0 for
+/// the same as `need_more`.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL` and the
 /// others of `demuxbuf_receiver_decoded`.
@@ -250,7 +124,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_decoded_usable(
     usable: u32,
 ) -> demuxbuf_step {
     // SAFETY: as the module asks.
-    unsafe { step(pool, receiver, DecodedUsable { consumed, need_more, usable }) }
+    unsafe { step(pool, receiver, Decoded { consumed, need_more, usable }) }
 }
 
 /// A hint that events of this receiver follow soon: the processor fetches its row from memory meanwhile. With more
@@ -314,7 +188,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_describe(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_readable(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     // SAFETY: as the module asks.
-    unsafe { step_fast(pool, receiver, AnyPool::own, Pool::try_fast_begin, || shard_readable(pool, receiver)) }
+    unsafe { step(pool, receiver, Report(Event::Readable)) }
 }
 
 /// One receive brought `bytes` bytes, at most `bytes` of the step that asked for it.
@@ -329,9 +203,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_received(
     receiver: u64,
     bytes: u32,
 ) -> demuxbuf_step {
-    let receive = |pool: &mut Pool, id| pool.try_fast_receive(id, bytes);
     // SAFETY: as the module asks.
-    unsafe { step_fast(pool, receiver, AnyPool::own, receive, || shard_received(pool, receiver, bytes)) }
+    unsafe { step(pool, receiver, Report(Event::Received { bytes })) }
 }
 
 /// One receive found nothing.
@@ -474,12 +347,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_done(
     receiver: u64,
     actions: u32,
 ) -> demuxbuf_step {
-    let arm = |pool: &mut Pool, id| match actions {
-        DEMUXBUF_WANT_RECV => pool.try_fast_arm(id),
-        _ => None,
-    };
     // SAFETY: as the module asks.
-    unsafe { step_fast(pool, receiver, AnyPool::own, arm, || shard_done(pool, receiver, actions)) }
+    unsafe { step(pool, receiver, Report(done(actions))) }
 }
 
 /// Reports any event by its number: `DEMUXBUF_EVENT_*`. The calls above are the same for one event each.
@@ -490,7 +359,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_done(
 /// event that counts nothing), `DEMUXBUF_ERR_INTERNAL_EVENT` (a buffer event: the pool drives these); or, as the
 /// event has it: `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_NO_BUFFER`,
 /// `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_NO_REASONS`, `DEMUXBUF_ERR_AFTER_END`,
-/// `DEMUXBUF_ERR_NOT_PENDING`, `DEMUXBUF_ERR_NO_BUFFER_FREE`, `DEMUXBUF_ERR_IN_FLIGHT`.
+/// `DEMUXBUF_ERR_NOT_PENDING`, `DEMUXBUF_ERR_NO_BUFFER_FREE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_report(
     pool: *mut demuxbuf_pool,

@@ -22,7 +22,6 @@ pub(super) enum Refusal {
     Request {
         error: PoolError,
         class_index: u32,
-        size_index: u32,
         tenant: u64,
     },
     /// There are to be bytes at NULL.
@@ -56,12 +55,9 @@ impl fmt::Display for Refusal {
             Refusal::Config(error) => error.fmt(f),
             Refusal::Struct(error) => error.fmt(f),
             Refusal::Pool(error) => error.fmt(f),
-            Refusal::Request { error: PoolError::Scheduler(error), class_index, size_index, tenant } => match error {
+            Refusal::Request { error: PoolError::Scheduler(error), class_index, tenant } => match error {
                 SchedulerError::UnknownClass { classes, .. } => {
                     write!(f, "class_index is {class_index}; allowed is 0 to {}", classes - 1)
-                }
-                SchedulerError::UnknownSize { .. } => {
-                    write!(f, "size_index is {size_index}; allowed is the number of a size that the pool has")
                 }
                 SchedulerError::StaleTenant => {
                     write!(f, "tenant is {tenant:#x}; allowed is 0 or a tenant of this pool")
@@ -144,11 +140,6 @@ mod tests {
                 DEMUXBUF_ERR_CLASS,
                 "class_index is 300; allowed is 0 to 2",
             ),
-            (
-                SchedulerError::UnknownSize { size_index: 255 },
-                DEMUXBUF_ERR_SIZE,
-                "size_index is 257; allowed is the number of a size that the pool has",
-            ),
             (SchedulerError::StaleTenant, DEMUXBUF_ERR_STALE, "tenant is 0xabc; allowed is 0 or a tenant of this pool"),
             (
                 SchedulerError::TooLarge { units: 4 },
@@ -158,7 +149,7 @@ mod tests {
             (SchedulerError::WaitersFull { waiters_max: 5 }, DEMUXBUF_ERR_TABLE_FULL, "all 5 waits are in use"),
         ] {
             let error = error.into();
-            let refusal = Refusal::Request { error, class_index: 300, size_index: 257, tenant: 0xabc };
+            let refusal = Refusal::Request { error, class_index: 300, tenant: 0xabc };
             assert_eq!((refusal.to_string().as_str(), refusal.status()), (sentence, status));
         }
     }

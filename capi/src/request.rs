@@ -2,19 +2,17 @@
 
 use super::any_pool::AnyPool;
 use super::guard::{InPool, demuxbuf_pool};
-use super::out::{Out, StructError, growable, read_struct};
+use super::out::{Out, growable, read_struct};
 use super::pool::{class_of, narrowed, status, tenant_of};
 use super::refusal::{Message, Refusal};
 use super::size_t;
 use super::status::*;
 use core::ffi::{c_char, c_void};
-use core::mem::offset_of;
 use demuxbuf::memory::Reach;
 use demuxbuf::pool::PoolError;
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, WaitId};
 
-/// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one of the default size, for no
-/// tenant, in class 0.
+/// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one for no tenant, in class 0.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -23,25 +21,20 @@ pub struct demuxbuf_request {
     pub struct_size: u32,
     /// Its class.
     pub class_index: u32,
-    /// Which of the pool's sizes; 0 is the default.
-    pub size_index: u32,
-    /// Must be 0.
-    pub reserved: u32,
     /// Comes back with the grant.
     pub token: u64,
     /// The tenant that it counts for; 0 for none.
     pub tenant: u64,
 }
 
-growable!(demuxbuf_request, 32);
+growable!(demuxbuf_request, 24);
 
 /// Asks for a buffer of the host's own (transmit, stream ...). `token` comes back with the grant.
 ///
 /// Granted at once: `DEMUXBUF_OK` and `*handle` is the lease. Queued: `DEMUXBUF_STATUS_QUEUED` and `*handle` is the
 /// wait; the lease comes from `demuxbuf_pool_poll_notice`.
-/// Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (as many of
-/// the host's requests wait as `waiters_max` is above `receivers_max`), `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was
-/// freed); nothing is changed then.
+/// Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`
+/// (`waiters_max` requests wait), `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_request(
     pool: *mut demuxbuf_pool,
@@ -80,13 +73,13 @@ fn write_outcome(outcome: Result<(i32, u64), i32>, handle: Out<u64>) -> i32 {
     }
 }
 
-/// Asks for a buffer of the host's own, of any size and in the name of any tenant. Else as `demuxbuf_pool_request`.
+/// Asks for a buffer of the host's own, in the name of any tenant. Else as `demuxbuf_pool_request`.
 ///
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
 /// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`,
-/// `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared
-/// pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_POOL_CLOSED`
+/// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
+/// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_POOL_CLOSED`
 /// (the shared pool was freed).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_request_for(
@@ -119,7 +112,7 @@ pub unsafe extern "C" fn demuxbuf_pool_request_for(
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Returns `DEMUXBUF_OK` and writes `*lease`; `DEMUXBUF_STATUS_NONE` if the request would have to wait, and nothing is
 /// written. Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`,
-/// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_SIZE`, `DEMUXBUF_ERR_STALE` (the tenant),
+/// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant),
 /// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted),
 /// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
 #[unsafe(no_mangle)]
@@ -157,12 +150,7 @@ pub unsafe extern "C" fn demuxbuf_pool_try_request(
 /// `request` is NULL, or valid for reads of as many bytes as its `struct_size` has.
 unsafe fn read_request(request: *const demuxbuf_request) -> Result<demuxbuf_request, Refusal> {
     // SAFETY: as this function asks.
-    let request = unsafe { read_struct(request, demuxbuf_request::default())? };
-    if request.reserved != 0 {
-        let at = offset_of!(demuxbuf_request, reserved);
-        return Err(StructError::Unknown { at, value: request.reserved }.into());
-    }
-    Ok(request)
+    Ok(unsafe { read_struct(request, demuxbuf_request::default())? })
 }
 
 /// Asks for what the struct describes.
@@ -173,11 +161,10 @@ fn ask<T>(
 ) -> Result<T, Refusal> {
     let asked = Request {
         tenant: tenant_of(pool, request.tenant),
-        size_index: narrowed(request.size_index),
         ..Request::new(narrowed(request.class_index), request.token)
     };
-    let demuxbuf_request { class_index, size_index, tenant, .. } = *request;
-    call(pool, &asked).map_err(|error| Refusal::Request { error, class_index, size_index, tenant })
+    let demuxbuf_request { class_index, tenant, .. } = *request;
+    call(pool, &asked).map_err(|error| Refusal::Request { error, class_index, tenant })
 }
 
 /// Releases a buffer of the host's own; the next waiter has it in the same step. It may come from any pool of the same

@@ -1,21 +1,22 @@
 //! One pool for several threads, and receivers that move between them.
 
 use super::any_pool::AnyPool;
+use super::config::{self, demuxbuf_pool_config};
 use super::guard::{InPool, demuxbuf_pool, guarded, guarded_or};
 use super::make::{new_object, new_tag};
+use super::never;
 use super::out::Out;
 use super::pool::status;
 use super::refusal::{Message, Refusal};
-use super::shared_config::{self, demuxbuf_pool_config};
 use super::size_t;
 use super::status::*;
 use super::tag::Tag;
 use core::ffi::c_char;
 use demuxbuf::alloc_util::{TryArc, try_box};
 use demuxbuf::connection::Connection;
-use demuxbuf::memory::SLOT_BYTES;
 use demuxbuf::pool::ReceiverId;
-use demuxbuf::scheduler::{LeaseId, WaitId};
+use demuxbuf::receiving::Moved;
+use demuxbuf::scheduler::LeaseId;
 use demuxbuf::shared::{ExportedReceiver, SharedPool, SharedPoolError, SharedSchedulerError, Ticket};
 
 /// A pool that several threads share. Made by `demuxbuf_shared_pool_new`; each thread uses it through a `demuxbuf_pool`
@@ -33,13 +34,11 @@ const _: () = {
     is_both::<demuxbuf_shared_pool>();
 };
 
-/// Bytes that a receiver may have parked when it moves.
+/// Bytes that a receiver keeps without a buffer when it moves, at most.
 pub const DEMUXBUF_EXPORT_BYTES_MAX: usize = 64;
-const _: () = assert!(DEMUXBUF_EXPORT_BYTES_MAX == SLOT_BYTES);
 
-/// A receiver between its export and its import, with all that it holds and waits for: a plain value that the host
-/// passes on as it likes; of its copies one is taken in. The fields are private to the library. All-zero is no
-/// receiver.
+/// A receiver between its export and its import, with what it keeps: a plain value that the host passes on as it likes; of
+/// its copies one is taken in. The fields are private to the library. All-zero is no receiver.
 #[allow(non_camel_case_types)]
 #[derive(Debug)]
 #[repr(C)]
@@ -47,14 +46,16 @@ pub struct demuxbuf_exported_receiver {
     connection: [u32; 8],
     token: u64,
     lease: u64,
-    wait: u64,
     pool: u64,
+    age_ns: u64,
     entry: u32,
     uses: u32,
     offset: u32,
     class_index: u32,
-    parked: [u8; DEMUXBUF_EXPORT_BYTES_MAX],
-    reserved: [u64; 2],
+    credit_bytes: i32,
+    unknown_length: u32,
+    kept: [u8; DEMUXBUF_EXPORT_BYTES_MAX],
+    reserved: u64,
 }
 
 const _: () = assert!(size_of::<demuxbuf_exported_receiver>() == 160 && align_of::<demuxbuf_exported_receiver>() == 8);
@@ -66,14 +67,16 @@ impl demuxbuf_exported_receiver {
             connection: unsafe { core::mem::transmute::<Connection, [u32; 8]>(exported.connection) },
             token: exported.token,
             lease: exported.lease.map_or(0, LeaseId::to_bits),
-            wait: exported.wait.map_or(0, WaitId::to_bits),
             pool: exported.ticket.pool,
+            age_ns: never::to_c(exported.moved.age_ns),
             entry: exported.ticket.entry,
             uses: exported.ticket.uses,
             offset: exported.offset,
             class_index: exported.class.into(),
-            parked: exported.parked,
-            reserved: [0; 2],
+            credit_bytes: exported.moved.credit_bytes,
+            unknown_length: exported.moved.unknown_length.into(),
+            kept: exported.kept,
+            reserved: 0,
         }
     }
 
@@ -85,8 +88,12 @@ impl demuxbuf_exported_receiver {
             class: u8::try_from(self.class_index).map_err(|_| DEMUXBUF_ERR_STALE)?,
             lease: (self.lease != 0).then_some(LeaseId::from_bits(self.lease)),
             offset: self.offset,
-            wait: (self.wait != 0).then_some(WaitId::from_bits(self.wait)),
-            parked: self.parked,
+            kept: self.kept,
+            moved: Moved {
+                age_ns: never::from_c(self.age_ns),
+                credit_bytes: self.credit_bytes,
+                unknown_length: self.unknown_length != 0,
+            },
             ticket: Ticket { pool: self.pool, entry: self.entry, uses: self.uses },
         })
     }
@@ -94,9 +101,11 @@ impl demuxbuf_exported_receiver {
 
 /// Makes a pool that `shards` threads share, 1 to 1024. The host owns it and frees it with `demuxbuf_shared_pool_free`.
 ///
-/// `config` is as for `demuxbuf_pool_new`: `buffers`, reserves and caps are for all threads together; `receivers_max`,
-/// `waiters_max` and the parking slots are for each. There can be no other sizes than the default and no tenants. The
-/// buffers are reserved here, what is a thread's own by `demuxbuf_shared_pool_shard`.
+/// `config` is as for `demuxbuf_pool_new`. These are for all threads together: `memory_bytes`, of at least 8
+/// buffers for each thread; reserves and caps. These are for each thread: `receivers_max`, `waiters_max` and
+/// `in_flight_max`. `tenants_max` must be 0, and `classes` at most 7, since the library needs one more. The memory of the
+/// buffers is reserved here, what is a thread's own by `demuxbuf_shared_pool_shard`. `frame_grace_ns` is also the time in
+/// which a thread has to pick its grants up (`demuxbuf_pool_poll_notice`).
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Thread rule: any thread.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
@@ -119,7 +128,7 @@ pub unsafe extern "C" fn demuxbuf_shared_pool_new(
     let make = || {
         let tag = new_tag()?;
         // SAFETY: as the module asks.
-        let config = unsafe { shared_config::read(config, tag.low())? };
+        let config = unsafe { config::read(config, tag.low())? };
         let inner = SharedPool::new(&config, shards)?;
         Ok::<_, Refusal>(demuxbuf_shared_pool { inner, tag })
     };
@@ -229,17 +238,17 @@ pub unsafe extern "C" fn demuxbuf_pool_poll_wake(pool: *mut demuxbuf_pool, index
     }
 }
 
-/// Takes a receiver off this thread, in whatever state: idle, waiting, granted and not reported yet, holding a buffer,
-/// parked. Its handle ends; `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one
-/// again. Meanwhile it keeps its place in the queue. If you drop an exported receiver, its buffer leaks until the pool
-/// is freed. To discard one, import it and close it.
+/// Takes a receiver off this thread, in whatever state: idle, waiting, keeping bytes, decoding. Its handle ends;
+/// `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one again. More than 64 bytes
+/// that it keeps leave with a buffer. If you drop an exported receiver, that buffer leaks until the shared pool is freed. To
+/// discard one, import it and close it.
 ///
-/// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
+/// Thread rule: the pool's thread; another is refused. Cost: O(1), a copy of what it keeps, and the lock of the exports.
 /// Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 /// `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
-/// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_NOT_MOVABLE` (it is parked in more than 64 bytes; it can move
-/// once it holds a buffer), `DEMUXBUF_ERR_EXPORTS_FULL` (256 receivers that wait are exported and not imported yet, or
-/// of all receivers `receivers_max` for each thread); nothing is changed then.
+/// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_NOT_MOVABLE` (it is to be shed), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it
+/// keeps more than 64 bytes, and no buffer is free to move them in), `DEMUXBUF_ERR_EXPORTS_FULL` (`receivers_max` for each
+/// thread are exported and not imported yet); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_export(
     pool: *mut demuxbuf_pool,
@@ -262,14 +271,14 @@ pub unsafe extern "C" fn demuxbuf_receiver_export(
 /// Takes in a receiver that was exported, with its token. `*exported` is all-zero then, and `*receiver` its handle
 /// here; call `demuxbuf_receiver_pending` next. Pass the struct on as it is: its ticket and its limits are checked, so
 /// no memory is touched that is not the receiver's, but most other changes of its bytes are not noticed, and give the
-/// receiver a wrong state. If it was granted a buffer meanwhile, `demuxbuf_pool_poll_notice` reports it.
+/// receiver a wrong state. If it waited for room, it waits again here, and the time of its frame goes on from where it was.
 ///
-/// Thread rule: the pool's thread; another is refused. Cost: O(1), and the pool's lock if it waits.
+/// Thread rule: the pool's thread; another is refused. Cost: O(1), a copy of what it keeps, and the lock of the exports.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
 /// `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, also by way of a copy, of
 /// another pool, or with another ticket), `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers),
-/// `DEMUXBUF_ERR_NO_SLOT_FREE` (it has a parking slot, and none of 64 bytes is free here); nothing is changed then, and
-/// it can be tried again, here or elsewhere.
+/// `DEMUXBUF_ERR_NO_BUFFER_FREE` (it keeps bytes, and there is no buffer to decode them in now); nothing is changed then,
+/// and it can be tried again, here or elsewhere.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_import(
     pool: *mut demuxbuf_pool,
@@ -289,14 +298,16 @@ pub unsafe extern "C" fn demuxbuf_receiver_import(
             connection: [0; 8],
             token: 0,
             lease: 0,
-            wait: 0,
             pool: 0,
+            age_ns: 0,
             entry: 0,
             uses: 0,
             offset: 0,
             class_index: 0,
-            parked: [0; DEMUXBUF_EXPORT_BYTES_MAX],
-            reserved: [0; 2],
+            credit_bytes: 0,
+            unknown_length: 0,
+            kept: [0; DEMUXBUF_EXPORT_BYTES_MAX],
+            reserved: 0,
         };
         receiver.write(imported.to_bits());
         Ok(())
@@ -315,7 +326,7 @@ mod tests {
         let (mut shared_pool, mut pool, mut receiver) = (core::ptr::null_mut(), core::ptr::null_mut(), 0);
         // SAFETY: all pointers are valid, and one thread at a time uses the pool.
         unsafe {
-            assert_eq!(demuxbuf_pool_config_init(&mut config, 2, 2), DEMUXBUF_OK);
+            assert_eq!(demuxbuf_pool_config_init(&mut config, 1 << 20, 2), DEMUXBUF_OK);
             let made = demuxbuf_shared_pool_new(
                 &config,
                 1,

@@ -62,12 +62,8 @@ pub const DEMUXBUF_ERR_PROTOCOL: i32 = -41 * 65536;
 pub const DEMUXBUF_ERR_RANGE: i32 = -42 * 65536;
 /// A rule that must always hold is broken: a defect of the library, found by `demuxbuf_pool_check_invariants`.
 pub const DEMUXBUF_ERR_INVARIANT: i32 = -43 * 65536;
-/// The pool has no buffers of this size.
-pub const DEMUXBUF_ERR_SIZE: i32 = -44 * 65536;
 /// It could never be granted: a reserve or a cap leaves less.
 pub const DEMUXBUF_ERR_TOO_LARGE: i32 = -45 * 65536;
-/// The buffer held is as large already.
-pub const DEMUXBUF_ERR_NOT_LARGER: i32 = -46 * 65536;
 /// The pool is another thread's.
 pub const DEMUXBUF_ERR_WRONG_THREAD: i32 = -47 * 65536;
 /// The thread has its pool already.
@@ -78,9 +74,7 @@ pub const DEMUXBUF_ERR_POOL_CLOSED: i32 = -49 * 65536;
 pub const DEMUXBUF_ERR_NOT_SHARED: i32 = -50 * 65536;
 /// As many pools are alive in the process as have tags, 1023; a shared pool counts once.
 pub const DEMUXBUF_ERR_TOO_MANY_POOLS: i32 = -51 * 65536;
-/// No parking slot of 64 bytes is free.
-pub const DEMUXBUF_ERR_NO_SLOT_FREE: i32 = -52 * 65536;
-/// The receiver is parked in a slot of more than 64 bytes, so it cannot move before it holds a buffer again.
+/// The receiver is to be shed, so it does not move.
 pub const DEMUXBUF_ERR_NOT_MOVABLE: i32 = -53 * 65536;
 /// A shared pool has no tenants.
 pub const DEMUXBUF_ERR_TENANTS_UNSUPPORTED: i32 = -54 * 65536;
@@ -104,15 +98,11 @@ pub const DEMUXBUF_ERR_EVENT: i32 = -62 * 65536;
 pub(super) fn status_of(error: PoolError) -> i32 {
     match error {
         PoolError::Stale => DEMUXBUF_ERR_STALE,
-        PoolError::NotLarger => DEMUXBUF_ERR_NOT_LARGER,
         PoolError::Scheduler(error) => status_of_scheduler(error),
-        PoolError::AlreadyWaiting => DEMUXBUF_ERR_ALREADY_WAITING,
         PoolError::ReceiversFull { .. } => DEMUXBUF_ERR_TABLE_FULL,
         PoolError::NoBufferFree => DEMUXBUF_ERR_NO_BUFFER_FREE,
-        PoolError::NoSlotFree => DEMUXBUF_ERR_NO_SLOT_FREE,
         PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
         PoolError::UnknownAddress => DEMUXBUF_ERR_ADDRESS,
-        PoolError::Policy { .. } => DEMUXBUF_ERR_RANGE,
         PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
         PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
         PoolError::PoolClosed => DEMUXBUF_ERR_POOL_CLOSED,
@@ -131,7 +121,6 @@ pub(super) fn status_of(error: PoolError) -> i32 {
 fn status_of_scheduler(error: SchedulerError) -> i32 {
     match error {
         SchedulerError::UnknownClass { .. } => DEMUXBUF_ERR_CLASS,
-        SchedulerError::UnknownSize { .. } => DEMUXBUF_ERR_SIZE,
         SchedulerError::TooLarge { .. } => DEMUXBUF_ERR_TOO_LARGE,
         SchedulerError::WaitersFull { .. } | SchedulerError::TenantsFull { .. } => DEMUXBUF_ERR_TABLE_FULL,
         SchedulerError::StaleLease | SchedulerError::StaleWait | SchedulerError::StaleTenant => DEMUXBUF_ERR_STALE,
@@ -172,7 +161,7 @@ mod tests {
     }
 
     /// The numbers that programs were compiled with, in units of 65536.
-    const NUMBERS: [(i32, i32); 43] = [
+    const NUMBERS: [(i32, i32); 40] = [
         (DEMUXBUF_ERR_NOT_ATTACHED, 1),
         (DEMUXBUF_ERR_ALREADY_ATTACHED, 2),
         (DEMUXBUF_ERR_CLOSED, 3),
@@ -198,15 +187,12 @@ mod tests {
         (DEMUXBUF_ERR_PROTOCOL, 41),
         (DEMUXBUF_ERR_RANGE, 42),
         (DEMUXBUF_ERR_INVARIANT, 43),
-        (DEMUXBUF_ERR_SIZE, 44),
         (DEMUXBUF_ERR_TOO_LARGE, 45),
-        (DEMUXBUF_ERR_NOT_LARGER, 46),
         (DEMUXBUF_ERR_WRONG_THREAD, 47),
         (DEMUXBUF_ERR_IN_USE, 48),
         (DEMUXBUF_ERR_POOL_CLOSED, 49),
         (DEMUXBUF_ERR_NOT_SHARED, 50),
         (DEMUXBUF_ERR_TOO_MANY_POOLS, 51),
-        (DEMUXBUF_ERR_NO_SLOT_FREE, 52),
         (DEMUXBUF_ERR_NOT_MOVABLE, 53),
         (DEMUXBUF_ERR_TENANTS_UNSUPPORTED, 54),
         (DEMUXBUF_ERR_EXPORTS_FULL, 55),
@@ -247,17 +233,13 @@ mod tests {
         for (error, status) in [
             (PoolError::Stale, DEMUXBUF_ERR_STALE),
             (SchedulerError::UnknownClass { class: 1, classes: 1 }.into(), DEMUXBUF_ERR_CLASS),
-            (SchedulerError::UnknownSize { size_index: 1 }.into(), DEMUXBUF_ERR_SIZE),
             (SchedulerError::TooLarge { units: 2 }.into(), DEMUXBUF_ERR_TOO_LARGE),
             (SchedulerError::WaitersFull { waiters_max: 1 }.into(), DEMUXBUF_ERR_TABLE_FULL),
             (SchedulerError::TenantsFull { tenants_max: 1 }.into(), DEMUXBUF_ERR_TABLE_FULL),
             (tenant.into(), DEMUXBUF_ERR_RANGE),
             (EventError::AfterEnd.into(), DEMUXBUF_ERR_AFTER_END),
-            (PoolError::NotLarger, DEMUXBUF_ERR_NOT_LARGER),
-            (PoolError::AlreadyWaiting, DEMUXBUF_ERR_ALREADY_WAITING),
             (PoolError::ReceiversFull { receivers_max: 1 }, DEMUXBUF_ERR_TABLE_FULL),
             (PoolError::NoBufferFree, DEMUXBUF_ERR_NO_BUFFER_FREE),
-            (PoolError::NoSlotFree, DEMUXBUF_ERR_NO_SLOT_FREE),
             (PoolError::NoBuffer, DEMUXBUF_ERR_NO_BUFFER),
             (PoolError::TooManyBytes, DEMUXBUF_ERR_TOO_MANY_BYTES),
             (PoolError::InternalEvent, DEMUXBUF_ERR_INTERNAL_EVENT),
@@ -268,7 +250,6 @@ mod tests {
             (PoolError::TenantsUnsupported, DEMUXBUF_ERR_TENANTS_UNSUPPORTED),
             (PoolError::ExportsFull, DEMUXBUF_ERR_EXPORTS_FULL),
             (PoolError::UnknownAddress, DEMUXBUF_ERR_ADDRESS),
-            (PoolError::Policy { field: "policy.park_bytes", value: 65, max: 64 }, DEMUXBUF_ERR_RANGE),
             (PoolError::AuditOff, DEMUXBUF_ERR_AUDIT_OFF),
         ] {
             assert_eq!(status_of(error), status, "{error}");

@@ -15,16 +15,12 @@ pub struct demuxbuf_step {
     /// buffered: one contiguous piece, for `DEMUXBUF_DECODE` and for `DEMUXBUF_END` the bytes that can never be
     /// decoded; NULL if nothing is.
     ///
-    /// Valid until the next event for this receiver, and no longer than the next `demuxbuf_pool_poll_notice`: that
-    /// call may move the bytes of any receiver of the pool, also of one that it does not name.
-    /// `demuxbuf_receiver_pending` has the new place. These calls never move or free it:
-    /// `demuxbuf_receiver_pending`, `_describe`, `_prefetch`, `_set_class`, `_set_tenant`, calls for another receiver,
-    /// calls for the pool but `demuxbuf_pool_free`. While `DEMUXBUF_DECODE` is pending, pause_recv, resume_recv, unblock
-    /// and yield do not either, nor does `demuxbuf_pool_poll_notice` unless it names the receiver. block and set_blocked
-    /// end `DEMUXBUF_DECODE`, and may move it: call them when the decoder has returned. Where a submitted receive goes
-    /// stays until its outcome.
-    ///
-    /// A pool on the memory model has a rule of its own (`demuxbuf_pool_new_with_memory`).
+    /// Where `DEMUXBUF_RECV` or `DEMUXBUF_DECODE` is pending, it is valid until the next event for this receiver, and no
+    /// longer than the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the
+    /// next call for the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
+    /// `demuxbuf_receiver_pending` has the new place. While `DEMUXBUF_DECODE` is pending, pause_recv, resume_recv and unblock
+    /// do not end it. Where a submitted receive goes stays until its outcome, whatever the
+    /// loop iteration (completion).
     ///
     /// While `DEMUXBUF_DECODE` is pending the host may write to it, to decode or to change frames in place. To take a
     /// hole out, move the bytes before the hole up to its end, and report the bytes of the hole as consumed: they are at

@@ -10,21 +10,20 @@ use super::status::*;
 use core::ffi::c_char;
 use demuxbuf::scheduler::{TenantConfig, TenantId};
 
-/// What a tenant may have. Counts are buffers of the default size.
+/// What a tenant may have: buffers of the host's own in its name, and what its receivers keep. Counts are buffers.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct demuxbuf_tenant_config {
     /// `sizeof(demuxbuf_tenant_config)`.
     pub struct_size: u32,
-    /// Share of the grants of a class, relative to the other tenants that wait: 1 to 1000. On the memory model, what its
-    /// receivers and leases hold is divided by it.
+    /// Share, relative to the other tenants: 1 to 1000. What its receivers and leases hold is divided by it.
     pub weight: u32,
-    /// Buffers it gets before tenants that have their guaranteed share already. Others borrow them meanwhile. On the memory
-    /// model, while it holds no more, nothing of it is evicted before its deadline.
+    /// Buffers it gets before tenants that have their guaranteed share already. Others borrow them meanwhile. While it holds no
+    /// more, nothing of it is evicted before its deadline.
     pub guaranteed: u32,
-    /// The most buffers it may have; UINT32_MAX for no cap. On the memory model its receivers may keep less than a buffer
-    /// more for each that borrows.
+    /// The most buffers it may have; UINT32_MAX for no cap. Its receivers may keep less than a buffer more for each that
+    /// borrows.
     pub cap: u32,
 }
 
@@ -41,8 +40,7 @@ pub struct demuxbuf_tenant_info {
     pub weight: u32,
     /// Grants it got.
     pub granted: u64,
-    /// What it has outstanding, in units of the pool's budget: buffers, if there is one size. On the memory
-    /// model, with what its receivers keep, rounded up.
+    /// What it has outstanding, in buffers: leases, and what its receivers keep, rounded up.
     pub outstanding_units: u32,
     /// Its requests that wait.
     pub waiting: u32,

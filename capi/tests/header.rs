@@ -10,7 +10,7 @@ const RENEW: &str = "DEMUXBUF_RENEW_HEADER=1 cargo test --test header";
 const SECTIONS: [(&str, &[&str], &str); 8] = [
     (
         "Start",
-        &["status", "strerror", "version", "actions", "policy", "memory_config", "shared_config", "nested", "guard"],
+        &["status", "strerror", "version", "actions", "policy", "config", "nested", "guard"],
         "Statuses, actions, and how a pool is configured. The functions here work on no object: any thread may call them\n\
          at any time.",
     ),

@@ -193,7 +193,7 @@ int main(int argc, char **argv) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-    demuxbuf_memory_config config = {.struct_size = sizeof config};
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
     char message[128];
     size_t message_bytes = sizeof message;
     unsigned long iterations = 0;
@@ -204,10 +204,10 @@ int main(int argc, char **argv) {
         return fprintf(stderr, "usage: %s MODE CONNECTIONS\n", argv[0]), 2;
     trigger = mode == DEMUXBUF_MODE_LEVEL ? 0 : mode == DEMUXBUF_MODE_EDGE ? (uint32_t)EPOLLET : (uint32_t)EPOLLONESHOT;
 
-    demuxbuf_memory_config_init(&config, 160 << 10, CONNECTIONS_MAX);
+    demuxbuf_pool_config_init(&config, 160 << 10, CONNECTIONS_MAX);
     config.mode = mode;
     config.audit = 1; /* for debugging: it looks at each receiver in each iteration */
-    if (demuxbuf_pool_new_with_memory(&config, &pool, message, &message_bytes) != DEMUXBUF_OK) {
+    if (demuxbuf_pool_new(&config, &pool, message, &message_bytes) != DEMUXBUF_OK) {
         return fprintf(stderr, "%s\n", message), 1;
     }
     for (int at = 0; at < CONNECTIONS_MAX; at++)

@@ -4,13 +4,13 @@
 #include <unistd.h>
 
 int main(void) {
-    demuxbuf_memory_config config = {.struct_size = sizeof config};
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
     demuxbuf_pool *pool;
     uint64_t receiver = 0;
     char message[128];
     size_t message_bytes = sizeof message;
-    demuxbuf_memory_config_init(&config, 160 << 10, 1000); /* 160 KiB serve up to 1000 connections; here is one */
-    if (demuxbuf_pool_new_with_memory(&config, &pool, message, &message_bytes) != DEMUXBUF_OK) {
+    demuxbuf_pool_config_init(&config, 160 << 10, 1000); /* 160 KiB serve up to 1000 connections; here is one */
+    if (demuxbuf_pool_new(&config, &pool, message, &message_bytes) != DEMUXBUF_OK) {
         return fprintf(stderr, "%s\n", message), 1;
     }
     demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL);

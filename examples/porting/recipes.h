@@ -16,7 +16,7 @@ enum proxy_class {
 };
 
 /* For 16 buffers and more. */
-static inline void set_classes(demuxbuf_memory_config *config) {
+static inline void set_classes(demuxbuf_pool_config *config) {
     uint32_t buffers = (uint32_t)(config->memory_bytes / config->buffer_bytes), step = buffers < 64 ? 1 : buffers / 32;
     config->classes = PROXY_CLASSES;
     for (uint32_t class_index = TO_CLIENT; class_index <= TO_SERVER; class_index++)

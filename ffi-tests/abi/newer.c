@@ -2,7 +2,6 @@
  * A program that was built with a header newer than the library: each of its structs has one more field at its end. Of an
  * input, the library takes it if the field is 0. Of an output, the library leaves the field as it is, and sets `struct_size` to what it wrote.
  */
-#include "../c/pools.h"
 #include "../c/shard.h"
 
 #define NEWER(type)                                                                                                    \
@@ -22,8 +21,7 @@
         CHECK_UNTOUCHED((newer).more);                                                                                 \
     } while (0)
 
-static NEWER(demuxbuf_memory_config) config;
-static NEWER(demuxbuf_pool_config) shared_config;
+static NEWER(demuxbuf_pool_config) config;
 
 static void the_tail_of_an_input_must_be_zero(void) {
     demuxbuf_pool *pool, *made;
@@ -31,31 +29,27 @@ static void the_tail_of_an_input_must_be_zero(void) {
     uint64_t tenant, handle;
     char message[128];
     PREPARE(config);
-    CHECK_NUMBER(demuxbuf_memory_config_init(&config.it, 8 * 16448, 4), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config.it, 8 * 16448, 4), DEMUXBUF_OK);
     config.it.tenants_max = 1;
     config.it.struct_size = sizeof config;
     config.more = 0;
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_new(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
     FILL(made);
     config.more = 1;
     size_t room = sizeof message;
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config.it, &made, message, &room), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    CHECK_NUMBER(demuxbuf_pool_new(&config.it, &made, message, &room), DEMUXBUF_ERR_UNKNOWN_FIELD);
     char expected[128];
     snprintf(expected, sizeof expected, "the field at byte %zu, which this library does not know, is 1; allowed is 0",
-             sizeof(demuxbuf_memory_config));
+             sizeof(demuxbuf_pool_config));
     CHECK(strcmp(message, expected) == 0 && room == strlen(expected) + 1);
     CHECK_UNTOUCHED(made);
 
-    PREPARE(shared_config);
-    CHECK_NUMBER(demuxbuf_pool_config_init(&shared_config.it, 1, 4), DEMUXBUF_OK);
-    CHECK_WRITTEN(shared_config);
-    shared_config.it.struct_size = sizeof shared_config;
-    shared_config.more = 1;
+    config.it.tenants_max = 0;
     FILL(shared_pool);
-    CHECK_NUMBER(demuxbuf_shared_pool_new(&shared_config.it, 1, &shared_pool, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    CHECK_NUMBER(demuxbuf_shared_pool_new(&config.it, 1, &shared_pool, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
     CHECK_UNTOUCHED(shared_pool);
-    shared_config.more = 0;
-    CHECK_NUMBER(demuxbuf_shared_pool_new(&shared_config.it, 1, &shared_pool, NULL, NULL), DEMUXBUF_OK);
+    config.more = 0;
+    CHECK_NUMBER(demuxbuf_shared_pool_new(&config.it, 1, &shared_pool, NULL, NULL), DEMUXBUF_OK);
     demuxbuf_shared_pool_free(shared_pool);
 
     NEWER(demuxbuf_tenant_config) tenant_config = {.it = {sizeof tenant_config, 1, 0, UINT32_MAX}};
@@ -74,9 +68,6 @@ static void the_tail_of_an_input_must_be_zero(void) {
     request.more = 256;
     CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request.it, &handle, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
     request.more = 0;
-    request.it.reserved = 1;
-    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request.it, &handle, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
-    request.it.reserved = 0;
     CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request.it, &handle, NULL, NULL), DEMUXBUF_OK);
     demuxbuf_pool_free(pool);
 
@@ -113,11 +104,11 @@ static void the_tail_of_an_output_stays(void) {
     demuxbuf_pool *pool;
     uint64_t receiver, tenant, lease, wait;
     PREPARE(config);
-    CHECK_NUMBER(demuxbuf_memory_config_init(&config.it, 8 * 16448, 4), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config.it, 8 * 16448, 4), DEMUXBUF_OK);
     CHECK_WRITTEN(config);
     /* The size that was written is one that the library takes. */
     config.it.tenants_max = 1;
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_new(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
     leave_free(pool, 1);
     const demuxbuf_tenant_config tenant_config = {sizeof tenant_config, 3, 0, UINT32_MAX};
     CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant, NULL, NULL), DEMUXBUF_OK);
@@ -140,10 +131,9 @@ static void the_tail_of_an_output_stays(void) {
     CHECK_WRITTEN(stats);
     demuxbuf_pool_free(pool);
 
-    PREPARE(shared_config);
-    CHECK_NUMBER(demuxbuf_pool_config_init(&shared_config.it, 1, 4), DEMUXBUF_OK);
-    shared_config.it.audit = 1;
-    const struct shard shard = new_shard(&shared_config.it);
+    config.it.tenants_max = 0;
+    config.it.audit = 1;
+    const struct shard shard = new_shard(&config.it);
     PREPARE(finding);
     CHECK_NUMBER(demuxbuf_pool_poll_audit(shard.pool, 1, &finding.it), DEMUXBUF_OK);
     CHECK_WRITTEN(finding);
@@ -183,7 +173,7 @@ static void the_tail_of_an_output_stays(void) {
 /* A notice is not lost to a struct that is refused. */
 static void a_wrong_size_writes_nothing(void) {
     static const uint32_t sizes[] = {0, 4, sizeof(demuxbuf_notice) - 1, 4097, UINT32_MAX};
-    const demuxbuf_memory_config usual = config_of(6, 4, 256);
+    const demuxbuf_pool_config usual = config_of(6, 4, 256);
     demuxbuf_pool *pool = pool_of(&usual);
     uint64_t lease, wait;
     leave_free(pool, 1);

@@ -4,7 +4,6 @@
  */
 #include "demuxbuf-0.1.h"
 
-#include "../c/pools.h"
 #include "../c/shard.h"
 
 /* The struct that a call writes, and behind it what the call must not write. */
@@ -24,8 +23,7 @@
     } while (0)
 
 int main(void) {
-    GUARDED(demuxbuf_memory_config) config;
-    GUARDED(demuxbuf_pool_config) shared_config;
+    GUARDED(demuxbuf_pool_config) config;
     GUARDED(demuxbuf_pool_stats) stats;
     GUARDED(demuxbuf_receiver_info) info;
     GUARDED(demuxbuf_connection_info) connection_info;
@@ -38,11 +36,11 @@ int main(void) {
     uint64_t receiver, tenant, lease, wait;
 
     PREPARE(config);
-    CHECK_NUMBER(demuxbuf_memory_config_init(&config.it, 8 * 16448 + 1, 4), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config.it, 8 * 16448 + 1, 4), DEMUXBUF_OK);
     CHECK_WRITTEN(config);
     CHECK(config.it.memory_bytes == 8 * 16448 + 1 && config.it.receivers_max == 4);
     config.it.tenants_max = 1;
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_new(&config.it, &pool, NULL, NULL), DEMUXBUF_OK);
     leave_free(pool, 1);
 
     const demuxbuf_tenant_config tenant_config = {sizeof tenant_config, 3, 0, UINT32_MAX};
@@ -74,12 +72,9 @@ int main(void) {
     CHECK(stats.it.memory_bytes >= 8 * 16448 && stats.it.wait_ns_max > 1000000000);
     demuxbuf_pool_free(pool);
 
-    PREPARE(shared_config);
-    CHECK_NUMBER(demuxbuf_pool_config_init(&shared_config.it, 1, 4), DEMUXBUF_OK);
-    CHECK_WRITTEN(shared_config);
-    CHECK(shared_config.it.buffers == 1 && shared_config.it.receivers_max == 4 && shared_config.it.park_bytes == 64);
-    shared_config.it.audit = 1;
-    const struct shard shard = new_shard(&shared_config.it);
+    config.it.tenants_max = 0;
+    config.it.audit = 1;
+    const struct shard shard = new_shard(&config.it);
     PREPARE(finding);
     CHECK_NUMBER(demuxbuf_pool_poll_audit(shard.pool, 1, &finding.it), DEMUXBUF_OK);
     CHECK_WRITTEN(finding);
@@ -88,7 +83,7 @@ int main(void) {
     PREPARE(stats);
     CHECK_NUMBER(demuxbuf_pool_get_stats(shard.pool, &stats.it), DEMUXBUF_OK);
     CHECK_WRITTEN(stats);
-    CHECK(stats.it.buffers == 1 && stats.it.leased == 0 && stats.it.slots == 4);
+    CHECK(stats.it.buffers == 8 && stats.it.leased == 3 && stats.it.free == 5);
     free_shard(shard);
 
     demuxbuf_connection connection;

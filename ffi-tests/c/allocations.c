@@ -159,7 +159,7 @@ static void call_the_rest(void) {
 }
 
 int main(void) {
-    demuxbuf_memory_config config = config_of(6, RECEIVERS, 256);
+    demuxbuf_pool_config config = config_of(6, RECEIVERS, 256);
     config.classes = 2;
     config.reserves[1] = 1;
     config.waiters_max = WAITS;
@@ -202,7 +202,7 @@ int main(void) {
     /* The same without such memory: the system has refused the arena, and the rest is freed. */
     config.memory_bytes = UINT64_C(1) << 47;
     config.buffer_bytes = 1u << 24;
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &pool, NULL, 0), DEMUXBUF_ERR_NO_MEMORY);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_ERR_NO_MEMORY);
     CHECK_NUMBER(counted_refused(), 1);
     CHECK(counted_allocations() > allocated);
     CHECK_NUMBER(counted_frees(), counted_allocations());

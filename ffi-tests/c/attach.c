@@ -4,7 +4,7 @@
 enum { BUFFER_BYTES = 256, LEASES = 6 };
 
 static demuxbuf_pool *new_pool(uint32_t receivers) {
-    demuxbuf_memory_config config = config_of(LEASES, receivers, BUFFER_BYTES);
+    demuxbuf_pool_config config = config_of(LEASES, receivers, BUFFER_BYTES);
     config.classes = 2;
     return pool_of(&config);
 }

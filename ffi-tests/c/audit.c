@@ -1,9 +1,9 @@
 /*
- * The audit of hosts in C: mistakes made on purpose, and the line that names each. tests/audit.rs has the others; what is
+ * The audit of hosts in C: mistakes made on purpose, and the line that names each. tests/audit has the others; what is
  * here is about C: statuses, masks, descriptors, growable structs, and texts that are cut.
  */
 #define _GNU_SOURCE
-#include "check.h"
+#include "pools.h"
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -13,15 +13,14 @@ enum { MS = 1000000 };
 
 static uint64_t now_ns;
 
-static demuxbuf_pool *make_pool(uint8_t mode, uint32_t buffers) {
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
-    demuxbuf_pool *pool;
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, 8), DEMUXBUF_OK);
+/* With this number of buffers free. */
+static demuxbuf_pool *make_pool(uint8_t mode, uint32_t free_buffers) {
+    demuxbuf_pool_config config = config_of(6, 8, 256);
     config.mode = mode;
     config.audit = 1;
-    config.lifeline = 0;
-    config.park_bytes = 0;
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+    config.frame_grace_ns = (uint64_t)10000 * MS;
+    demuxbuf_pool *pool = pool_of(&config);
+    leave_free(pool, free_buffers);
     now_ns = MS;
     CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, now_ns), DEMUXBUF_OK);
     return pool;
@@ -69,22 +68,37 @@ static void s66_ignored_error_leaves_an_action_undone(void) {
     demuxbuf_receiver_received(pool, receiver, step.bytes + 1);
     audit(pool, receiver, 7, "RECV is undone: receive, then report the outcome, would_block if there was nothing");
     audit(pool, receiver, 7,
-          "RECV is undone for 1 ms and keeps its memory: receive, then report the outcome, would_block if there was "
-          "nothing");
+          "RECV is undone for 1 ms: receive, then report the outcome, would_block if there was nothing");
     CHECK_NUMBER(demuxbuf_receiver_would_block(pool, receiver).actions, 0);
     audit(pool, receiver, 7, "");
     demuxbuf_pool_free(pool);
 }
 
+/* A receiver that waits for room, since the cell of what it keeps is full. */
+static uint64_t waiting(demuxbuf_pool *pool, uint64_t token) {
+    const uint64_t receiver = attach(pool, token);
+    const demuxbuf_step step = demuxbuf_receiver_readable(pool, receiver);
+    CHECK_NUMBER(step.actions, DEMUXBUF_RECV);
+    memset(step.data, 0, 64);
+    demuxbuf_receiver_received(pool, receiver, 64);
+    CHECK_NUMBER(demuxbuf_receiver_decoded(pool, receiver, 0, 100).actions, 0);
+    CHECK_NUMBER(demuxbuf_receiver_readable(pool, receiver).actions, DEMUXBUF_STOP_RECV);
+    return receiver;
+}
+
 /* The step of a notice is not looked at. */
 static void ignored_step_of_a_notice_is_named(void) {
-    demuxbuf_pool *pool = make_pool(DEMUXBUF_MODE_LEVEL, 1);
-    uint64_t holder = attach(pool, 7), waiter = attach(pool, 8);
+    demuxbuf_pool *pool = make_pool(DEMUXBUF_MODE_LEVEL, 4);
     demuxbuf_notice notice = {.struct_size = sizeof notice};
-    CHECK_NUMBER(demuxbuf_receiver_readable(pool, holder).actions, DEMUXBUF_RECV);
-    CHECK_NUMBER(demuxbuf_receiver_readable(pool, waiter).actions, DEMUXBUF_STOP_RECV);
+    uint64_t leases[4];
+    for (int at = 0; at < 4; at++) {
+        CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &leases[at]), DEMUXBUF_OK);
+    }
+    const uint64_t waiter = waiting(pool, 8);
     CHECK_NUMBER(demuxbuf_receiver_done(pool, waiter, DEMUXBUF_STOP_RECV).actions, 0);
-    CHECK_NUMBER(demuxbuf_receiver_would_block(pool, holder).actions, 0);
+    for (int at = 0; at < 4; at++) {
+        CHECK_NUMBER(demuxbuf_pool_release(pool, leases[at]), DEMUXBUF_OK);
+    }
     audit(pool, waiter, 8, "a grant is not picked up: drain poll_notice in each iteration, before you sleep");
     CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
     audit(pool, waiter, 8,
@@ -94,16 +108,12 @@ static void ignored_step_of_a_notice_is_named(void) {
 
 /* A socket that stays in the poller after STOP_RECV, with no events: its hang-up cannot be masked. */
 static void s72_hang_up_that_is_not_masked_is_named(void) {
-    demuxbuf_pool *pool = make_pool(DEMUXBUF_MODE_LEVEL, 1);
+    demuxbuf_pool *pool = make_pool(DEMUXBUF_MODE_LEVEL, 0);
     int ends[2], poller = epoll_create1(0);
-    uint64_t holder = attach(pool, 7), waiter = attach(pool, 8);
     struct epoll_event event = {.events = EPOLLIN};
     CHECK_NUMBER(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
     CHECK_NUMBER(epoll_ctl(poller, EPOLL_CTL_ADD, ends[0], &event), 0);
-    demuxbuf_receiver_readable(pool, holder);
-    demuxbuf_receiver_received(pool, holder, 10);
-    demuxbuf_receiver_block(pool, holder, 1);
-    CHECK_NUMBER(demuxbuf_receiver_readable(pool, waiter).actions, DEMUXBUF_STOP_RECV);
+    const uint64_t waiter = waiting(pool, 8);
     event.events = 0;
     CHECK_NUMBER(epoll_ctl(poller, EPOLL_CTL_MOD, ends[0], &event), 0);
     demuxbuf_receiver_done(pool, waiter, DEMUXBUF_STOP_RECV);
@@ -111,21 +121,10 @@ static void s72_hang_up_that_is_not_masked_is_named(void) {
     for (int iterations = 0; iterations < 1000; iterations++) {
         CHECK_NUMBER(epoll_wait(poller, &event, 1, 1000), 1);
         demuxbuf_receiver_readable(pool, waiter);
-        if (iterations < 100) {
-            audit(pool, waiter, 8, "");
-        } else { /* that requests wait without a deadline is named too, after a second */
-            demuxbuf_finding finding = {.struct_size = sizeof finding};
-            while (demuxbuf_pool_poll_audit(pool, now_ns, &finding) == DEMUXBUF_OK) {
-                CHECK_NUMBER(finding.kind, DEMUXBUF_FINDING_NO_DEADLINE);
-            }
-            now_ns += MS;
-            demuxbuf_pool_handle_timeout(pool, now_ns);
-        }
+        audit(pool, waiter, 8, "");
     }
     demuxbuf_receiver_readable(pool, waiter);
     demuxbuf_finding finding = {.struct_size = sizeof finding};
-    CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, now_ns, &finding), DEMUXBUF_OK);
-    CHECK(finding.kind == DEMUXBUF_FINDING_NO_DEADLINE && finding.receiver == 0 && finding.count == 1);
     CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, now_ns, &finding), DEMUXBUF_OK);
     CHECK(finding.kind == DEMUXBUF_FINDING_SPINNING && finding.receiver == waiter && finding.count == 1000);
     CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, now_ns, &finding), DEMUXBUF_STATUS_NONE);
@@ -135,13 +134,11 @@ static void s72_hang_up_that_is_not_masked_is_named(void) {
 }
 
 static void refusals_write_nothing(void) {
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
-    demuxbuf_pool *pool;
+    const demuxbuf_pool_config config = config_of(6, 2, 256);
     demuxbuf_finding finding;
     FILL_SIZED(finding);
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 2, 2), DEMUXBUF_OK);
     CHECK_NUMBER(config.audit, 0);
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+    demuxbuf_pool *pool = pool_of(&config);
     CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, 1, &finding), DEMUXBUF_ERR_AUDIT_OFF);
     demuxbuf_pool_free(pool);
     pool = make_pool(DEMUXBUF_MODE_LEVEL, 2);
@@ -167,11 +164,11 @@ static void text_is_cut_at_the_end_of_the_room(void) {
     CHECK_SAME(line, "pool:\0.", 7);
     CHECK_NUMBER(demuxbuf_finding_str(&finding, line, sizeof line), sizeof whole);
     CHECK(strcmp(line, whole) == 0);
-    for (uint32_t kind = DEMUXBUF_FINDING_ACTION_UNDONE; kind <= DEMUXBUF_FINDING_NO_DEADLINE; kind++) {
+    for (uint32_t kind = DEMUXBUF_FINDING_ACTION_UNDONE; kind <= DEMUXBUF_FINDING_OVERSLEPT; kind++) {
         finding.kind = kind;
         CHECK(demuxbuf_finding_str(&finding, line, sizeof line) > 40);
     }
-    finding.kind = DEMUXBUF_FINDING_NO_DEADLINE + 1;
+    finding.kind = DEMUXBUF_FINDING_OVERSLEPT + 1;
     CHECK_NUMBER(demuxbuf_finding_str(&finding, line, sizeof line), 0);
 }
 

@@ -5,7 +5,7 @@
  * spin.
  */
 #define _GNU_SOURCE
-#include "check.h"
+#include "shard.h"
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -170,26 +170,14 @@ static void threads_lose_no_connection(void) {
     CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
 }
 
-static void make_pool(int lifeline) {
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, BUFFERS, CONNECTIONS), DEMUXBUF_OK);
-    config.mode = DEMUXBUF_MODE_COMPLETION;
-    config.reclaim_bytes = 1024;
-    config.large_slots[0] = config.large_slots[1] = CONNECTIONS;
-    config.lifeline = (uint32_t)lifeline;
-    config.park_ns = 0;
-    config.lease_ns = 10000000000u;
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, 0), DEMUXBUF_OK);
-}
-
 /* Of eight buffers, one receive in flight at most. */
-static void make_pool_on_memory_model(void) {
-    demuxbuf_memory_config config = {.struct_size = sizeof config};
-    CHECK_NUMBER(demuxbuf_memory_config_init(&config, 8 * 512, CONNECTIONS), DEMUXBUF_OK);
+static demuxbuf_pool_config usual_config(void) {
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 8 * 512, CONNECTIONS), DEMUXBUF_OK);
     config.mode = DEMUXBUF_MODE_COMPLETION;
     config.buffer_bytes = 512;
     config.frame_grace_ns = 10000000000u;
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &pool, NULL, 0), DEMUXBUF_OK);
+    return config;
 }
 
 /* On the pool that was made. */
@@ -228,16 +216,17 @@ static void s68_completion_host_submits_and_cancels(void) {
         }
         threads_lose_no_connection();
     }
-    demuxbuf_pool_free(pool);
 }
 
 int main(void) {
-    for (int lifeline = 0; lifeline < 2; lifeline++) {
-        make_pool(lifeline);
-        s68_completion_host_submits_and_cancels();
-    }
-    make_pool_on_memory_model();
+    const demuxbuf_pool_config config = usual_config();
+    pool = pool_of(&config);
     s68_completion_host_submits_and_cancels();
+    demuxbuf_pool_free(pool);
+    const struct shard shard = new_shard(&config);
+    pool = shard.pool;
+    s68_completion_host_submits_and_cancels();
+    free_shard(shard);
     CHECK(polls > 100 && cancels > 100 && wakes > 0);
     /* Each completion brings bytes, or was asked for: none is idle. */
     CHECK(completions < 2ul * CONNECTIONS * STREAM_MAX / 20);

@@ -19,7 +19,6 @@ void *__real_mmap64(void *, size_t, int, int, int, off_t);
 int __real_munmap(void *, size_t);
 void __real_free(void *);
 int32_t __real_demuxbuf_pool_new(const demuxbuf_pool_config *, demuxbuf_pool **, char *, size_t *);
-int32_t __real_demuxbuf_pool_new_with_memory(const demuxbuf_memory_config *, demuxbuf_pool **, char *, size_t *);
 int32_t __real_demuxbuf_shared_pool_new(const demuxbuf_pool_config *, uint32_t, demuxbuf_shared_pool **, char *,
                                         size_t *);
 int32_t __real_demuxbuf_shared_pool_shard(const demuxbuf_shared_pool *, uint32_t, demuxbuf_pool **);
@@ -172,12 +171,6 @@ int32_t __wrap_demuxbuf_pool_new(const demuxbuf_pool_config *config, demuxbuf_po
                                  size_t *bytes) {
     const unsigned long before = begin_making();
     return end_making(__real_demuxbuf_pool_new(config, pool, message, bytes), before);
-}
-
-int32_t __wrap_demuxbuf_pool_new_with_memory(const demuxbuf_memory_config *config, demuxbuf_pool **pool, char *message,
-                                             size_t *bytes) {
-    const unsigned long before = begin_making();
-    return end_making(__real_demuxbuf_pool_new_with_memory(config, pool, message, bytes), before);
 }
 
 int32_t __wrap_demuxbuf_shared_pool_new(const demuxbuf_pool_config *config, uint32_t shards,

@@ -12,7 +12,7 @@ uint32_t other_version();
 // A host may do all this with them: memcpy, memset to zero, embed anywhere.
 static_assert(std::is_trivial<demuxbuf_connection>::value && std::is_standard_layout<demuxbuf_connection>::value, "");
 static_assert(std::is_trivial<demuxbuf_step>::value && std::is_standard_layout<demuxbuf_step>::value, "");
-static_assert(std::is_trivial<demuxbuf_h2_decoder>::value && std::is_trivial<demuxbuf_memory_config>::value, "");
+static_assert(std::is_trivial<demuxbuf_h2_decoder>::value && std::is_trivial<demuxbuf_pool_config>::value, "");
 static_assert(sizeof(demuxbuf_connection) <= 32, "a connection is at most 32 bytes");
 static_assert(std::is_same<decltype(&demuxbuf_version), uint32_t (*)()>::value, "");
 
@@ -31,12 +31,12 @@ static void the_inline_tests_are_the_same_in_both_units() {
 }
 
 static void a_receive_cycle_across_both_units() {
-    demuxbuf_memory_config config;
+    demuxbuf_pool_config config;
     config.struct_size = sizeof config;
     demuxbuf_pool *pool = nullptr;
     uint64_t receiver = 0;
-    CHECK_NUMBER(demuxbuf_memory_config_init(&config, 1 << 20, 1), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &pool, nullptr, nullptr), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1 << 20, 1), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, nullptr, nullptr), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_receiver_attach(pool, nullptr, &receiver, nullptr, nullptr), DEMUXBUF_OK);
     const demuxbuf_step step = other_receive(pool, receiver);
     CHECK((step.actions & DEMUXBUF_DECODE) != 0 && step.bytes == 5);

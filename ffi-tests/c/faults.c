@@ -4,7 +4,7 @@
  * nothing is written, and everything is freed.
  */
 #include "counted.h"
-#include "pools.h"
+#include "shard.h"
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -18,7 +18,7 @@ static char messages[MESSAGES_MAX][MESSAGE_BYTES];
 static unsigned long messages_count;
 
 static int32_t make_pool(const void *config, void **made, char *message) {
-    return demuxbuf_pool_new_with_memory(config, (demuxbuf_pool **)made, message, &(size_t){MESSAGE_BYTES});
+    return demuxbuf_pool_new(config, (demuxbuf_pool **)made, message, &(size_t){MESSAGE_BYTES});
 }
 
 static void free_pool(void *made) {
@@ -104,18 +104,9 @@ static void each_allocation_fails(const struct maker *maker, const void *config)
     CHECK(!maker->has_messages || messages_count >= 3);
 }
 
-static demuxbuf_pool_config shared_config(uint32_t buffers) {
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, 16), DEMUXBUF_OK);
-    config.lease_ns = 1000;
-    config.park_ns = 10;
-    config.large_slots[0] = config.large_slots[1] = config.large_slots[2] = 5;
-    return config;
-}
-
 static void allocations_fail_in_turn(void) {
-    const demuxbuf_pool_config shared = shared_config(7);
-    demuxbuf_memory_config config = config_of(6, 16, 16448);
+    const demuxbuf_pool_config shared = shared_config_of(3, 6, 16, 16448);
+    demuxbuf_pool_config config = config_of(6, 16, 16448);
     config.tenants_max = 4;
     each_allocation_fails(&pool_maker, &config);
     each_allocation_fails(&shards_maker, &shared);
@@ -154,8 +145,8 @@ static void every_mapping_fails_in_turn(const struct maker *maker, const void *c
 int main(int count, char **arguments) {
     allocations_fail_in_turn();
     if (count > 1 && strcmp(arguments[1], "limits") == 0) {
-        const demuxbuf_memory_config config = config_of(4096, 16, 16448);
-        const demuxbuf_pool_config shared = shared_config(4096);
+        const demuxbuf_pool_config config = config_of(4096, 16, 16448);
+        const demuxbuf_pool_config shared = shared_config_of(3, 4096, 16, 16448);
         every_mapping_fails_in_turn(&pool_maker, &config);
         every_mapping_fails_in_turn(&shards_maker, &shared);
     }

@@ -4,7 +4,7 @@
 enum { BUFFER_BYTES = 256, LEASES = 6 };
 
 static demuxbuf_pool *new_pool(uint32_t receivers) {
-    const demuxbuf_memory_config config = config_of(LEASES, receivers, BUFFER_BYTES);
+    const demuxbuf_pool_config config = config_of(LEASES, receivers, BUFFER_BYTES);
     return pool_of(&config);
 }
 

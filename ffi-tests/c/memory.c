@@ -5,16 +5,16 @@ enum { BUFFER_BYTES = 256, RECEIVERS = 8, MS = 1000000 };
 
 static demuxbuf_pool *pool;
 
-static demuxbuf_memory_config settings(uint32_t buffers) {
-    demuxbuf_memory_config config = {.struct_size = sizeof config};
-    CHECK_NUMBER(demuxbuf_memory_config_init(&config, (uint64_t)buffers * BUFFER_BYTES, RECEIVERS), DEMUXBUF_OK);
+static demuxbuf_pool_config settings(uint32_t buffers) {
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, (uint64_t)buffers * BUFFER_BYTES, RECEIVERS), DEMUXBUF_OK);
     config.buffer_bytes = BUFFER_BYTES, config.waiters_max = 2, config.tenants_max = 1;
     return config;
 }
 
 static void new_pool(uint32_t buffers) {
-    const demuxbuf_memory_config config = settings(buffers);
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+    const demuxbuf_pool_config config = settings(buffers);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
 }
 
 static uint64_t attach(uint64_t token) {
@@ -110,12 +110,12 @@ static void frame_that_trickles_is_whole(void) {
     demuxbuf_pool_free(pool);
 }
 
-static void refused(const demuxbuf_memory_config *config, const char *sentence) {
+static void refused(const demuxbuf_pool_config *config, const char *sentence) {
     demuxbuf_pool *made;
     char message[160];
     size_t room = sizeof message;
     FILL(made);
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(config, &made, message, &room), DEMUXBUF_ERR_CONFIG);
+    CHECK_NUMBER(demuxbuf_pool_new(config, &made, message, &room), DEMUXBUF_ERR_CONFIG);
     if (strcmp(message, sentence) != 0) {
         fprintf(stderr, "the message is: %s\n", message);
     }
@@ -124,7 +124,7 @@ static void refused(const demuxbuf_memory_config *config, const char *sentence) 
 }
 
 static void refusals_have_the_numbers(void) {
-    demuxbuf_memory_config config = settings(8);
+    demuxbuf_pool_config config = settings(8);
     config.memory_bytes--;
     refused(&config, "memory_bytes is 2047; allowed is 2048 or more");
     config = settings(8), config.buffer_bytes = 200;
@@ -146,15 +146,15 @@ static void refusals_have_the_numbers(void) {
     demuxbuf_pool *made;
     FILL(made);
     config = settings(8), config.reserved_word = 1;
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &made, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &made, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
     config = settings(8), config.reserved = 1;
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &made, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &made, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
     config = settings(8), config.struct_size--;
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &made, NULL, NULL), DEMUXBUF_ERR_STRUCT_SIZE);
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(NULL, &made, NULL, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &made, NULL, NULL), DEMUXBUF_ERR_STRUCT_SIZE);
+    CHECK_NUMBER(demuxbuf_pool_new(NULL, &made, NULL, NULL), DEMUXBUF_ERR_NULL);
     CHECK_UNTOUCHED(made);
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, NULL, NULL, NULL), DEMUXBUF_ERR_NULL);
-    CHECK_NUMBER(demuxbuf_memory_config_init(NULL, 1, 1), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, NULL, NULL, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_config_init(NULL, 1, 1), DEMUXBUF_ERR_NULL);
 }
 
 /* The host takes all that receivers do not need. */
@@ -350,8 +350,6 @@ static void what_it_cannot_do_is_refused(void) {
     CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.class_index = 1), &made, NULL, NULL), DEMUXBUF_ERR_CLASS);
     CHECK_UNTOUCHED(made);
     CHECK_NUMBER(demuxbuf_receiver_set_tenant(pool, receiver, tenant + 1), DEMUXBUF_ERR_STALE);
-    CHECK_REFUSED(demuxbuf_receiver_grow(pool, receiver, 0).actions, DEMUXBUF_ERR_NOT_LARGER);
-    CHECK_REFUSED(demuxbuf_receiver_grow(pool, receiver, 1).actions, DEMUXBUF_ERR_SIZE);
     CHECK_REFUSED(demuxbuf_receiver_readable(pool, receiver + 1).actions, DEMUXBUF_ERR_STALE);
     /* Of its own the host has tenants. */
     const demuxbuf_request request = {.struct_size = sizeof request, .tenant = tenant};
@@ -474,12 +472,12 @@ static void decoder_names_what_it_can_use(void) {
 
 /* Settings that the other tests do not have. */
 static void settings_have_their_effect(void) {
-    demuxbuf_memory_config config = settings(8);
+    demuxbuf_pool_config config = settings(8);
     demuxbuf_finding finding = {.struct_size = sizeof finding};
     uint64_t leases[8];
     CHECK_NUMBER(config.audit | config.wipe | config.no_dump | config.reads_ahead, 0);
     config.audit = config.wipe = config.reads_ahead = 1;
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, MS), DEMUXBUF_OK);
     uint64_t receiver = attach(7);
     CHECK_NUMBER(demuxbuf_pool_poll_audit(pool, MS, &finding), DEMUXBUF_OK);
@@ -496,7 +494,7 @@ static void settings_have_their_effect(void) {
     demuxbuf_pool_free(pool);
 #ifdef __linux__
     config.no_dump = 1;
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
     demuxbuf_pool_free(pool);
 #endif
 }

@@ -3,8 +3,8 @@
 
 enum { BUFFER_BYTES = 1024, LEASES = 6, SECOND = 1000000000 };
 
-static demuxbuf_memory_config usual_config(void) {
-    demuxbuf_memory_config config = config_of(LEASES, 8, BUFFER_BYTES);
+static demuxbuf_pool_config usual_config(void) {
+    demuxbuf_pool_config config = config_of(LEASES, 8, BUFFER_BYTES);
     config.tenants_max = 2;
     return config;
 }
@@ -37,7 +37,7 @@ static void advance(demuxbuf_pool *pool, uint64_t now, uint64_t until) {
 }
 
 static void null_and_stale_are_refused(void) {
-    const demuxbuf_memory_config config = usual_config();
+    const demuxbuf_pool_config config = usual_config();
     demuxbuf_pool *pool = pool_of(&config);
     demuxbuf_pool *other = pool_of(&config);
     demuxbuf_tenant_config tenant_config = {sizeof tenant_config, 1, 0, UINT32_MAX};
@@ -58,7 +58,6 @@ static void null_and_stale_are_refused(void) {
     CHECK_NUMBER(demuxbuf_pool_request_for(pool, NULL, &handle, NULL, NULL), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, NULL, NULL, NULL), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_receiver_set_tenant(NULL, receiver, 0), DEMUXBUF_ERR_NULL);
-    CHECK_REFUSED(demuxbuf_receiver_grow(NULL, receiver, 1).actions, DEMUXBUF_ERR_NULL);
     const uint64_t wrong[] = {1, UINT64_MAX, foreign, receiver};
     for (size_t at = 0; at < sizeof wrong / sizeof wrong[0]; at++) {
         CHECK_NUMBER(demuxbuf_pool_remove_tenant(pool, wrong[at]), DEMUXBUF_ERR_STALE);
@@ -68,16 +67,10 @@ static void null_and_stale_are_refused(void) {
     }
     request.tenant = 0;
     CHECK_NUMBER(demuxbuf_receiver_set_tenant(pool, UINT64_MAX, 0), DEMUXBUF_ERR_STALE);
-    CHECK_REFUSED(demuxbuf_receiver_grow(pool, UINT64_MAX, 1).actions, DEMUXBUF_ERR_STALE);
-    CHECK_REFUSED(demuxbuf_receiver_grow(pool, receiver, 0).actions, DEMUXBUF_ERR_NOT_LARGER);
-    CHECK_REFUSED(demuxbuf_receiver_grow(pool, receiver, 1).actions, DEMUXBUF_ERR_SIZE);
-    CHECK_REFUSED(demuxbuf_receiver_grow(pool, receiver, 256).actions, DEMUXBUF_ERR_SIZE);
     request.struct_size--;
     CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &handle, NULL, NULL), DEMUXBUF_ERR_STRUCT_SIZE);
     request.struct_size++, request.class_index = 1;
     CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &handle, NULL, NULL), DEMUXBUF_ERR_CLASS);
-    request.class_index = 0, request.size_index = 1;
-    CHECK_NUMBER(demuxbuf_pool_request_for(pool, &request, &handle, NULL, NULL), DEMUXBUF_ERR_SIZE);
     tenant_config.struct_size--;
     CHECK_NUMBER(demuxbuf_pool_create_tenant(pool, &tenant_config, &tenant, NULL, NULL), DEMUXBUF_ERR_STRUCT_SIZE);
     tenant_config.struct_size++, tenant_config.weight = 0;
@@ -98,7 +91,7 @@ static void null_and_stale_are_refused(void) {
 }
 
 static void tenant_ends_with_its_last_lease(void) {
-    const demuxbuf_memory_config config = usual_config();
+    const demuxbuf_pool_config config = usual_config();
     demuxbuf_pool *pool = pool_of(&config);
     const demuxbuf_tenant_config capped = {sizeof capped, 1, 0, 1};
     demuxbuf_request request = {.struct_size = sizeof request, .token = 7};
@@ -151,7 +144,7 @@ static void claim(demuxbuf_pool *pool, uint64_t receiver) {
 /* A process that stands still for hours sheds no receiver, and the first advance is the origin of all times. */
 static void s53_s54_pause_and_time_before_start_do_not_count(void) {
     const uint64_t origin = (uint64_t)864000 * SECOND, pause = (uint64_t)28800 * SECOND, step = SECOND / 8;
-    const demuxbuf_memory_config config = usual_config();
+    const demuxbuf_pool_config config = usual_config();
     demuxbuf_pool *pool = pool_of(&config);
     demuxbuf_notice notice = {.struct_size = sizeof notice};
     const uint64_t waits = attach(pool, 1);
@@ -176,7 +169,7 @@ static void s53_s54_pause_and_time_before_start_do_not_count(void) {
 
 /* Content that is kept beyond its time goes when another receiver needs the place, and only then. */
 static void content_is_evicted_only_for_others(void) {
-    const demuxbuf_memory_config config = usual_config();
+    const demuxbuf_pool_config config = usual_config();
     demuxbuf_pool *pool = pool_of(&config);
     demuxbuf_notice notice = {.struct_size = sizeof notice};
     const uint64_t slow = attach(pool, 1), waits = attach(pool, 2);

@@ -3,7 +3,7 @@
  * machine may not have: pages of the size of its argument, and a calloc that writes the memory it returns.
  */
 #define _GNU_SOURCE
-#include "pools.h"
+#include "shard.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -64,13 +64,6 @@ static uint64_t resident_bytes(void) {
     return (uint64_t)pages * 4096;
 }
 
-static demuxbuf_pool_config shared_config(uint32_t buffers, uint32_t receivers, uint32_t buffer_bytes) {
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, buffers, receivers), DEMUXBUF_OK);
-    config.buffer_bytes = buffer_bytes;
-    return config;
-}
-
 static uint64_t trim(demuxbuf_pool *pool) {
     uint64_t bytes;
     CHECK_NUMBER(demuxbuf_pool_trim(pool, &bytes), DEMUXBUF_OK);
@@ -113,8 +106,8 @@ static void s78_contents_of_buffers_in_use_stay(demuxbuf_pool *pool, uint32_t bu
 }
 
 static void s78_contents_stay(uint32_t buffer_bytes, int step) {
-    const demuxbuf_memory_config config = config_of(2 * COUNT, COUNT, buffer_bytes);
-    const demuxbuf_pool_config shared = shared_config(COUNT, COUNT, buffer_bytes);
+    const demuxbuf_pool_config config = config_of(2 * COUNT, COUNT, buffer_bytes);
+    const demuxbuf_pool_config shared = shared_config_of(2, 2 * COUNT, COUNT, buffer_bytes);
     demuxbuf_shared_pool *shared_pool;
     demuxbuf_pool *pool;
     /* Two halves lie in one buffer; a page that they share with others stays. */
@@ -123,6 +116,7 @@ static void s78_contents_stay(uint32_t buffer_bytes, int step) {
     s78_contents_of_buffers_in_use_stay(pool_of(&config), buffer_bytes, step, trimmed_min);
     CHECK_NUMBER(demuxbuf_shared_pool_new(&shared, 2, &shared_pool, NULL, 0), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, 0, &pool), DEMUXBUF_OK);
+    /* Those that the thread caches stay. */
     s78_contents_of_buffers_in_use_stay(pool, buffer_bytes, step, 0);
     demuxbuf_shared_pool_free(shared_pool);
 }
@@ -132,14 +126,14 @@ static void s78_contents_stay(uint32_t buffer_bytes, int step) {
  * used.
  */
 static void s79_nothing_is_resident_before_it_is_used(void) {
-    demuxbuf_memory_config config = {.struct_size = sizeof config};
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
     demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
     demuxbuf_pool *pool;
-    CHECK_NUMBER(demuxbuf_memory_config_init(&config, UINT64_C(4000) * 16384, 1000), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, UINT64_C(4000) * 16384, 1000), DEMUXBUF_OK);
     config.buffer_bytes = 16384;
     uint64_t before = resident_bytes();
     calloc_writes = 1;
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
     calloc_writes = 0;
     CHECK(resident_bytes() - before < 4 << 20);
     CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
@@ -147,13 +141,12 @@ static void s79_nothing_is_resident_before_it_is_used(void) {
     demuxbuf_pool_free(pool);
 }
 
-/* 1,000,000 receivers for each of eight threads, and the deadlines of 10,000 buffers. */
+/* 1,000,000 receivers for each of eight threads, and 10,000 buffers. */
 static void s79_shard_tables_are_resident_when_used(void) {
     enum { THREADS = 8 };
-    demuxbuf_pool_config config = shared_config(10000, 1000000, 16384);
+    demuxbuf_pool_config config = shared_config_of(THREADS, 10000, 1000000, 16384);
     demuxbuf_shared_pool *shared_pool;
     demuxbuf_pool *pools[THREADS];
-    config.park_ns = config.lease_ns = 1;
     uint64_t before = resident_bytes();
     CHECK_NUMBER(demuxbuf_shared_pool_new(&config, THREADS, &shared_pool, NULL, 0), DEMUXBUF_OK);
     for (uint32_t at = 0; at < THREADS; at++) {
@@ -169,7 +162,7 @@ static void s79_shard_tables_are_resident_when_used(void) {
 /* Buffers that were not used since the last call are neither named to the system nor counted; neighbours go together.
    */
 static void s79_trim_touches_what_was_used(void) {
-    const demuxbuf_memory_config config = config_of(200000, 300, 65536);
+    const demuxbuf_pool_config config = config_of(200000, 300, 65536);
     demuxbuf_pool *pool = pool_of(&config);
     uint64_t receivers[300];
     advised = 0;

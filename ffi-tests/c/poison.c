@@ -12,10 +12,10 @@ enum { BUFFER = 1024 };
 static demuxbuf_pool *pool;
 
 static void make_pool(uint32_t buffers) {
-    demuxbuf_memory_config config = {.struct_size = sizeof config};
-    CHECK_NUMBER(demuxbuf_memory_config_init(&config, (uint64_t)buffers * BUFFER, 8), DEMUXBUF_OK);
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, (uint64_t)buffers * BUFFER, 8), DEMUXBUF_OK);
     config.buffer_bytes = BUFFER;
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &pool, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
 }
 
 static uint64_t attach(void) {
@@ -100,7 +100,8 @@ static void none(void) {
     demuxbuf_pool_free(pool);
     /* Memory of a receive in flight stays the system's, whatever is called meanwhile. */
     demuxbuf_pool_config config = {.struct_size = sizeof config};
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 2, 8), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 8 * BUFFER, 8), DEMUXBUF_OK);
+    config.buffer_bytes = BUFFER;
     config.mode = DEMUXBUF_MODE_COMPLETION;
     CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, NULL, NULL), DEMUXBUF_OK);
     receiver = attach();

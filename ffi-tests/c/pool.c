@@ -3,13 +3,13 @@
 
 enum { BUFFER_BYTES = 16448, BUFFERS = 8, LEASES = 6 };
 
-static demuxbuf_memory_config usual_config(void) {
+static demuxbuf_pool_config usual_config(void) {
     return config_of(LEASES, 1, BUFFER_BYTES);
 }
 
 /* One class, one receiver, this many buffers left, and this many waits of the host's own. */
 static demuxbuf_pool *new_pool(uint32_t buffers, uint32_t waits) {
-    demuxbuf_memory_config config = usual_config();
+    demuxbuf_pool_config config = usual_config();
     config.waiters_max = waits;
     demuxbuf_pool *pool = pool_of(&config);
     leave_free(pool, buffers);
@@ -34,7 +34,7 @@ static demuxbuf_pool_stats stats_of(const demuxbuf_pool *pool) {
     } while (0)
 
 static void null_is_refused_everywhere(void) {
-    const demuxbuf_memory_config config = usual_config();
+    const demuxbuf_pool_config config = usual_config();
     demuxbuf_pool *pool = new_pool(1, 1);
     demuxbuf_pool *made;
     demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
@@ -44,9 +44,9 @@ static void null_is_refused_everywhere(void) {
     uint32_t bytes;
     char message[16];
     FILL(made), FILL_SIZED(stats), FILL_SIZED(notice), FILL(number), FILL(data), FILL(bytes), FILL(message);
-    CHECK_NUMBER(demuxbuf_memory_config_init(NULL, 1, 1), DEMUXBUF_ERR_NULL);
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(NULL, &made, NULL, NULL), DEMUXBUF_ERR_NULL);
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, NULL, message, &(size_t){sizeof message}), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_config_init(NULL, 1, 1), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_new(NULL, &made, NULL, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, NULL, message, &(size_t){sizeof message}), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_request(NULL, 0, 0, &number), DEMUXBUF_ERR_NULL);
     REFUSED(demuxbuf_pool_request(pool, 0, 0, NULL), pool, DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_release(NULL, 0), DEMUXBUF_ERR_NULL);
@@ -78,7 +78,7 @@ static void null_is_refused_everywhere(void) {
 
 /* Granted or not, it leaves no wait behind, and no notice follows. */
 static void try_request_never_queues(void) {
-    demuxbuf_memory_config config = usual_config();
+    demuxbuf_pool_config config = usual_config();
     config.classes = 2;
     demuxbuf_pool *pool = pool_of(&config);
     leave_free(pool, 1);
@@ -91,13 +91,9 @@ static void try_request_never_queues(void) {
     REFUSED(demuxbuf_pool_try_request(pool, &request, NULL, NULL, NULL), pool, DEMUXBUF_ERR_NULL);
     request.struct_size--;
     REFUSED(demuxbuf_pool_try_request(pool, &request, &none, NULL, NULL), pool, DEMUXBUF_ERR_STRUCT_SIZE);
-    request.struct_size++, request.reserved = 1;
-    REFUSED(demuxbuf_pool_try_request(pool, &request, &none, NULL, NULL), pool, DEMUXBUF_ERR_UNKNOWN_FIELD);
-    request.reserved = 0, request.class_index = 2;
+    request.struct_size++, request.class_index = 2;
     REFUSED(demuxbuf_pool_try_request(pool, &request, &none, NULL, NULL), pool, DEMUXBUF_ERR_CLASS);
-    request.class_index = 0, request.size_index = 1;
-    REFUSED(demuxbuf_pool_try_request(pool, &request, &none, NULL, NULL), pool, DEMUXBUF_ERR_SIZE);
-    request.size_index = 0, request.tenant = 1;
+    request.class_index = 0, request.tenant = 1;
     REFUSED(demuxbuf_pool_try_request(pool, &request, &none, NULL, NULL), pool, DEMUXBUF_ERR_STALE);
     request.tenant = 0;
     CHECK_NUMBER(demuxbuf_pool_try_request(pool, &request, &lease, NULL, NULL), DEMUXBUF_OK);
@@ -117,49 +113,46 @@ static void try_request_never_queues(void) {
 
 /* Jobs that hold one buffer and ask for another: which pairs can wait for each other without end. */
 static void nested_requests_are_checked(void) {
-    demuxbuf_memory_config config = usual_config();
+    demuxbuf_pool_config config = usual_config();
     config.classes = 3, config.reserves[1] = 1, config.reserves[2] = 1;
     const demuxbuf_nested_request nested[] = {{1, 0}, {1, 0}, {2, 0}, {2, 1}};
     char message[160];
     size_t room = sizeof message;
-    CHECK_NUMBER(demuxbuf_memory_config_check_nested_requests(&config, nested, 3, message, &room), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_memory_config_check_nested_requests(&config, NULL, 0, NULL, NULL), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_memory_config_check_nested_requests(&config, nested, 4, message, &room),
-                 DEMUXBUF_ERR_DEADLOCK);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, 3, message, &room), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, NULL, 0, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, 4, message, &room), DEMUXBUF_ERR_DEADLOCK);
     CHECK(strcmp(message,
                  "jobs that hold class 2 and ask for class 1 can wait without end: they can leave 1 units free, "
                  "and class 1 needs 2") == 0);
     CHECK_NUMBER(room, strlen(message) + 1);
     room = 8;
-    CHECK_NUMBER(demuxbuf_memory_config_check_nested_requests(&config, nested, 4, message, &room),
-                 DEMUXBUF_ERR_DEADLOCK);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, 4, message, &room), DEMUXBUF_ERR_DEADLOCK);
     CHECK(strcmp(message, "jobs th") == 0 && room > 8);
     config.reserves[2] = 2;
-    CHECK_NUMBER(demuxbuf_memory_config_check_nested_requests(&config, nested, 4, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, 4, NULL, NULL), DEMUXBUF_OK);
 
-    CHECK_NUMBER(demuxbuf_memory_config_check_nested_requests(NULL, nested, 4, NULL, NULL), DEMUXBUF_ERR_NULL);
-    CHECK_NUMBER(demuxbuf_memory_config_check_nested_requests(&config, NULL, 1, NULL, NULL), DEMUXBUF_ERR_NULL);
-    CHECK_NUMBER(demuxbuf_memory_config_check_nested_requests(&config, nested, 4, message, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(NULL, nested, 4, NULL, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, NULL, 1, NULL, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, 4, message, NULL), DEMUXBUF_ERR_NULL);
     const demuxbuf_nested_request wrong[] = {{2, 1}, {1, 3}, {256, 0}};
     room = sizeof message;
-    CHECK_NUMBER(demuxbuf_memory_config_check_nested_requests(&config, wrong, 2, message, &room), DEMUXBUF_ERR_CONFIG);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, wrong, 2, message, &room), DEMUXBUF_ERR_CONFIG);
     CHECK(strcmp(message, "asks[1] is 3; allowed is 0 to 2") == 0);
     room = sizeof message;
-    CHECK_NUMBER(demuxbuf_memory_config_check_nested_requests(&config, wrong + 2, 1, message, &room),
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, wrong + 2, 1, message, &room),
                  DEMUXBUF_ERR_CONFIG);
     CHECK(strcmp(message, "holds[0] is 256; allowed is 0 to 2") == 0);
     config.classes = 0, room = sizeof message;
-    CHECK_NUMBER(demuxbuf_memory_config_check_nested_requests(&config, wrong, 3, message, &room), DEMUXBUF_ERR_CONFIG);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, wrong, 3, message, &room), DEMUXBUF_ERR_CONFIG);
     CHECK(strstr(message, "classes is 0") != NULL);
     config.struct_size--;
-    CHECK_NUMBER(demuxbuf_memory_config_check_nested_requests(&config, nested, 4, NULL, NULL),
-                 DEMUXBUF_ERR_STRUCT_SIZE);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, 4, NULL, NULL), DEMUXBUF_ERR_STRUCT_SIZE);
 }
 
 static void defaults_are_as_documented(void) {
-    demuxbuf_memory_config config;
+    demuxbuf_pool_config config;
     FILL_SIZED(config);
-    CHECK_NUMBER(demuxbuf_memory_config_init(&config, 1000000, 100), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1000000, 100), DEMUXBUF_OK);
     CHECK_NUMBER(config.struct_size, sizeof config);
     CHECK(config.memory_bytes == 1000000 && config.receivers_max == 100 && config.waiters_max == 100);
     CHECK(config.buffer_bytes == 16448 && config.tenants_max == 0 && config.classes == 1 && config.class_burst >= 1);
@@ -170,16 +163,16 @@ static void defaults_are_as_documented(void) {
         CHECK(config.reserves[at] == 0 && config.class_caps[at] == UINT32_MAX);
     }
     /* What is too much is refused only when a pool is made. */
-    CHECK_NUMBER(demuxbuf_memory_config_init(&config, UINT64_MAX, UINT32_MAX), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, UINT64_MAX, UINT32_MAX), DEMUXBUF_OK);
     CHECK(config.waiters_max == UINT32_MAX && config.memory_bytes == UINT64_MAX);
 }
 
 /* Refused; the message names the field and its value; neither the pool nor what is behind the message is written. */
-static void refuse_config(const demuxbuf_memory_config *config, const char *field, const char *value, int32_t status) {
+static void refuse_config(const demuxbuf_pool_config *config, const char *field, const char *value, int32_t status) {
     demuxbuf_pool *pool;
     char message[200];
     FILL(pool), FILL(message);
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(config, &pool, message, &(size_t){sizeof message}), status);
+    CHECK_NUMBER(demuxbuf_pool_new(config, &pool, message, &(size_t){sizeof message}), status);
     CHECK_UNTOUCHED(pool);
     CHECK(memchr(message, 0, sizeof message) != NULL);
     if (strstr(message, field) == NULL || strstr(message, value) == NULL) {
@@ -191,25 +184,25 @@ static void refuse_config(const demuxbuf_memory_config *config, const char *fiel
         char cut[200];
         FILL(cut);
         size_t needed = room;
-        CHECK_NUMBER(demuxbuf_pool_new_with_memory(config, &pool, cut, &needed), status);
+        CHECK_NUMBER(demuxbuf_pool_new(config, &pool, cut, &needed), status);
         CHECK_NUMBER(needed, whole + 1);
         size_t written = room == 0 ? 0 : room <= whole ? room : whole + 1;
         CHECK(written == 0 || (cut[written - 1] == 0 && strncmp(cut, message, written - 1) == 0));
         check_pattern(cut + written, sizeof cut - written, "what is behind the message", __FILE__, __LINE__);
     }
     size_t needed = SIZE_MAX;
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(config, &pool, NULL, &needed), status);
+    CHECK_NUMBER(demuxbuf_pool_new(config, &pool, NULL, &needed), status);
     CHECK_NUMBER(needed, whole + 1);
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(config, &pool, NULL, NULL), status);
+    CHECK_NUMBER(demuxbuf_pool_new(config, &pool, NULL, NULL), status);
     FILL(message);
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(config, &pool, message, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_new(config, &pool, message, NULL), DEMUXBUF_ERR_NULL);
     CHECK_UNTOUCHED(message);
     CHECK_UNTOUCHED(pool);
 }
 
 #define REFUSE_FIELD_AS(status, field, wrong, value)                                                                   \
     do {                                                                                                               \
-        demuxbuf_memory_config config_ = usual_config();                                                               \
+        demuxbuf_pool_config config_ = usual_config();                                                                 \
         config_.field = (wrong);                                                                                       \
         refuse_config(&config_, #field, value, status);                                                                \
     } while (0)
@@ -218,7 +211,7 @@ static void refuse_config(const demuxbuf_memory_config *config, const char *fiel
 
 static void config_error_names_the_field(void) {
     REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, 0, "0");
-    REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, sizeof(demuxbuf_memory_config) - 1, "is ");
+    REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, sizeof(demuxbuf_pool_config) - 1, "is ");
     REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, 4097, "is 4097");
     REFUSE_FIELD_AS(DEMUXBUF_ERR_STRUCT_SIZE, struct_size, UINT32_MAX, "4294967295");
     REFUSE_FIELD(mode, 5, "5");
@@ -252,7 +245,7 @@ static void config_error_names_the_field(void) {
     REFUSE_FIELD(class_caps[0], 3, "3");
     REFUSE_FIELD(class_caps[7], 0, "0");
 
-    demuxbuf_memory_config config;
+    demuxbuf_pool_config config;
     memset(&config, 0, sizeof config);
     refuse_config(&config, "struct_size", "0", DEMUXBUF_ERR_STRUCT_SIZE);
     memset(&config, 0xff, sizeof config);
@@ -261,20 +254,19 @@ static void config_error_names_the_field(void) {
 
 /* 2^23 buffers of 2^24 bytes are more than the addresses of a process. */
 static void no_memory_is_an_error(void) {
-    demuxbuf_memory_config config = usual_config();
+    demuxbuf_pool_config config = usual_config();
     demuxbuf_pool *pool;
     char message[100];
     FILL(pool);
     config.memory_bytes = UINT64_C(1) << 47;
     config.buffer_bytes = 1u << 24;
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &pool, message, &(size_t){sizeof message}),
-                 DEMUXBUF_ERR_NO_MEMORY);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, &(size_t){sizeof message}), DEMUXBUF_ERR_NO_MEMORY);
     CHECK_UNTOUCHED(pool);
     CHECK(strstr(message, "no memory") != NULL);
 }
 
 static void limits_are_allowed(void) {
-    demuxbuf_memory_config config = usual_config();
+    demuxbuf_pool_config config = usual_config();
     demuxbuf_pool *pool;
     char message[8];
     config.memory_bytes = BUFFERS * (1ull << 24);
@@ -288,7 +280,7 @@ static void limits_are_allowed(void) {
         config.class_caps[at] = at < DEMUXBUF_CLASSES_MAX - 1 ? 1 : 4;
     }
     FILL(message);
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(&config, &pool, message, &(size_t){sizeof message}), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_new(&config, &pool, message, &(size_t){sizeof message}), DEMUXBUF_OK);
     CHECK_UNTOUCHED(message);
     CHECK_NUMBER(stats_of(pool).memory_bytes, 8u << 24);
     /* Every class can have a buffer. */
@@ -437,7 +429,7 @@ static void time_and_bounds(void) {
 }
 
 static void trim_returns_pages_of_free_buffers(void) {
-    const demuxbuf_memory_config config = config_of(LEASES, 1, 16384); /* whole pages */
+    const demuxbuf_pool_config config = config_of(LEASES, 1, 16384); /* whole pages */
     demuxbuf_pool *pool = pool_of(&config);
     uint64_t leases[4], bytes;
     uint8_t *data;

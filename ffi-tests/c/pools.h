@@ -8,22 +8,22 @@
  * The least memory of which the host can lease this number of buffers, 6 or more. The others are the one that receivers
  * receive into, and those that are cut for partial frames of up to 64 bytes.
  */
-static inline demuxbuf_memory_config config_of(uint32_t leases, uint32_t receivers_max, uint32_t buffer_bytes) {
-    demuxbuf_memory_config config = {.struct_size = sizeof config};
+static inline demuxbuf_pool_config config_of(uint32_t leases, uint32_t receivers_max, uint32_t buffer_bytes) {
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
     for (uint64_t buffers = leases + 2;; buffers++) {
         const uint64_t memory_bytes = buffers * buffer_bytes, cells_max = memory_bytes / 512, cells = buffer_bytes / 64;
         const uint64_t headers = ((cells_max < receivers_max ? cells_max : receivers_max) + cells - 1) / cells;
         if (buffers - headers - 1 >= leases) {
-            CHECK_NUMBER(demuxbuf_memory_config_init(&config, memory_bytes, receivers_max), DEMUXBUF_OK);
+            CHECK_NUMBER(demuxbuf_pool_config_init(&config, memory_bytes, receivers_max), DEMUXBUF_OK);
             config.buffer_bytes = buffer_bytes;
             return config;
         }
     }
 }
 
-static inline demuxbuf_pool *pool_of(const demuxbuf_memory_config *config) {
+static inline demuxbuf_pool *pool_of(const demuxbuf_pool_config *config) {
     demuxbuf_pool *pool;
-    CHECK_NUMBER(demuxbuf_pool_new_with_memory(config, &pool, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_new(config, &pool, NULL, NULL), DEMUXBUF_OK);
     return pool;
 }
 

@@ -1,5 +1,5 @@
 /* What docs/porting.md shows beside the steps: each piece of `examples/porting/recipes.h` does what the page promises. */
-#include "pools.h"
+#include "shard.h"
 #include "../../examples/porting/recipes.h"
 
 enum { JOBS = 300, BUFFER_BYTES = 16448, MS = 1000000 };
@@ -14,9 +14,9 @@ struct job {
 };
 
 /* All memory in this number of buffers. */
-static demuxbuf_memory_config config_in(uint32_t buffers, uint32_t receivers_max) {
-    demuxbuf_memory_config config = {.struct_size = sizeof config};
-    CHECK_NUMBER(demuxbuf_memory_config_init(&config, (uint64_t)buffers * BUFFER_BYTES, receivers_max), DEMUXBUF_OK);
+static demuxbuf_pool_config config_in(uint32_t buffers, uint32_t receivers_max) {
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, (uint64_t)buffers * BUFFER_BYTES, receivers_max), DEMUXBUF_OK);
     return config;
 }
 
@@ -50,7 +50,7 @@ static int step_of(demuxbuf_pool *pool, struct job *jobs, uint64_t at, const enu
 }
 
 /* Jobs in random order; returns how many are done when none can go on. */
-static int jobs_done(const demuxbuf_memory_config *config, const enum proxy_class *order, uint64_t seed) {
+static int jobs_done(const demuxbuf_pool_config *config, const enum proxy_class *order, uint64_t seed) {
     static struct job jobs[JOBS];
     demuxbuf_pool *pool = pool_of(config);
     memset(jobs, 0, sizeof jobs);
@@ -73,7 +73,7 @@ static void two_sided_jobs_finish(void) {
     static const enum proxy_class upside_down[] = {TO_CLIENT, FROM_SERVER, TO_SERVER, RECEIVED};
     static const uint32_t buffers[] = {16, 17, 31, 64, 100};
     for (uint64_t seed = 1; seed <= 5; seed++) {
-        demuxbuf_memory_config config = config_in(buffers[seed - 1], JOBS);
+        demuxbuf_pool_config config = config_in(buffers[seed - 1], JOBS);
         set_classes(&config);
         CHECK_NUMBER(jobs_done(&config, ORDER_OF_JOB, seed), JOBS);
         CHECK(jobs_done(&config, one_class, seed) < JOBS);
@@ -83,7 +83,7 @@ static void two_sided_jobs_finish(void) {
 
 /* Each class asks only for more critical ones, and has more than theirs to leave. */
 static void classes_keep_their_rules(void) {
-    demuxbuf_memory_config config = config_in(64, 10);
+    demuxbuf_pool_config config = config_in(64, 10);
     demuxbuf_nested_request nested[LEASES_OF_JOB * LEASES_OF_JOB];
     size_t pairs = 0;
     set_classes(&config);
@@ -97,12 +97,12 @@ static void classes_keep_their_rules(void) {
         for (int asks = holds + 1; asks < LEASES_OF_JOB; asks++)
             nested[pairs++] = (demuxbuf_nested_request){ORDER_OF_JOB[holds], ORDER_OF_JOB[asks]};
     }
-    CHECK_NUMBER(demuxbuf_memory_config_check_nested_requests(&config, nested, pairs, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, pairs, NULL, NULL), DEMUXBUF_OK);
 }
 
 /* Responses to clients that do not read leave buffers for all other classes. */
 static void responses_leave_room(void) {
-    demuxbuf_memory_config config = config_in(64, 100);
+    demuxbuf_pool_config config = config_in(64, 100);
     set_classes(&config);
     demuxbuf_pool *pool = pool_of(&config);
     uint64_t handle;
@@ -143,7 +143,7 @@ static demuxbuf_step receive(demuxbuf_pool *pool, uint64_t receiver, const char 
 
 /* A frame alone in its buffer leaves with it; one with bytes behind it stays. */
 static void frame_is_handed_on_in_place(void) {
-    const demuxbuf_memory_config config = config_of(6, 4, BUFFER_BYTES);
+    const demuxbuf_pool_config config = config_of(6, 4, BUFFER_BYTES);
     demuxbuf_pool *pool = pool_of(&config);
     uint64_t receiver = attach(pool, 0);
     demuxbuf_leased_content content = {0};
@@ -166,10 +166,9 @@ static void frame_is_handed_on_in_place(void) {
 
 /* A connection with a part of a frame goes to another thread; nothing is lost, and the poller learns of it. */
 static void connection_is_stolen(void) {
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    const demuxbuf_pool_config config = shared_config_of(2, 4, 4, BUFFER_BYTES);
     demuxbuf_shared_pool *shared;
     demuxbuf_pool *a, *b;
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 4, 4), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared, NULL, NULL), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_shared_pool_shard(shared, 0, &a), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_shared_pool_shard(shared, 1, &b), DEMUXBUF_OK);
@@ -217,7 +216,7 @@ static void queued_machine_moves(void) {
 static void connection_moves_to_a_new_pool(void) {
     static const char *const CONTENTS[] = {"", "half",
                                            "a part of a frame that is longer than the smallest cells of 64 bytes.."};
-    const demuxbuf_memory_config config = config_of(6, 4, BUFFER_BYTES);
+    const demuxbuf_pool_config config = config_of(6, 4, BUFFER_BYTES);
     for (int content = 0; content < 3; content++) {
         for (int state = 0; state < 3; state++) {
             const int is_readable = state == 1, is_decoding = state == 2 && content > 0;
@@ -274,7 +273,7 @@ static void check_text(const char *text, const char *expected) {
 
 /* Each line of the table "what to look at when it stalls". */
 static void stalls_are_printed(void) {
-    const demuxbuf_memory_config config = config_of(6, 4, BUFFER_BYTES);
+    const demuxbuf_pool_config config = config_of(6, 4, BUFFER_BYTES);
     demuxbuf_pool *pool = pool_of(&config);
     uint64_t unarmed, keeps = attach(pool, 1), waiter = attach(pool, 2);
     CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1000 * MS), DEMUXBUF_OK);

@@ -29,7 +29,7 @@ enum {
 enum { BUFFER_BYTES = 128, LEASES = 6 };
 
 static demuxbuf_pool *new_pool(uint32_t receivers) {
-    const demuxbuf_memory_config config = config_of(LEASES, receivers, BUFFER_BYTES);
+    const demuxbuf_pool_config config = config_of(LEASES, receivers, BUFFER_BYTES);
     return pool_of(&config);
 }
 
@@ -248,7 +248,7 @@ static void content_moves_to_the_front_only_to_make_room(void) {
 
 /* One call instead of two for a host that arms read interest as soon as it finds nothing. */
 static void would_block_and_armed_in_one_call(void) {
-    demuxbuf_memory_config config = config_of(LEASES, 1, BUFFER_BYTES);
+    demuxbuf_pool_config config = config_of(LEASES, 1, BUFFER_BYTES);
     config.mode = DEMUXBUF_MODE_OPTIMISTIC;
     demuxbuf_pool *pool = pool_of(&config);
     uint64_t receiver = attach(pool, 0);
@@ -363,9 +363,9 @@ static void fail_discards_and_transport_error_ends(void) {
 
 /* 16384 bytes and a header of 9: the largest frame that every HTTP/2 peer may send. */
 static void s65_largest_default_frame_fits_default_buffer(void) {
-    demuxbuf_memory_config config = {.struct_size = sizeof config};
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
     const uint32_t frame = 9 + 16384;
-    CHECK_NUMBER(demuxbuf_memory_config_init(&config, 8 * 16448, 1), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 8 * 16448, 1), DEMUXBUF_OK);
     CHECK_NUMBER(config.buffer_bytes, 16448);
     demuxbuf_pool *pool = pool_of(&config);
     const uint64_t receiver = attach(pool, 1);

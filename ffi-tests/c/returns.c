@@ -2,7 +2,6 @@
  * Which errors can each event function return? Random walks through all of them print each pair that is seen, for a
  * test to compare with what the header documents. Last comes the number of calls.
  */
-#include "pools.h"
 #include "shard.h"
 
 #define EVENT(name)                                                                                                    \
@@ -147,15 +146,7 @@ static void walk_receivers(demuxbuf_pool *pool, uint64_t receivers[8]) {
         while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK) {
         }
     } else if (chosen <= LENGTH(receiver_plain) + LENGTH(receiver_number) + 3) {
-        /* Often the events that bring content into a slot, from which nothing is decoded while a receive is in flight. */
-        static const uint32_t parking[] = {DEMUXBUF_EVENT_YIELD, DEMUXBUF_EVENT_RECLAIM_REQUESTED,
-                                           DEMUXBUF_EVENT_LEASE_EXPIRED};
-        uint32_t event = check_random(&seed) % 25;
-        uint32_t value = any_number();
-        if (check_random(&seed) % 4 != 0) {
-            event = parking[check_random(&seed) % LENGTH(parking)];
-            value = 0;
-        }
+        const uint32_t event = check_random(&seed) % 25, value = check_random(&seed) % 2 != 0 ? any_number() : 0;
         note("demuxbuf_receiver_report", demuxbuf_receiver_report(pool, *receiver, event, value).actions);
     } else {
         demuxbuf_receiver_close(pool, *receiver);
@@ -164,27 +155,9 @@ static void walk_receivers(demuxbuf_pool *pool, uint64_t receivers[8]) {
     }
 }
 
-/* Nothing leaves a parking slot while a receive is in flight into it: so rare that the walk does not always come by. */
-static void consume_from_slot_in_flight(void) {
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
-    uint64_t holder, receiver;
-    CHECK_NUMBER(demuxbuf_pool_config_init(&config, 1, 2), DEMUXBUF_OK);
-    config.mode = DEMUXBUF_MODE_COMPLETION;
-    const struct shard shard = new_shard(&config);
-    demuxbuf_pool *pool = shard.pool;
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &holder, NULL, NULL), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL), DEMUXBUF_OK);
-    demuxbuf_receiver_received(pool, receiver, 9);
-    demuxbuf_receiver_decoded(pool, receiver, 0, 9);
-    CHECK_NUMBER(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_RECV).bytes, 9);
-    note("demuxbuf_receiver_decoded", demuxbuf_receiver_decoded(pool, receiver, 1, 0).actions);
-    note("demuxbuf_receiver_report", demuxbuf_receiver_report(pool, receiver, DEMUXBUF_EVENT_CONSUMED, 1).actions);
-    free_shard(shard);
-}
-
 /* Nothing is decoded while there is no buffer for it: the one to receive into is another receiver's. */
 static void consume_without_a_buffer(void) {
-    const demuxbuf_memory_config config = config_of(6, 2, 128);
+    const demuxbuf_pool_config config = config_of(6, 2, 128);
     demuxbuf_pool *pool = pool_of(&config);
     uint64_t keeps, receives;
     leave_free(pool, 0);
@@ -209,10 +182,8 @@ static void walk_pool(demuxbuf_pool *pool, int steps) {
 }
 
 static void walk_pools(void) {
-    const demuxbuf_memory_config config = config_of(6, 8, 128);
-    demuxbuf_pool_config shared_config = {.struct_size = sizeof shared_config};
-    CHECK_NUMBER(demuxbuf_pool_config_init(&shared_config, 3, 8), DEMUXBUF_OK);
-    shared_config.buffer_bytes = 64;
+    const demuxbuf_pool_config config = config_of(6, 8, 128);
+    demuxbuf_pool_config shared_config = shared_config_of(1, 6, 8, 128);
     shared_config.mode = DEMUXBUF_MODE_COMPLETION;
     for (uint32_t left = 0; left <= 1; left++) {
         demuxbuf_pool *pool = pool_of(&config);
@@ -230,7 +201,6 @@ int main(void) {
         walk_connection((uint8_t)(walk % 5));
     }
     walk_pools();
-    consume_from_slot_in_flight();
     consume_without_a_buffer();
     for (int at = 0; at < FUNCTIONS; at++) {
         for (int status = 1; status < ERRORS; status++) {

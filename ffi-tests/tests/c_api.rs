@@ -119,23 +119,13 @@ fn pages() {
 }
 
 #[test]
-fn shared_config() {
-    passes_linked_both_ways(&["shared_config.c"]);
-}
-
-#[test]
-fn shared_receivers() {
-    passes_linked_both_ways(&["shared_receiver.c"]);
-}
-
-#[test]
-fn shared_overload() {
-    passes_linked_both_ways(&["shared_overload.c"]);
-}
-
-#[test]
 fn shared_pool() {
     passes_linked_both_ways(&["shared_pool.c"]);
+}
+
+#[test]
+fn shared_moves() {
+    passes_linked_both_ways(&["shared_moves.c"]);
 }
 
 #[test]

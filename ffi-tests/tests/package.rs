@@ -10,10 +10,10 @@ const SOURCE: &str = r#"
 #include <stdio.h>
 
 int main(void) {
-  demuxbuf_memory_config config = {.struct_size = sizeof config};
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   demuxbuf_pool *pool;
-  if (demuxbuf_version() != DEMUXBUF_VERSION || demuxbuf_memory_config_init(&config, 1 << 20, 1) != DEMUXBUF_OK ||
-      demuxbuf_pool_new_with_memory(&config, &pool, NULL, NULL) != DEMUXBUF_OK) {
+  if (demuxbuf_version() != DEMUXBUF_VERSION || demuxbuf_pool_config_init(&config, 1 << 20, 1) != DEMUXBUF_OK ||
+      demuxbuf_pool_new(&config, &pool, NULL, NULL) != DEMUXBUF_OK) {
     return 1;
   }
   demuxbuf_pool_free(pool);

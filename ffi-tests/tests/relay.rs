@@ -91,7 +91,7 @@ fn large_bodies_pass_in_both_directions() {
     let more: [&[&str]; 4] = [
         LITTLE,
         &["--memory-kib", "129", "--edge-triggered"],
-        &["--memory-kib", "129", "--threads", "2"],
+        &["--memory-kib", "257", "--threads", "2"],
         &["--memory-kib", "2", "--buffer-size", "192"],
     ];
     for mode in MODES.into_iter().chain(more) {
@@ -439,24 +439,11 @@ fn statistics_always_have_every_key() {
             stats.get(key);
         }
         let is_static = mode.contains(&"--static-buffers");
-        let is_shared = mode.contains(&"--threads");
-        // On the memory model a cell keeps it.
+        // Of a pool, a cell keeps it.
         let held = ["keeping", "client_buffers_held", "backend_buffers_held"].map(|key| stats.get(key));
-        assert_eq!(
-            held,
-            if is_static {
-                [0, 1, 1]
-            } else if is_shared {
-                [0, 1, 0]
-            } else {
-                [1, 0, 0]
-            },
-            "{mode:?}"
-        );
-        assert_eq!(stats.get("wait_ns_max") > 0, !is_static && !is_shared);
-        // Slots are the rest of a shared pool.
-        let slots = if is_shared { 2 * 1024 * 64 } else { 0 };
-        assert_eq!(stats.get("memory_bytes"), stats.get("buffers") * stats.get("buffer_bytes") + slots);
+        assert_eq!(held, if is_static { [0, 1, 1] } else { [1, 0, 0] }, "{mode:?}");
+        assert_eq!(stats.get("wait_ns_max") > 0, !is_static);
+        assert_eq!(stats.get("memory_bytes"), stats.get("buffers") * stats.get("buffer_bytes"));
         assert!(stats.get("rss_bytes") > 0 && stats.get("uptime_ns") > 0);
         // An end in the middle of everything is orderly too.
         assert_eq!(bench.relay.stop().get("dropped_bytes"), 300);
@@ -500,19 +487,16 @@ fn memory_is_that_of_the_options() {
     assert_eq!(reserved(&[]), (63, 63 * 16448));
     assert_eq!(reserved(&["--memory-kib", "200"]), (12, 12 * 16448));
     assert_eq!(reserved(&["--memory-kib", "200", "--buffer-size", "512"]), (400, 400 * 512));
-    // An eighth of the memory of a shared pool is slots, at most one of 64 bytes for each receiver.
-    assert_eq!(reserved(&["--memory-kib", "200", "--threads", "2"]), (10, 10 * 16448 + 400 * 64));
-    assert_eq!(
-        reserved(&["--memory-kib", "200", "--threads", "2", "--connections", "50"]),
-        (11, 11 * 16448 + 200 * 64)
-    );
+    // Threads share it.
+    assert_eq!(reserved(&["--threads", "2"]), (127, 127 * 16448));
+    assert_eq!(reserved(&["--memory-kib", "300", "--threads", "2"]), (18, 18 * 16448));
     let backend = ["--backend", "127.0.0.1:1"];
     let message = refused_with(&[&backend[..], &["--memory-kib", "64", "--static-buffers"]].concat());
     assert!(message.contains("--memory-kib is \"64\"; allowed is none with --static-buffers"), "{message}");
     // Too little is refused by the library.
     for (options, sentence) in [
         (&["--memory-kib", "128"][..], "memory_bytes is 131072; allowed is"),
-        (&["--memory-kib", "16", "--threads", "2"], "buffers is 0; allowed is"),
+        (&["--memory-kib", "256", "--threads", "2"], "memory_bytes is 262144; allowed is"),
     ] {
         let output = command().args(backend).args(options).output().expect("the relay starts");
         let message = String::from_utf8(output.stderr).expect("text");

@@ -23,11 +23,11 @@ const HOST: &str = r#"
 unsigned other_sum(unsigned n);
 
 int main(void) {
-  demuxbuf_memory_config config = {.struct_size = sizeof config};
+  demuxbuf_pool_config config = {.struct_size = sizeof config};
   demuxbuf_pool *pool;
   uint64_t receiver;
-  if (demuxbuf_memory_config_init(&config, 1 << 20, 10) ||
-      demuxbuf_pool_new_with_memory(&config, &pool, NULL, NULL) ||
+  if (demuxbuf_pool_config_init(&config, 1 << 20, 10) ||
+      demuxbuf_pool_new(&config, &pool, NULL, NULL) ||
       demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL)) {
     return 1;
   }

@@ -1,7 +1,7 @@
 //! Plays operations on one system.
 
 use crate::system::{Ask, Asked, Attach, Cell, Demand, Notice, Step, System, Taken};
-use crate::{HandleRef, Op};
+use crate::{Facts, HandleRef, Op};
 use demuxbuf::connection::{Action, Event};
 use demuxbuf::scheduler::{LeaseInfo, ReclaimKind, TenantConfig};
 
@@ -228,10 +228,11 @@ impl<S: System> Driver<S> {
 
     fn try_play(&mut self, op: Op) -> Result<Reply, i32> {
         match op {
-            Op::Attach { class, bytes, tenant, policy, notify_if_full } => {
+            Op::Attach { class, bytes, tenant, policy, notify_if_full, unknown_length } => {
                 let (token, bytes) = (self.next_token(), stream(self.sent.len(), 0, bytes.into()));
                 let tenant = tenant.map(|tenant| self.tenants.choose(tenant));
-                let id = self.system.attach(Attach { class, token, tenant, policy, notify_if_full }, &bytes)?;
+                let with = Attach { class, token, tenant, policy, notify_if_full, unknown_length };
+                let id = self.system.attach(with, &bytes)?;
                 self.attached(id, bytes.len() as u64)
             }
             Op::Adopt { class, lease, offset, buffered_bytes } => {
@@ -243,18 +244,15 @@ impl<S: System> Driver<S> {
             Op::Report { receiver, event } => self.report(self.receivers.choose(receiver), event),
             Op::Obey { receiver, choice, amount } => {
                 let id = self.receivers.choose(receiver);
-                match self.system.describe(id)?.facts.outcome(choice, amount) {
+                match self.facts_to_obey(id)?.outcome(choice, amount) {
                     Some(event) => self.report(id, event),
                     None => Ok(Reply::of(Response::Nothing)),
                 }
             }
-            Op::Decoded { receiver, consumed, need_more } => {
-                self.system.decoded(self.receivers.choose(receiver), consumed, need_more).map(Reply::from)
+            Op::Decoded { receiver, consumed, need_more, usable } => {
+                self.system.decoded(self.receivers.choose(receiver), consumed, need_more, usable).map(Reply::from)
             }
             Op::Take { receiver } => self.take(self.receivers.choose(receiver)),
-            Op::Grow { receiver, size_index } => {
-                self.system.grow(self.receivers.choose(receiver), size_index).map(Reply::from)
-            }
             Op::SetTenant { receiver, tenant } => {
                 let tenant = tenant.map(|tenant| self.tenants.choose(tenant));
                 self.system.set_tenant(self.receivers.choose(receiver), tenant).map(|()| Reply::of(Response::Done))
@@ -336,6 +334,13 @@ impl<S: System> Driver<S> {
         self.now_ns = self.now_ns.max(now_ns);
         self.system.tick(now_ns);
         Response::Done
+    }
+
+    /// What is left for the host to do, and as much room as it may receive into.
+    fn facts_to_obey(&mut self, id: u64) -> Result<Facts, i32> {
+        let (step, facts) = (self.system.pending(id)?, self.system.describe(id)?.facts);
+        let capacity = if step.area > 0 { facts.buffered_bytes + step.area } else { facts.capacity };
+        Ok(Facts { pending: step.actions, capacity, ..facts })
     }
 
     fn next_token(&mut self) -> u64 {

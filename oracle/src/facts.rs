@@ -186,6 +186,7 @@ impl Facts {
             (Action::Decode, _) => Event::Consumed { bytes: 1 + amount / 4 % self.buffered_bytes.max(1) },
             (Action::Discard, _) => Event::Consumed { bytes: self.buffered_bytes },
             (Action::Park, _) => Event::BufferParked { capacity: 64.max(self.buffered_bytes) },
+            (Action::Shed, 0) => Event::Close,
             (Action::Finished, _) => Event::Attach { buffered_bytes: 0, capacity: 0 },
             (acknowledged, _) => Event::done(acknowledged),
         })

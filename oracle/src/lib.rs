@@ -7,6 +7,7 @@
 //! | [`System`] | what operations are played on: [`ModelPool`], [`ModelScheduler`], [`RustPool`], [`RustScheduler`], [`CPool`] |
 //! | [`Driver`] | plays operations on one system and returns what it answered, free of the system's own handle numbers |
 //! | [`Differential`] | plays on the model and on a system at once, and compares everything that can be seen after each step |
+//! | [`ModelPool`] | the model of a pool: [`ModelConnection`], [`ModelReceiving`] and [`ModelScheduler`] together |
 //! | [`ModelReceiving`] | the model of the memory model (`docs/memory-model.md`), of which [`receiving_system`] has the calls |
 //! | [`ModelConnection`] | the model of the connection machine alone |
 //! | [`explore`] | visits every state of a bounded [`Instance`] until no new one appears |
@@ -14,8 +15,8 @@
 //! | [`policy`] | the memory model under attack, in virtual time |
 //! | [`targets`] | what the fuzzers run, and the tests replay |
 //!
-//! The model is written from the contract: the tables in the docs of `demuxbuf::connection` and the rules in those of
-//! `demuxbuf::scheduler` and `demuxbuf::pool`. It shares no code with them but the types that inputs are made of.
+//! The model is written from the contract: the tables in the docs of `demuxbuf::connection`, the rules in those of
+//! `demuxbuf::scheduler`, and `docs/memory-model.md`. It shares no code with them but the types that inputs are made of.
 //! It counts in plain queues and keeps the bytes themselves, so that what a receiver shows is compared byte by byte.
 
 /// A value of a type that only its own crate builds by literal: a base, with these fields set.

@@ -28,6 +28,8 @@ pub enum Op {
         policy: Option<Policy>,
         /// Whether to ask for a notice if the table is full.
         notify_if_full: bool,
+        /// Whether its decoder only reports that it needs more.
+        unknown_length: bool,
     },
     /// Attach a connection to a buffer of the host's own.
     Adopt {
@@ -64,18 +66,13 @@ pub enum Op {
         consumed: u32,
         /// Bytes lacking.
         need_more: u32,
+        /// Bytes that it could use at once; 0 for as many as are lacking.
+        usable: u32,
     },
     /// Take the buffer away from a receiver.
     Take {
         /// The receiver.
         receiver: HandleRef,
-    },
-    /// Move what a receiver holds to a larger buffer.
-    Grow {
-        /// The receiver.
-        receiver: HandleRef,
-        /// Which of the pool's sizes.
-        size_index: u8,
     },
     /// Request for a tenant from now on.
     SetTenant {
@@ -168,7 +165,7 @@ pub enum Op {
 impl Op {
     /// `Attach` with nothing buffered, for the default tenant and with the policy of the pool.
     pub fn attach(class: u8) -> Op {
-        Op::Attach { class, bytes: 0, tenant: None, policy: None, notify_if_full: false }
+        Op::Attach { class, bytes: 0, tenant: None, policy: None, notify_if_full: false, unknown_length: false }
     }
 
     /// `Request` for a buffer of the default size for the default tenant.

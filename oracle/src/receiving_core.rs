@@ -1,7 +1,8 @@
 //! The core behind the calls that are compared.
 
 use crate::receiving_system::{After, Begin, Facts, Notice, Reason, ReceivingConfig, ReceivingSystem, Rest, Totals};
-use demuxbuf::receiving::{self, Budget, Receiving, ShedReason};
+use demuxbuf::pool::Budget;
+use demuxbuf::receiving::{self, Receiving, ShedReason};
 use demuxbuf::scheduler::TenantConfig;
 use std::collections::BTreeSet;
 
@@ -233,6 +234,7 @@ impl ReceivingSystem for CoreReceiving {
             free: self.core.free_buffers(),
             held: [0, 1, 2].map(|tenant| self.held(tenant)),
             cells: self.core.cells().chain([(whole, wholes)]).collect(),
+            claims: totals.claims,
             evictions: totals.evicted,
             trials: totals.trials,
             grants: totals.grants,

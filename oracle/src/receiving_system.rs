@@ -207,6 +207,8 @@ pub struct Totals {
     pub cells: Vec<(u32, u32)>,
     /// What each tenant holds, in bytes.
     pub held: [u64; 3],
+    /// Claims that began.
+    pub claims: u64,
     /// Receivers that were evicted.
     pub evictions: u64,
     /// Trials that were given.

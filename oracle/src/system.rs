@@ -7,10 +7,13 @@ pub use c::{CConnection, CPool};
 pub use rust::{RustPool, RustScheduler};
 
 use crate::Facts;
+use crate::receiving_system::Reason;
 use demuxbuf::connection::{Event, Policy};
 use demuxbuf::pool::PoolStats;
+use demuxbuf::scheduler::ReclaimStats;
 use demuxbuf::scheduler::{LeaseInfo, ReclaimKind, TenantConfig, TenantInfo, WaitInfo};
 use demuxbuf_capi::{DEMUXBUF_ERR_NULL, DEMUXBUF_ERR_STALE};
+use std::ops::{Deref, DerefMut};
 
 /// A byte; `None` if it is unknown, because the host claimed to have received it without writing it.
 pub type Cell = Option<u8>;
@@ -39,12 +42,14 @@ pub struct Attach {
     pub policy: Option<Policy>,
     /// Whether to ask for a notice if the table is full.
     pub notify_if_full: bool,
+    /// Whether its decoder only reports that it needs more.
+    pub unknown_length: bool,
 }
 
 impl Attach {
     /// For the default tenant, with the policy of the pool.
     pub fn new(class: u8, token: u64) -> Attach {
-        Attach { class, token, tenant: None, policy: None, notify_if_full: false }
+        Attach { class, token, tenant: None, policy: None, notify_if_full: false, unknown_length: false }
     }
 }
 
@@ -135,19 +140,55 @@ pub struct Info {
     pub token: u64,
     /// Class of its requests.
     pub class: u8,
-    /// Age of its wait, in nanoseconds.
+    /// Age of its claim, in nanoseconds.
     pub age_ns: u64,
-    /// Bypasses of its wait.
-    pub bypasses: u64,
-    /// Its progress with its buffer; all 0 if it holds none or leases have no deadline.
-    pub lease_info: LeaseInfo,
+    /// Why it was shed, if it was.
+    pub shed_reason: Option<Reason>,
 }
 
-/// What operations are played on. Errors are the numbers of the C API. A pool alone has no receivers and refuses their
-/// calls, and what is requested of it has a deadline; a pool with receivers polls its deadlines itself.
+/// The status of a request for a size that a scheduler has not. Pools have one size.
+pub(crate) const UNKNOWN_SIZE: i32 = -44 * 65536;
+
+/// What a pool counts, and what a scheduler alone counts beside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// A scheduler has the part of its own.
+    pub pool: PoolStats,
+    /// Zeros for a pool.
+    pub reclaim: ReclaimStats,
+}
+
+impl Deref for Stats {
+    type Target = PoolStats;
+
+    fn deref(&self) -> &PoolStats {
+        &self.pool
+    }
+}
+
+impl DerefMut for Stats {
+    fn deref_mut(&mut self) -> &mut PoolStats {
+        &mut self.pool
+    }
+}
+
+impl From<PoolStats> for Stats {
+    fn from(pool: PoolStats) -> Stats {
+        Stats { pool, reclaim: ReclaimStats::default() }
+    }
+}
+
+/// What operations are played on. Errors are the numbers of the C API. A scheduler alone has no receivers and refuses their
+/// calls, and what is requested of it has a deadline.
 pub trait System {
     /// Whether the calls that are refused are counted.
     const COUNTS_REFUSALS: bool = true;
+    /// Whether receivers share its memory.
+    const HAS_RECEIVERS: bool = true;
+    /// Whether a decoder can report what it could use at once.
+    const REPORTS_USABLE: bool = true;
+    /// Whether a request can name a size that is not there.
+    const NAMES_SIZES: bool = true;
 
     /// Attaches a connection with bytes that are there already; returns its handle.
     fn attach(&mut self, _with: Attach, _bytes: &[u8]) -> Result<u64, i32> {
@@ -163,8 +204,8 @@ pub trait System {
     fn report(&mut self, _receiver: u64, _event: Event) -> Result<Step, i32> {
         Err(DEMUXBUF_ERR_STALE)
     }
-    /// Reports what the decoder took and lacks.
-    fn decoded(&mut self, _receiver: u64, _consumed: u32, _need_more: u32) -> Result<Step, i32> {
+    /// Reports what the decoder took and lacks, and what it could use at once.
+    fn decoded(&mut self, _receiver: u64, _consumed: u32, _need_more: u32, _usable: u32) -> Result<Step, i32> {
         Err(DEMUXBUF_ERR_STALE)
     }
     /// What is to be done now.
@@ -173,10 +214,6 @@ pub trait System {
     }
     /// Takes the buffer away from a receiver.
     fn take(&mut self, _receiver: u64) -> Result<Taken, i32> {
-        Err(DEMUXBUF_ERR_STALE)
-    }
-    /// Moves what a receiver holds to a buffer of a larger size.
-    fn grow(&mut self, _receiver: u64, _size: u8) -> Result<Step, i32> {
         Err(DEMUXBUF_ERR_STALE)
     }
     /// The tenant that a receiver requests for from now on.
@@ -240,7 +277,7 @@ pub trait System {
     /// The published bound.
     fn bypass_bound(&mut self) -> u64;
     /// Statistics.
-    fn stats(&mut self) -> PoolStats;
+    fn stats(&mut self) -> Stats;
     /// Checks what must always hold.
     fn check_invariants(&mut self) -> Result<(), String>;
 }

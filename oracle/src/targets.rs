@@ -14,7 +14,7 @@ mod reference;
 mod shared_scheduler;
 mod text;
 
-pub use ops::allow_first_buffer;
+pub use ops::allow_requests;
 pub use text::{Line, lines};
 
 /// A target: what it is called, what it runs, and examples of the lines that it knows.

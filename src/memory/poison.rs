@@ -1,8 +1,8 @@
 //! Memory that is not lent, as tools see it: with the feature `poison`, AddressSanitizer reports an access to it, and so
 //! does Valgrind. Without the feature nothing of this is compiled.
 //!
-//! The host may use what the last step of a receiver returned, and buffers of its own. Everything else of the arena and of
-//! the slots is taken back. The library lends itself what it uses.
+//! The host may use what the last step of a receiver returned, and buffers of its own. Everything else of the arena is
+//! taken back. The library lends itself what it uses.
 #![allow(unsafe_code)]
 
 use core::ptr::NonNull;

@@ -1,13 +1,11 @@
 //! How a connection becomes a receiver: empty, with bytes that are copied, or with a leased buffer; and what of that can be
 //! changed later.
 
-use super::config::policy_limits;
-use super::table::Place;
-use super::{BufferSource, LeasedContent, Notice, Pool, PoolError, ReceiverId};
+use super::{BufferSource, LeasedContent, Notice, Pool, PoolError, ReceiverId, without_parking};
 use crate::connection::{Actions, Connection, Event, Policy};
 use crate::memory::Reach;
-use crate::memory::{SLOT_BYTES, SlotIndex};
-use crate::scheduler::{Request, TenantId};
+use crate::receiving::Content;
+use crate::scheduler::{SchedulerError, TenantId};
 
 /// What a connection is attached with. All of it but the token can be changed later: [`Pool::set_class`],
 /// [`Pool::set_tenant`], [`Pool::set_policy`].
@@ -19,11 +17,11 @@ pub struct AttachOptions {
     pub token: u64,
     /// The tenant that it requests for; `None` for the default tenant.
     pub tenant: Option<TenantId>,
-    /// How it receives and parks; `None` for the policy of the pool.
+    /// How it receives; `None` for the policy of the pool.
     pub policy: Option<Policy>,
     /// If the table of receivers is full, a notice follows once it is not any more: [`Notice::Attachable`].
     pub notify_if_full: bool,
-    /// Its decoder reports only that it needs more, not how much. For a pool on the memory model, which gives room by it.
+    /// Its decoder reports only that it needs more, not how much: it is given all the room there is.
     pub unknown_length: bool,
 }
 
@@ -35,61 +33,46 @@ impl AttachOptions {
 }
 
 impl<S: BufferSource> Pool<S> {
-    /// Attaches a connection with nothing buffered.
+    /// Attaches a connection with nothing buffered. Its class is one of the pool's, and makes no difference but that
+    /// [`describe`](Pool::describe) has it.
     ///
     /// # Errors
     ///
-    /// The class or the tenant does not exist; the cap of the tenant is below a receiver's first buffer; a field of the
-    /// policy is out of range; the table is full; the shared pool is closed. Nothing is changed.
+    /// The class does not exist; the tenant is stale or foreign; the table is full. Nothing is changed.
     pub fn attach(&mut self, options: &AttachOptions) -> Result<ReceiverId, PoolError> {
-        self.check_attach(options)?;
-        let tenant = self.pin_tenant(options)?;
-        let index = self.insert(options, tenant)?;
-        self.handle_and_run(index, Event::Attach { buffered_bytes: 0, capacity: 0 })?;
-        Ok(self.table.id(index))
+        let index = self.insert(options)?;
+        Ok(self.begin_attached(index, 0))
     }
 
-    /// Attaches a connection with bytes that are there already (a protocol upgrade): they are copied, into a slot if
-    /// they fit and one is free, else into a buffer. Call [`pending`](Pool::pending) next: it returns `Decode`.
-    ///
-    /// Where no buffer is free you can attach without the bytes, and give them to the first `Recv` as if they had been received:
-    /// then the request for the buffer queues.
+    /// Attaches a connection with bytes that are there already (a protocol upgrade): they are copied. `Decode` is pending
+    /// then.
     ///
     /// # Errors
     ///
-    /// As [`attach`](Pool::attach); the bytes do not fit into a buffer; neither slot nor buffer is free at once.
-    /// Nothing is changed.
+    /// As [`attach`](Pool::attach); the bytes do not fit into a buffer; there is no room for what a decoder may leave
+    /// of them. Nothing is changed.
     pub fn attach_with(&mut self, options: &AttachOptions, bytes: &[u8]) -> Result<ReceiverId, PoolError> {
         if bytes.is_empty() {
             return self.attach(options);
         }
         let buffered_bytes = u32::try_from(bytes.len()).map_err(|_| PoolError::TooManyBytes)?;
-        if buffered_bytes > self.memory.arena().buffer_bytes(0) {
+        if buffered_bytes > self.memory.config().buffer_bytes {
             return Err(PoolError::TooManyBytes);
         }
-        self.check_attach(options)?;
-        let tenant = self.pin_tenant(options)?;
-        if bytes.len() <= SLOT_BYTES {
-            if let Some(slot) = self.memory.slots_mut().take_smallest() {
-                return self.attach_in_slot(options, tenant, slot, bytes);
-            }
+        let index = self.insert(options)?;
+        if !self.memory.receive_earlier(index, bytes) {
+            self.remove(index);
+            return Err(PoolError::NoBufferFree);
         }
-        // The receiver's from the start: no thread can use the lease as one of the host's own in between.
-        let own = Request::new(options.class, options.token);
-        let request = Request { has_deadline: true, tenant: options.tenant, ..own };
-        let granted = self.source.try_request(&request).and_then(|lease| lease.ok_or(PoolError::NoBufferFree));
-        let lease = granted.inspect_err(|_| self.source.unpin_tenant(tenant))?;
-        self.touch(lease);
-        self.memory.arena_mut().buffer_mut(lease.index())[..bytes.len()].copy_from_slice(bytes);
-        self.attach_in_buffer(options, tenant, LeasedContent { lease, offset: 0, buffered_bytes })
+        Ok(self.begin_attached(index, buffered_bytes))
     }
 
-    /// Attaches a connection to a leased buffer and the content in it, without copying. The lease is the receiver's, and counts
-    /// for the tenant that it was requested for until its end.
+    /// Attaches a connection to a leased buffer and the content in it, without copying. The lease is the receiver's.
     ///
     /// # Errors
     ///
-    /// The lease is stale or not the host's; the content does not lie inside the buffer; as
+    /// The lease is stale or not the host's; the content does not lie inside the buffer; receivers have as many buffers as
+    /// the cap of their class allows; as
     /// [`attach`](Pool::attach). The lease stays the host's then.
     pub fn adopt(&mut self, options: &AttachOptions, content: LeasedContent) -> Result<ReceiverId, PoolError> {
         self.adopt_within(options, content, Reach::HERE)
@@ -103,21 +86,24 @@ impl<S: BufferSource> Pool<S> {
         content: LeasedContent,
         reach: Reach,
     ) -> Result<ReceiverId, PoolError> {
-        self.check_host_lease(content.lease, reach)?;
-        let end = content.offset.checked_add(content.buffered_bytes).ok_or(PoolError::TooManyBytes)?;
-        if end > self.memory.arena().bytes_of(content.lease.index()) {
+        let LeasedContent { lease, offset, buffered_bytes } = content;
+        self.check_host_lease(lease, reach)?;
+        let end = offset.checked_add(buffered_bytes).ok_or(PoolError::TooManyBytes)?;
+        if end > self.memory.config().buffer_bytes {
             return Err(PoolError::TooManyBytes);
         }
-        self.check_attach(options)?;
-        let tenant = self.pin_tenant(options)?;
-        // Last, since nothing undoes it: another thread may have ended or adopted the lease since it was checked.
-        let adopted = self.source.adopt_host_lease(content.lease, reach);
-        adopted.inspect_err(|_| self.source.unpin_tenant(tenant))?;
-        self.attach_in_buffer(options, tenant, content)
+        let index = self.insert(options)?;
+        self.secure_borrow();
+        // Another thread may have ended or adopted the lease since it was checked.
+        if let Err(error) = self.memory.buffers_mut().adopt_host_lease(lease, reach) {
+            self.remove(index);
+            return Err(error);
+        }
+        self.memory.adopt(index, Content { buffer: lease.index(), start: offset, bytes: buffered_bytes });
+        Ok(self.begin_attached(index, buffered_bytes))
     }
 
-    /// Requests in this class from now on. A request of the receiver that is queued goes to the end of its new class; what is
-    /// held stays.
+    /// Its class from now on, for [`describe`](Pool::describe).
     ///
     /// # Errors
     ///
@@ -126,23 +112,47 @@ impl<S: BufferSource> Pool<S> {
         let index = self.table.find(id)?;
         self.check_class(class)?;
         self.table.set_class(index, class);
-        if let Some(wait) = self.table.wait(index) {
-            self.source.reclass_at(wait, self.request_class(index));
-        }
         Ok(())
     }
 
-    /// Receives and parks by this policy from now on ([`Connection::set_policy`]); returns what the host is to do now.
+    /// Its tenant from now on, which holds what it keeps; `None` for the default tenant.
     ///
     /// # Errors
     ///
-    /// The receiver is stale or foreign; a field is out of range; it is closed; the mode changes while a receive is in flight.
-    /// Nothing is changed.
+    /// The receiver or the tenant is stale or foreign. Nothing is changed.
+    pub fn set_tenant(&mut self, id: ReceiverId, tenant: Option<TenantId>) -> Result<(), PoolError> {
+        let index = self.table.find(id)?;
+        let tenant = self.memory.buffers_mut().pin_tenant(tenant)?;
+        self.leave_fast_path();
+        self.move_to_tenant(index, tenant);
+        Ok(())
+    }
+
+    /// A receiver belongs to a tenant that was pinned for it.
+    fn move_to_tenant(&mut self, index: u32, tenant: u32) {
+        let before = self.memory.set_tenant(index, tenant);
+        self.memory.buffers_mut().unpin_tenant(before);
+    }
+
+    /// A receiver has no tenant any more, so that one that was removed may go away.
+    pub(super) fn leave_tenant(&mut self, index: u32) {
+        self.move_to_tenant(index, 0);
+    }
+
+    /// Receives by this policy from now on ([`Connection::set_policy`]); returns what the host is to do now. What it has about
+    /// parking makes no difference.
+    ///
+    /// # Errors
+    ///
+    /// The receiver is stale or foreign; it is closed; the mode changes while a receive is in flight. Nothing is changed.
     pub fn set_policy(&mut self, id: ReceiverId, policy: &Policy) -> Result<Actions, PoolError> {
         let index = self.table.find(id)?;
-        check_policy(policy)?;
-        let actions = self.table.connection_mut(index).set_policy(policy)?;
-        Ok(self.run_own_actions(index, actions))
+        self.leave_fast_path();
+        self.follow_shed(index);
+        self.table.connection_mut(index).set_policy(&without_parking(policy))?;
+        self.follow_mode(index, policy);
+        self.memory.set_reads_ahead(index, policy.reads_ahead).expect("it is attached");
+        Ok(self.reconcile(index))
     }
 
     /// The notice that an attach which was refused because the table was full can be repeated; once.
@@ -152,68 +162,53 @@ impl<S: BufferSource> Pool<S> {
         is_possible.then_some(Notice::Attachable)
     }
 
-    /// All that can be refused without a look at what is attached.
-    fn check_attach(&mut self, options: &AttachOptions) -> Result<(), PoolError> {
-        self.source.check_open()?;
-        if let Some(policy) = &options.policy {
-            check_policy(policy)?;
-        }
+    fn insert(&mut self, options: &AttachOptions) -> Result<u32, PoolError> {
+        self.memory.buffers().check_open()?;
         self.check_class(options.class)?;
         let room = self.table.check_free();
         self.is_attach_awaited |= options.notify_if_full && room.is_err();
-        room
+        room?;
+        let tenant = self.memory.buffers_mut().pin_tenant(options.tenant)?;
+        self.leave_fast_path();
+        let policy = options.policy.map_or(self.policy, |policy| without_parking(&policy));
+        let connection = Connection::new(policy);
+        self.insert_connection(connection, options, tenant)
     }
 
-    fn pin_tenant(&mut self, options: &AttachOptions) -> Result<u32, PoolError> {
-        self.source.pin_tenant(options.tenant, self.config.first_size_index)
-    }
-
-    /// The options are checked, and the lease is a receiver's and holds the content.
-    fn attach_in_buffer(
+    /// A receiver in a row of its own, which keeps nothing yet.
+    pub(crate) fn insert_connection(
         &mut self,
+        connection: Connection,
         options: &AttachOptions,
         tenant: u32,
-        content: LeasedContent,
-    ) -> Result<ReceiverId, PoolError> {
-        let buffer = content.lease.index();
-        let capacity = self.memory.arena().bytes_of(buffer);
-        let index = self.insert(options, tenant)?;
-        self.table.set_place(index, Place::Buffer(buffer));
-        self.table.set_start(buffer, content.offset);
-        self.counts.received_bytes += u64::from(content.buffered_bytes);
-        self.handle_and_run(index, Event::Attach { buffered_bytes: content.buffered_bytes, capacity })?;
-        Ok(self.table.id(index))
-    }
-
-    fn insert(&mut self, options: &AttachOptions, tenant: u32) -> Result<u32, PoolError> {
-        let connection = Connection::new(options.policy.unwrap_or(self.config.policy));
+    ) -> Result<u32, PoolError> {
+        let policy = connection.policy();
         let connection = if self.memory.wipes() { connection.on_slow_path() } else { connection };
         let index = self.table.insert(connection, options.class, options.token)?;
-        self.table.set_tenant(index, tenant);
+        self.scheduled.set(index, false);
+        self.memory.attach(index, options.unknown_length).expect("the row is free");
+        self.memory.set_tenant(index, tenant);
+        self.follow_mode(index, &policy);
+        self.memory.set_reads_ahead(index, policy.reads_ahead).expect("it is attached");
         Ok(index)
     }
 
-    fn attach_in_slot(
-        &mut self,
-        options: &AttachOptions,
-        tenant: u32,
-        slot: SlotIndex,
-        bytes: &[u8],
-    ) -> Result<ReceiverId, PoolError> {
-        let memory = self.memory.slots_mut().slot_mut(slot);
-        memory[..bytes.len()].copy_from_slice(bytes);
-        let capacity = memory.len() as u32;
-        let index = self.insert(options, tenant)?;
-        self.table.set_place(index, Place::Slot(slot));
-        self.counts.received_bytes += bytes.len() as u64;
-        self.feed(index, Event::Attach { buffered_bytes: bytes.len() as u32, capacity });
-        self.feed(index, Event::BufferParked { capacity });
-        Ok(self.table.id(index))
+    /// It is attached no more, or was not after all.
+    pub(crate) fn remove(&mut self, index: u32) {
+        self.memory.close(index).expect("it is attached");
+        self.leave_tenant(index);
+        self.table.remove(index);
     }
-}
 
-/// Refuses a policy whose bytes fit into no parking slot.
-fn check_policy(policy: &Policy) -> Result<(), PoolError> {
-    let broken = policy_limits(policy).into_iter().find(|&(_, value, max)| value > max);
-    broken.map_or(Ok(()), |(field, value, max)| Err(PoolError::Policy { field, value, max }))
+    fn begin_attached(&mut self, index: u32, buffered_bytes: u32) -> ReceiverId {
+        self.counts.received_bytes += u64::from(buffered_bytes);
+        self.feed(index, Event::Attach { buffered_bytes, capacity: buffered_bytes });
+        self.reconcile(index);
+        self.table.id(index)
+    }
+
+    pub(crate) fn check_class(&self, class: u8) -> Result<(), PoolError> {
+        let classes = self.memory.buffers().classes();
+        if class < classes { Ok(()) } else { Err(SchedulerError::UnknownClass { class, classes }.into()) }
+    }
 }

@@ -3,8 +3,7 @@
 //! Nothing is recorded while events are reported. An audit remembers in a table of its own what it saw, and marks each
 //! connection; an event takes the mark away ([`SinceSeen`]). So the next audit knows what is as it was.
 
-use super::own_actions::host_actions;
-use super::{BufferSource, Finding, FindingKind, Pool, PoolError, ReceiverId, Table};
+use super::{Finding, FindingKind, ReceiverId, Table};
 use crate::alloc_util::reserve;
 use crate::config_error::ConfigError;
 use crate::connection::{Action, Actions, Connection, Hold, Mode, SinceSeen};
@@ -18,9 +17,6 @@ const SPINNING_MIN: u32 = 1_000;
 /// How long something may last that an honest host cannot always end in the next iteration, in nanoseconds: what the system
 /// or a peer has to do.
 const PATIENCE_NS: u64 = 1_000_000_000;
-
-/// Parts of a lease that the host may sleep beyond `poll_timeout`.
-const OVERSLEPT_PER_LEASE: u64 = 8;
 
 /// A pool, as an audit looks at it.
 pub(crate) trait Audited {
@@ -55,10 +51,6 @@ pub(crate) struct PoolState {
     pub(crate) slack_ns: Option<u64>,
     /// Requests that wait.
     pub(crate) waiting: u32,
-    /// Requests that were granted since the beginning.
-    pub(crate) grants: u64,
-    /// Every wait ends at a known time.
-    pub(crate) has_deadlines: bool,
     /// The next that `poll_notice` would bring.
     pub(crate) notice: Option<LeftNotice>,
     /// Another thread may have left the notice after the host looked.
@@ -118,7 +110,7 @@ struct Round {
     /// Requests that wait, and did at the last audit.
     waiting: u32,
     /// What is left of the findings about the pool.
-    of_pool: [Option<Finding>; 4],
+    of_pool: [Option<Finding>; 3],
     row: u32,
 }
 
@@ -130,11 +122,9 @@ struct Last {
     /// When the host was to advance the clock.
     timeout_ns: Option<u64>,
     waiting: u32,
-    grants: u64,
     notice: Option<LeftNotice>,
     /// Since when each of the findings about the pool stands.
     clock_ns: Option<u64>,
-    stuck_ns: Option<u64>,
     notice_ns: u64,
 }
 
@@ -186,12 +176,10 @@ impl Audit {
 
 impl Round {
     fn begin(state: &PoolState, last: &mut Last, now_ns: u64) -> Round {
-        let &PoolState { advance_ns, grants, notice, .. } = state;
+        let &PoolState { advance_ns, notice, .. } = state;
         let waiting = state.waiting.min(last.waiting);
         let is_stopped = advance_ns == last.advance_ns && now_ns > last.now_ns;
         last.clock_ns = is_stopped.then(|| last.clock_ns.or(advance_ns).unwrap_or(now_ns));
-        let is_stuck = waiting > 0 && grants == last.grants && !state.has_deadlines;
-        last.stuck_ns = is_stuck.then(|| last.stuck_ns.unwrap_or(last.now_ns));
         let is_same_notice = notice.is_some() && notice == last.notice;
         last.notice_ns = if is_same_notice { last.notice_ns } else { now_ns };
         let left = notice.filter(|_| is_same_notice || !state.is_shared);
@@ -203,12 +191,8 @@ impl Round {
                 token,
                 ..Finding::of_pool(FindingKind::NoticeLeft, last.notice_ns, now_ns)
             }),
-            last.stuck_ns.filter(|&since_ns| now_ns.saturating_sub(since_ns) >= PATIENCE_NS).map(|since_ns| Finding {
-                count: state.waiting,
-                ..Finding::of_pool(FindingKind::NoDeadline, since_ns, now_ns)
-            }),
         ];
-        *last = Last { now_ns, advance_ns, waiting: state.waiting, grants, notice, ..*last };
+        *last = Last { now_ns, advance_ns, waiting: state.waiting, notice, ..*last };
         Round { now_ns, waiting, of_pool, row: 0 }
     }
 }
@@ -218,83 +202,6 @@ fn overslept(state: &PoolState, last: &Last, now_ns: u64) -> Option<Finding> {
     let slack_ns = state.slack_ns?;
     let age_ns = state.advance_ns?.checked_sub(due_ns).filter(|&late_ns| late_ns > slack_ns)?;
     Some(Finding { age_ns, ..Finding::of_pool(FindingKind::Overslept, due_ns, now_ns) })
-}
-
-impl<S: BufferSource> Pool<S> {
-    /// What the host left undone. Call it until `None` in each iteration, as the last thing before you sleep, with the
-    /// time that you would advance the clock to. It finds actions that are undone, memory that is held across iterations,
-    /// and other mistakes ([`FindingKind`]); some of them are seen only if they last from one audit to the next. So sleep
-    /// for a second at most where you use it.
-    ///
-    /// For debugging: a round looks at each receiver, and the first event for each of them after it is a slower one. Where
-    /// [`PoolConfig::audit`](super::PoolConfig::audit) is not set it costs nothing.
-    ///
-    /// # Errors
-    ///
-    /// The configuration did not ask for an audit.
-    pub fn poll_audit(&mut self, now_ns: u64) -> Result<Option<Finding>, PoolError> {
-        let mut audit = self.audit.take().ok_or(PoolError::AuditOff)?;
-        let found = audit.poll(self, now_ns);
-        self.audit = Some(audit);
-        Ok(found)
-    }
-
-    /// What a grant that nothing picked up is for; a receiver's has its row as the token.
-    fn left_notice(&self, wait: WaitId) -> LeftNotice {
-        let (receiver, token) = match self.source.describe_wait(wait) {
-            Ok(wait) if wait.has_deadline => {
-                let row = wait.token as u32;
-                (Some(self.table.id(row)), self.table.token(row))
-            }
-            Ok(wait) => (None, wait.token),
-            Err(_) => (None, 0),
-        };
-        LeftNotice { wait: Some(wait), receiver, token }
-    }
-}
-
-impl<S: BufferSource> Audited for Pool<S> {
-    fn table(&self) -> &Table {
-        &self.table
-    }
-
-    fn table_mut(&mut self) -> &mut Table {
-        &mut self.table
-    }
-
-    fn state(&self) -> PoolState {
-        let (stats, lease_ns) = (self.source.stats(), self.config.scheduler.lease_ns);
-        PoolState {
-            advance_ns: self.source.last_advance_ns(),
-            slack_ns: lease_ns.map(|lease_ns| lease_ns / OVERSLEPT_PER_LEASE),
-            waiting: stats.waiting,
-            grants: stats.granted_at_once + stats.granted_by_handoff,
-            has_deadlines: lease_ns.is_some(),
-            notice: self.source.next_grant().map(|wait| self.left_notice(wait)),
-            is_shared: S::IS_SHARED,
-        }
-    }
-
-    fn timeout_ns(&self) -> Option<u64> {
-        self.poll_timeout()
-    }
-
-    fn undone_actions(&self, row: u32, _before: Actions) -> Actions {
-        host_actions(self.table.connection(row).pending())
-    }
-
-    fn awaits_wake(&self, row: u32) -> bool {
-        self.table.connection(row).awaits_wake()
-    }
-
-    fn is_misfit_left(&self, row: u32) -> bool {
-        self.table.connection(row).is_misfit_left()
-    }
-
-    fn is_reported_again(&self, row: u32, actions: Actions) -> bool {
-        let connection = self.table.connection(row);
-        actions == Action::Recv.into() && connection.is_armed() && connection.policy().mode == Mode::Level
-    }
 }
 
 /// What an honest host does of this before it sleeps. A socket that was registered once, edge-triggered, may stay registered.

@@ -1,169 +1,160 @@
-//! What a pool is made with, and what is refused.
+//! The settings of a pool: those of its memory, of the host's own requests, and how its receivers receive.
 
-use crate::config_error::{Allowed, ConfigError, in_range};
+use super::budget::check_receivers;
+use crate::config_error::ConfigError;
 use crate::connection::Policy;
-use crate::memory::{
-    BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, BUFFER_SIZES_MAX, MemoryConfig, Protection, SLOT_BYTES, SLOT_SIZES,
-};
-use crate::scheduler;
+use crate::memory::{Arena, Protection};
+use crate::receiving::{ReceivingConfig, Split};
+use crate::scheduler::{NestedRequest, SchedulerConfig};
 
-/// The settings of a pool, its scheduler and its memory.
+// The lengths of arrays are numbers: rustc 1.95 fails on a closure that captures a field whose length is a constant.
+/// The settings of a pool. Memory and the number of receivers are enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
-    /// The scheduler's: buffers, classes, reserves. `waiters_max` counts the receivers and the host's own waits.
-    pub scheduler: scheduler::SchedulerConfig,
-    /// Size of a buffer of the default size, in bytes: the largest frame that the decoder needs whole, with its header,
-    /// rounded up to a multiple of 64. The other sizes follow from `scheduler.sizes`, see
-    /// [`set_buffer_sizes`](PoolConfig::set_buffer_sizes).
-    pub buffer_bytes: u32,
-    /// Which of the sizes a receiver asks for first; it may [`grow`](super::Pool::grow).
-    pub first_size_index: u8,
+    /// All memory for received bytes and for buffers of the host's own, in bytes: the hard cap. Rounded down to whole
+    /// buffers, of which there must be 8, and 3 beside those that are cut for partial frames of up to 64 bytes.
+    pub memory_bytes: u64,
     /// The most receivers at once.
     pub receivers_max: u32,
-    /// Parking slots of 64 bytes. With fewer than `receivers_max`, parking may have to wait.
-    pub slots: u32,
-    /// Parking slots of 256, 1024 and 4096 bytes, for what is parked only when the pool asks. None may be larger than the
-    /// first buffer, into which what was parked has to come back.
-    pub large_slots: [u32; 3],
-    /// Class of requests for the missing bytes of a partial frame, if it is more critical than the receiver's
-    /// own; `None` for always the receiver's own. A request that waits when the frame begins changes to it, and is the
-    /// last there.
-    pub continuation_class: Option<u8>,
-    /// A receiver that waits for a buffer is lent a slot to receive into meanwhile.
-    pub lifeline: bool,
-    /// How each receiver's host receives, and what is parked.
+    /// Size of a buffer, in bytes: the largest frame that the decoder needs whole, with its header, rounded up to a
+    /// multiple of 64.
+    pub buffer_bytes: u32,
+    /// While memory is short, how long a frame may take to arrive, in nanoseconds, beside the time that its length allows
+    /// (8,192 bytes in a second); at least 8. An eighth of it is the most that one advance of the clock counts for.
+    pub frame_grace_ns: u64,
+    /// While memory is short, how long the host may hold bytes that it does not decode, in nanoseconds; at least 8.
+    pub blocked_ns: u64,
+    /// The most receives that are in flight at once, of receivers whose mode is completion; 0 for an eighth of the buffers, and
+    /// at least 1.
+    pub in_flight_max: u32,
+    /// The most waits of the host's own requests at once; with 0, what is not granted at once is refused. Receivers need none.
+    pub waiters_max: u32,
+    /// Classes of the host's requests, 1 to 8. Class 0 is the most critical; receivers use memory in the last.
+    pub classes: u8,
+    /// As [`SchedulerConfig::reserves`]. Each has to leave one buffer beside those that receivers always have: the one to receive
+    /// into, and those for the smallest cells. That of the last class has to leave two.
+    pub reserves: [u32; 8],
+    /// As [`SchedulerConfig::class_caps`]. That of the last class is at least what its reserve has to leave.
+    pub class_caps: [u32; 8],
+    /// As [`SchedulerConfig::class_burst`].
+    pub class_burst: u32,
+    /// The most tenants at once, beside the one of those that name none.
+    pub tenants_max: u32,
+    /// As [`SchedulerConfig::tag`].
+    pub tag: u8,
+    /// How each receiver's host receives, unless its attach says otherwise.
     pub policy: Policy,
     /// [`poll_audit`](super::Pool::poll_audit) may be called: 24 bytes for each receiver.
     pub audit: bool,
-    /// Buffers and slots are overwritten with zeros when they are released, and every event takes the slow path.
+    /// What receivers and the host have no use for any more is overwritten with zeros: buffers, cells, and the receive buffer after
+    /// each use. Every event takes the slow path.
     pub wipe: bool,
-    /// Buffers and slots are left out of core dumps. Linux only; elsewhere it is refused.
+    /// The memory is left out of core dumps. Linux only; elsewhere it is refused.
     pub no_dump: bool,
 }
 
 impl PoolConfig {
-    /// Buffers of 16448 bytes, one class, a slot for each receiver, up to 64 undecoded bytes parked, lifeline on,
-    /// level-triggered, no audit; as many waits for the host as for receivers.
-    pub fn new(buffers: u32, receivers_max: u32) -> PoolConfig {
+    /// Buffers of 16,448 bytes; a grace of 1 s; content held for at most 2 s in shortage; one class without reserve or cap, as many
+    /// waits as receivers, no tenants; level-triggered, no audit.
+    pub fn new(memory_bytes: u64, receivers_max: u32) -> PoolConfig {
+        let memory = ReceivingConfig::new(memory_bytes, receivers_max);
+        let requests = SchedulerConfig::new(1, receivers_max);
         PoolConfig {
-            scheduler: scheduler::SchedulerConfig::new(buffers, receivers_max.saturating_mul(2)),
-            buffer_bytes: BUFFER_BYTES_DEFAULT,
-            first_size_index: 0,
+            memory_bytes,
             receivers_max,
-            slots: receivers_max,
-            large_slots: [0; 3],
-            continuation_class: None,
-            lifeline: true,
-            policy: Policy { park_bytes: SLOT_BYTES as u16, ..Policy::default() },
+            buffer_bytes: memory.buffer_bytes,
+            frame_grace_ns: memory.frame_grace_ns,
+            blocked_ns: memory.blocked_ns,
+            in_flight_max: memory.in_flight_max,
+            waiters_max: requests.waiters_max,
+            classes: requests.classes,
+            reserves: requests.reserves,
+            class_caps: requests.class_caps,
+            class_burst: requests.class_burst,
+            tenants_max: requests.tenants_max,
+            tag: requests.tag,
+            policy: Policy::default(),
             audit: false,
             wipe: false,
             no_dump: false,
         }
     }
 
+    /// How memory is split.
+    ///
+    /// # Errors
+    ///
+    /// A setting of the memory is out of range, or memory is too small.
+    pub fn split(&self) -> Result<Split, ConfigError> {
+        self.split_for(1)
+    }
+
+    /// As `split`, for as many threads with receivers and header buffers of their own.
+    pub(crate) fn split_for(&self, threads: u32) -> Result<Split, ConfigError> {
+        let split = self.memory().split_for(threads)?;
+        Ok(Split { reserve: self.reserve(&split), ..split })
+    }
+
+    /// Part of the buffers that receivers may have. Something more is free while nothing is used, or what is off would be so
+    /// forever.
+    fn reserve(&self, split: &Split) -> u32 {
+        // Classes that are not allowed are refused with the other settings of requests.
+        let last = usize::from(self.classes).saturating_sub(1);
+        let (Some(reserve), Some(&cap)) = (self.reserves.get(last), self.class_caps.get(last)) else {
+            return split.reserve;
+        };
+        let reachable = split.buffers.saturating_sub(*reserve).min(cap);
+        (reachable / 8).min(reachable.saturating_sub(split.always + 1))
+    }
+
+    /// The longest that a receiver waits for memory, in nanoseconds of pool time, whatever others do.
+    pub fn wait_ns_max(&self) -> u64 {
+        self.memory().wait_ns_max()
+    }
+
     /// Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end
-    /// ([`SchedulerConfig::check_nested_requests`](scheduler::SchedulerConfig::check_nested_requests)).
+    /// ([`SchedulerConfig::check_nested_requests`]). What receivers always have is left out; all else is evicted for a request
+    /// in time.
     ///
     /// # Errors
     ///
     /// The configuration is not allowed; a class does not exist; or [`ConfigError::Deadlock`], with the first pair that can be
     /// part of a deadlock.
-    pub fn check_nested_requests(&self, nested: &[scheduler::NestedRequest]) -> Result<(), ConfigError> {
-        self.check()?;
-        self.scheduler.check_nested_requests(nested)
+    pub fn check_nested_requests(&self, nested: &[NestedRequest]) -> Result<(), ConfigError> {
+        let split = self.split()?;
+        let always = split.always;
+        let mut requests = self.requests(split.buffers);
+        check_receivers(&requests, &split)?;
+        requests.buffers -= always;
+        let cap = &mut requests.class_caps[usize::from(self.classes) - 1];
+        *cap = cap.saturating_sub(always);
+        requests.check_nested_requests(nested)
     }
 
-    /// Sets the sizes of buffers, in bytes: the default, the one that `scheduler.buffers` counts, then up to three others, 0
-    /// for none.
-    ///
-    /// # Errors
-    ///
-    /// No default size, or more than four; nothing is changed. Other limits are checked by
-    /// [`Pool::new`](super::Pool::new).
-    pub fn set_buffer_sizes(&mut self, sizes_bytes: &[u32]) -> Result<(), ConfigError> {
-        in_range("buffer sizes", sizes_bytes.len() as u64, 1, BUFFER_SIZES_MAX as u64)?;
-        in_range("buffer_bytes", sizes_bytes[0].into(), 1, u32::MAX.into())?;
-        let unit = sizes_bytes.iter().copied().fold(0, greatest_common_divisor);
-        self.buffer_bytes = sizes_bytes[0];
-        self.scheduler.sizes = [0; BUFFER_SIZES_MAX];
-        for (units, bytes) in self.scheduler.sizes.iter_mut().zip(sizes_bytes) {
-            *units = bytes / unit;
-        }
-        Ok(())
+    /// Those of the memory.
+    pub(crate) fn memory(&self) -> ReceivingConfig {
+        let PoolConfig { memory_bytes, receivers_max, buffer_bytes, frame_grace_ns, blocked_ns, in_flight_max, .. } =
+            *self;
+        ReceivingConfig { memory_bytes, receivers_max, buffer_bytes, frame_grace_ns, blocked_ns, in_flight_max }
     }
 
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        self.scheduler.check()?;
-        let waiters = u64::from(self.scheduler.waiters_max);
-        let receivers = u64::from(self.receivers_max);
-        let classes = u64::from(self.scheduler.classes);
-        in_range("receivers_max", receivers, 1, u64::from(RECEIVERS_MAX))?;
-        // The scheduler has checked that there are not too many.
-        in_range("scheduler.waiters_max", waiters, receivers, u64::from(RECEIVERS_MAX))?;
-        for (field, value, max) in policy_limits(&self.policy) {
-            in_range(field, value.into(), 0, max.into())?;
-        }
-        in_range("continuation_class", self.continuation_class.unwrap_or(0).into(), 0, classes - 1)?;
-        // A receiver whose request could never be granted would wait without end.
-        let units = self.scheduler.sizes.get(usize::from(self.first_size_index)).copied().unwrap_or(0);
-        in_range("first_size_index", self.first_size_index.into(), 0, BUFFER_SIZES_MAX as u64 - 1)?;
-        let default = self.scheduler.sizes[0];
-        in_range("buffer_bytes", self.buffer_bytes.into(), default.into(), BUFFER_BYTES_MAX.into())?;
-        if self.buffer_bytes % default != 0 {
-            let allowed = Allowed::MultipleOf { field: "scheduler.sizes[0]", value: default.into() };
-            return Err(ConfigError::refused("buffer_bytes", self.buffer_bytes.into(), allowed));
-        }
-        self.check_first_request(units)?;
-        self.check_slots(units * (self.buffer_bytes / default))
+    /// The memory of as many buffers as it is split into.
+    pub(crate) fn arena(&self, split: &Split) -> Result<Arena, ConfigError> {
+        let protection = Protection { wipe: self.wipe, no_dump: self.no_dump };
+        Arena::protected(split.buffers, &[self.buffer_bytes, 0, 0, 0], protection)
     }
 
-    /// Whether what fits into a slot fits into a first buffer: a slot may be full when the buffer is granted.
-    fn check_slots(&self, first_bytes: u32) -> Result<(), ConfigError> {
-        let used = self.large_slots.iter().zip(&SLOT_SIZES[1..]).filter(|(count, _)| **count > 0);
-        match used.map(|(_, &bytes)| bytes as u32).max() {
-            Some(slot_bytes) if slot_bytes > first_bytes => {
-                let field = "the bytes of a buffer of first_size_index";
-                let allowed = Allowed::AtMost { field, value: first_bytes.into() };
-                Err(ConfigError::refused("slot size in large_slots", slot_bytes.into(), allowed))
-            }
-            _ => Ok(()),
+    /// Those of the scheduler, which decides on this number of buffers.
+    pub(crate) fn requests(&self, buffers: u32) -> SchedulerConfig {
+        let PoolConfig { classes, reserves, class_caps, class_burst, tenants_max, tag, .. } = *self;
+        SchedulerConfig {
+            classes,
+            reserves,
+            class_caps,
+            class_burst,
+            tenants_max,
+            tag,
+            ..SchedulerConfig::new(buffers, self.waiters_max)
         }
     }
-
-    /// Whether every class can ever be granted a first buffer.
-    fn check_first_request(&self, units: u32) -> Result<(), ConfigError> {
-        let all = u64::from(self.scheduler.buffers) * u64::from(self.scheduler.sizes[0]);
-        for class in 0..usize::from(self.scheduler.classes) {
-            let reserve = u64::from(self.scheduler.reserves[class]) * u64::from(self.scheduler.sizes[0]);
-            let cap = u64::from(self.scheduler.class_caps[class]).saturating_mul(u64::from(self.scheduler.sizes[0]));
-            in_range("scheduler.sizes[first_size_index]", units.into(), 1, (all - reserve).min(cap))?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn memory(&self) -> MemoryConfig {
-        let unit = self.buffer_bytes / self.scheduler.sizes[0];
-        let [a, b, c] = self.large_slots;
-        MemoryConfig {
-            buffers: self.scheduler.buffers,
-            buffer_bytes: self.scheduler.sizes.map(|units| units.saturating_mul(unit)),
-            slots: [self.slots, a, b, c],
-            protection: Protection { wipe: self.wipe, no_dump: self.no_dump },
-        }
-    }
-}
-
-/// The most receivers: the number above and its high bit mean something else in the table.
-const RECEIVERS_MAX: u32 = scheduler::INDEX_MAX;
-
-/// The fields of a receiver's policy that the parking slots limit: name, value and the most that is allowed.
-pub(super) fn policy_limits(policy: &Policy) -> [(&'static str, u32, u32); 2] {
-    [
-        ("policy.park_bytes", policy.park_bytes.into(), SLOT_BYTES as u32),
-        ("policy.reclaim_bytes", policy.reclaim_bytes.into(), SLOT_SIZES[3] as u32),
-    ]
-}
-
-fn greatest_common_divisor(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }

@@ -15,19 +15,6 @@ pub enum PoolError {
     Scheduler(SchedulerError),
     /// The event makes no sense in the state of the connection.
     Event(EventError),
-    /// The buffer held is as large already.
-    NotLarger,
-    /// A field of the policy is out of range.
-    Policy {
-        /// The field.
-        field: &'static str,
-        /// What it is.
-        value: u32,
-        /// The most that is allowed.
-        max: u32,
-    },
-    /// A buffer is waited for already.
-    AlreadyWaiting,
     /// The table of receivers is full.
     ReceiversFull {
         /// Rows of the table.
@@ -35,8 +22,6 @@ pub enum PoolError {
     },
     /// No buffer is free, and this call does not queue.
     NoBufferFree,
-    /// No parking slot of 64 bytes is free.
-    NoSlotFree,
     /// No buffer is held.
     NoBuffer,
     /// The address lies in no buffer of the pool.
@@ -51,12 +36,11 @@ pub enum PoolError {
     WrongThread,
     /// The pool is not shared, so there is no thread to move a receiver to.
     NotShared,
-    /// The receiver is parked in a slot of more than 64 bytes, so it cannot move before it holds a buffer again.
+    /// The receiver is to be shed, so it cannot move.
     NotMovable,
     /// The pool is shared.
     TenantsUnsupported,
-    /// As many receivers are exported and not imported yet as can be: 256 of those that wait, and of all
-    /// `receivers_max` for each thread.
+    /// As many receivers are exported and not imported yet as can be: `receivers_max` for each thread.
     ExportsFull,
     /// The configuration did not ask for an audit.
     AuditOff,
@@ -68,12 +52,8 @@ impl fmt::Display for PoolError {
             PoolError::Scheduler(error) => return error.fmt(f),
             PoolError::Event(error) => return error.fmt(f),
             PoolError::ReceiversFull { receivers_max } => return write!(f, "all {receivers_max} receivers are in use"),
-            PoolError::Policy { field, value, max } => return write!(f, "{field} is {value}; allowed is 0 to {max}"),
             PoolError::Stale => "the handle is stale or foreign",
-            PoolError::NotLarger => "the buffer held is as large already",
-            PoolError::AlreadyWaiting => "a buffer is waited for already",
             PoolError::NoBufferFree => "no buffer is free",
-            PoolError::NoSlotFree => "no parking slot is free",
             PoolError::NoBuffer => "no buffer is held",
             PoolError::UnknownAddress => "the address lies in no buffer of the pool",
             PoolError::TooManyBytes => "more bytes than fit",
@@ -81,7 +61,7 @@ impl fmt::Display for PoolError {
             PoolError::PoolClosed => "the shared pool is closed",
             PoolError::WrongThread => "the pool is bound to another thread",
             PoolError::NotShared => "the pool is not shared by threads",
-            PoolError::NotMovable => "the receiver is parked in a slot too large to move",
+            PoolError::NotMovable => "the receiver is to be shed",
             PoolError::TenantsUnsupported => "a shared pool has no tenants",
             PoolError::ExportsFull => "as many receivers are being exported as can be",
             PoolError::AuditOff => "the configuration did not ask for an audit",

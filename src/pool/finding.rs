@@ -22,7 +22,7 @@ pub struct Finding {
     /// How long that was ago, in nanoseconds. 0: it began in this iteration. With `Overslept`: how long the host slept
     /// beyond `poll_timeout`.
     pub age_ns: u64,
-    /// With `ReceiveIdle` and `NoDeadline`: requests that wait. With `Spinning`: iterations in a row. Else 0.
+    /// With `ReceiveIdle`: requests that wait. With `Spinning`: iterations in a row. Else 0.
     pub count: u32,
 }
 
@@ -50,15 +50,13 @@ pub enum FindingKind {
     NoticeLeft = 8,
     /// The clock was not advanced in this iteration.
     ClockStopped = 9,
-    /// The host slept beyond `poll_timeout`, by more than an eighth of `lease_ns`; on the memory model, of `frame_grace_ns`.
+    /// The host slept beyond `poll_timeout`, by more than an eighth of `frame_grace_ns`.
     Overslept = 10,
-    /// Requests wait, nothing was granted for a second or more, and leases have no deadline.
-    NoDeadline = 11,
 }
 
 impl FindingKind {
     /// Every kind, in the order of the numbers.
-    pub const ALL: [FindingKind; 11] = [
+    pub const ALL: [FindingKind; 10] = [
         FindingKind::ActionUndone,
         FindingKind::AreaOutlived,
         FindingKind::NotWoken,
@@ -69,7 +67,6 @@ impl FindingKind {
         FindingKind::NoticeLeft,
         FindingKind::ClockStopped,
         FindingKind::Overslept,
-        FindingKind::NoDeadline,
     ];
 }
 
@@ -77,7 +74,7 @@ impl FindingKind {
 const ADVICE: [(Action, &str); 8] = [
     (Action::End, "the peer ended: finish, then report it done or close"),
     (Action::Shed, "close the connection: requests wait for its memory"),
-    (Action::CannotFit, "fail, close or grow: the frame is larger than the buffer, see buffer_bytes"),
+    (Action::CannotFit, "fail or close: the frame is larger than the buffer, see buffer_bytes"),
     (Action::Recv, "receive, then report the outcome, would_block if there was nothing"),
     (Action::Decode, "decode, then report what was consumed, and why bytes are left"),
     (Action::Reschedule, "report it done, then wake in the next iteration, and do not sleep before that"),
@@ -126,7 +123,7 @@ impl Finding {
             }
             FindingKind::MisfitLeft => write!(
                 f,
-                "a frame is larger than the buffer for {age}, and reading stays off: fail, close or grow, and set \
+                "a frame is larger than the buffer for {age}, and reading stays off: fail or close, and set \
                  buffer_bytes to the largest frame with its header"
             ),
             FindingKind::OutcomeMissing => write!(
@@ -154,11 +151,6 @@ impl Finding {
             FindingKind::Overslept => {
                 write!(f, "slept {age} too long: sleep at most until poll_timeout, or no deadline is noticed")
             }
-            FindingKind::NoDeadline => write!(
-                f,
-                "requests ({count}) wait, nothing was granted for {age}, and leases have no deadline: set lease_ns and \
-                 park_ns, or partial frames keep their buffers"
-            ),
         }
     }
 }

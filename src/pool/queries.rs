@@ -1,62 +1,113 @@
-//! Counts and descriptions. They change nothing.
+//! Counts, descriptions and places.
 
-use super::table::Place;
-use super::{BufferSource, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo};
+use super::{BufferSource, MemoryModelStats, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo};
+use crate::receiving::Totals;
 use crate::scheduler::{TenantId, TenantInfo, WaitId, WaitInfo};
+use core::ptr::NonNull;
 
 impl<S: BufferSource> Pool<S> {
-    /// Counts. Needs no buffer, lock or allocation.
-    pub fn stats(&self) -> PoolStats {
-        PoolStats {
-            scheduler: self.source.stats(),
-            reclaim: self.source.reclaim_stats(),
-            receivers: self.table.len(),
-            receivers_max: self.config.receivers_max,
-            slots: self.memory.slots().count(),
-            slots_in_use: self.memory.slots().in_use(),
-            slots_in_use_by_size: self.memory.slots().in_use_by_size(),
-            slots_in_use_peak: self.memory.slots().in_use_peak(),
-            memory_bytes: self.memory.resident_bytes_max() as u64,
-            ..self.counts
+    /// Gives all handles these bits, of [`SALT`](crate::scheduler::SALT), before there are any.
+    #[doc(hidden)]
+    pub fn salt(&mut self, salt: u32) {
+        self.table.salt(salt);
+    }
+
+    /// The number of a lease, wait or tenant as C has it; and of C's, the number here. Those of receivers are the same.
+    #[doc(hidden)]
+    #[inline]
+    pub fn salted(&self, bits: u64) -> u64 {
+        bits ^ self.table.salted()
+    }
+
+    /// The row of a receiver, for the calls that take it.
+    #[doc(hidden)]
+    #[inline]
+    pub fn find(&self, id: ReceiverId) -> Result<u32, PoolError> {
+        self.table.find(id)
+    }
+
+    /// A hint that events of this receiver follow soon, as [`Pool::prefetch`](crate::pool::Pool::prefetch).
+    #[inline]
+    pub fn prefetch(&self, id: ReceiverId) {
+        self.table.prefetch(id);
+    }
+
+    /// Where the next receive goes, if `Recv` is pending, or else what is undecoded, for C: an address and a length, without a
+    /// borrow.
+    #[doc(hidden)]
+    #[inline]
+    pub fn area(&self, index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
+        if !self.memory.borrows_lightly(index) {
+            return self.memory.area(index, is_receive);
+        }
+        let buffered_bytes = self.table.connection(index).buffered_bytes();
+        match is_receive {
+            true if buffered_bytes == 0 => self.memory.receive_buffer_area(self.memory.config().buffer_bytes),
+            true => None,
+            false => self.memory.receive_buffer_area(buffered_bytes),
         }
     }
 
-    /// Everything there is to print about a receiver.
+    /// Counts. Needs no buffer or allocation. Those of the scheduler are of all buffers, and one that receivers use, be it to
+    /// receive or cut into cells, counts as leased.
+    pub fn stats(&self) -> PoolStats {
+        let buffers = self.memory.buffers();
+        let Totals { shed_at_deadline, evicted, shed_for_memory, .. } = self.memory.totals();
+        PoolStats {
+            scheduler: buffers.stats(),
+            clock_skipped_ns: self.memory.clock_skipped_ns(),
+            receivers: self.table.len(),
+            receivers_max: self.memory.config().receivers_max,
+            shed: shed_at_deadline + evicted + shed_for_memory,
+            received_bytes: self.counts.received_bytes,
+            consumed_bytes: self.counts.consumed_bytes,
+            dropped_bytes: self.counts.dropped_bytes,
+            taken_bytes: self.counts.taken_bytes,
+            memory_bytes: self.memory.arena().resident_bytes_max() as u64,
+            memory_model: self.model_stats(),
+        }
+    }
+
+    fn model_stats(&self) -> MemoryModelStats {
+        let totals = self.memory.totals();
+        MemoryModelStats {
+            claims: totals.claims,
+            grants: totals.grants,
+            trials: totals.trials,
+            shed_at_deadline: totals.shed_at_deadline,
+            evicted: totals.evicted,
+            shed_for_memory: totals.shed_for_memory,
+            longest_claim_ns: totals.longest_claim_ns,
+            wait_ns_max: self.memory.config().wait_ns_max(),
+            copied_bytes: totals.copied_bytes,
+        }
+    }
+
+    /// Everything there is to print about a receiver. One that claims waits.
     ///
     /// # Errors
     ///
     /// The handle is stale or foreign.
     pub fn describe(&self, id: ReceiverId) -> Result<ReceiverInfo, PoolError> {
         let index = self.table.find(id)?;
-        let wait = self.table.wait(index).and_then(|wait| self.source.describe_wait(self.source.wait_at(wait)).ok());
-        let lease_info = match self.table.place(index) {
-            Place::Buffer(buffer) => self.source.describe_lease(self.source.lease_at(buffer)),
-            Place::Slot(_) | Place::Nowhere => None,
-        };
         Ok(ReceiverInfo {
             pending: self.pending_at(index),
             connection: self.table.connection(index).clone(),
             token: self.table.token(index),
             class: self.table.class(index),
-            wait_age_ns: wait.map_or(0, |wait| wait.age_ns),
-            bypasses: wait.map_or(0, |wait| wait.bypasses),
-            lease_info,
-            shed_reason: None,
+            wait_age_ns: self.memory.claim_age_ns(index).unwrap_or(0),
+            bypasses: 0,
+            shed_reason: self.memory.shed_reason(index),
         })
     }
 
-    /// The published bound: the most grants to other requests that a waiter, of whichever class, could have had.
-    pub fn bypass_bound(&self) -> u64 {
-        self.source.bypass_bound()
-    }
-
-    /// How a wait stands: the host's own, or a receiver's.
+    /// How a wait of the host's own stands.
     ///
     /// # Errors
     ///
     /// The wait is stale, foreign, or of another thread.
     pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, PoolError> {
-        self.source.describe_wait(wait)
+        self.memory.buffers().describe_wait(wait)
     }
 
     /// How a tenant stands, also while it is going away.
@@ -65,6 +116,33 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// The tenant is stale or foreign.
     pub fn describe_tenant(&self, tenant: TenantId) -> Result<TenantInfo, PoolError> {
-        self.source.describe_tenant(tenant)
+        self.memory.buffers().describe_tenant(tenant)
+    }
+
+    /// The most grants to other requests that one of the host's own could have had before it.
+    pub fn bypass_bound(&self) -> u64 {
+        self.memory.buffers().bypass_bound()
+    }
+
+    /// The next thread of a shared pool that has notices and may sleep: its index. Signal it, so that it calls `poll_notice`. Call
+    /// this until `None` before you sleep. It takes no lock. A pool of its own has no other threads: `None`.
+    pub fn poll_wake(&mut self) -> Option<u32> {
+        self.memory.buffers_mut().poll_wake()
+    }
+
+    /// Whether the thread that calls may use the pool. Costs a load and a comparison.
+    ///
+    /// # Errors
+    ///
+    /// It is the pool of another thread.
+    #[inline]
+    pub fn check_thread(&self) -> Result<(), PoolError> {
+        self.memory.buffers().check_thread()
+    }
+
+    /// Returns the pages of free buffers to the operating system, and reports how many bytes, as
+    /// [`Pool::trim`](crate::pool::Pool::trim).
+    pub fn trim(&mut self) -> usize {
+        self.memory.with_arena(|source, arena| source.trim(arena))
     }
 }

@@ -1,22 +1,14 @@
-//! The table of receivers: 48 bytes for one that holds nothing, 12 more for one that waits or holds a slot; and 16 bytes
-//! for each buffer.
+//! The table of receivers, of 48 bytes each.
 //!
-//! Generational handles, index-linked free lists, rows touched in the order of their first use, nothing allocated after
-//! `new`. What a receiver holds and waits for is kept outside its row, so that the idle ones, which are nearly all, do
-//! not pay for it: with the buffer if it holds one (`BufferOwner`), else in a table of its own (`ExtraState`).
-
-mod rows;
+//! Generational handles, an index-linked free list, rows touched in the order of their first use, nothing allocated after
+//! `new`. What a receiver keeps and waits for is the memory model's.
 
 use super::error::PoolError;
 use crate::alloc_util::{prefetch, reserve};
 use crate::config_error::ConfigError;
 use crate::connection::Connection;
-use crate::memory::SlotIndex;
 use alloc::vec::Vec;
 use core::fmt;
-use rows::{
-    BufferOwner, CLASS_MASK, CLASS_SHIFT, ExtraState, HIGH_BIT, HoldingRow, IdleRow, NIL, Row, USES, link, owner_of,
-};
 
 /// A receiver of one [`Pool`](super::Pool): 64 bits for C, refused once the receiver is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,44 +67,47 @@ impl Stamp {
     }
 }
 
-/// Where a receiver's content is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// There is none.
-    Nowhere,
-    /// In a parking slot, at its front.
-    Slot(SlotIndex),
-    /// In the buffer of this index.
-    Buffer(u32),
+const NIL: u32 = u32::MAX;
+const USES: u32 = 0x00ff_ffff;
+const CLASS_SHIFT: u32 = 24;
+const CLASS_MASK: u32 = 0xf << CLASS_SHIFT;
+
+/// One receiver, or a link of the free list.
+#[derive(Clone, Debug)]
+struct Row {
+    connection: Connection,
+    token: [u32; 2],
+    /// How often the row was used, in the low 24 bits, and its class above, which is 0 in a link of the free list.
+    key: u32,
+    /// As a link of the free list: the next free row.
+    link: u32,
 }
 
-/// All receivers, and which of them holds which buffer.
+const _: () = assert!(size_of::<Row>() <= 48);
+
+impl Row {
+    /// Whether a handle with these uses is that of the receiver which is in this row now, if one is.
+    #[inline(always)]
+    fn has_uses(&self, uses: u32) -> bool {
+        self.key & USES == uses
+    }
+}
+
+/// All receivers.
 #[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub(crate) struct Table {
     entries: Vec<Row>,
-    extra_states: Vec<ExtraState>,
-    /// By buffer index, touched in the order of first use; `NIL` for free buffers and the host's own.
-    owners: Vec<BufferOwner>,
     free_entry: u32,
-    free_extra: u32,
     len: u32,
     max: u32,
     stamp: Stamp,
 }
 
 impl Table {
-    pub(crate) fn new(receivers: u32, buffers: u32, stamp: Stamp) -> Result<Table, ConfigError> {
-        Ok(Table {
-            entries: reserve("receivers_max", receivers)?,
-            extra_states: reserve("receivers_max", receivers)?,
-            owners: reserve("scheduler.buffers", buffers)?,
-            free_entry: NIL,
-            free_extra: NIL,
-            len: 0,
-            max: receivers,
-            stamp,
-        })
+    pub(crate) fn new(receivers: u32, stamp: Stamp) -> Result<Table, ConfigError> {
+        let entries = reserve("receivers_max", receivers)?;
+        Ok(Table { entries, free_entry: NIL, len: 0, max: receivers, stamp })
     }
 
     /// The row and the uses in a handle; of a foreign one, the one or the other is no row's.
@@ -202,7 +197,7 @@ impl Table {
     }
 
     pub(crate) fn class(&self, index: u32) -> u8 {
-        self.entries[index as usize].class()
+        ((self.entries[index as usize].key & CLASS_MASK) >> CLASS_SHIFT) as u8
     }
 
     pub(crate) fn set_class(&mut self, index: u32, class: u8) {
@@ -210,123 +205,13 @@ impl Table {
         *key = *key & !CLASS_MASK | u32::from(class) << CLASS_SHIFT;
     }
 
-    /// Index of the tenant of its requests.
-    #[inline]
-    pub(crate) fn tenant(&self, index: u32) -> u32 {
-        let Row { key, link, .. } = self.entries[index as usize];
-        match key & link::MASK {
-            link::TENANT => link,
-            link::BUFFER => self.owners[link as usize].tenant,
-            _ => self.extra_states[link as usize].tenant,
-        }
-    }
-
-    pub(crate) fn set_tenant(&mut self, index: u32, tenant: u32) {
-        let Row { key, link, .. } = &mut self.entries[index as usize];
-        match *key & link::MASK {
-            link::TENANT => *link = tenant,
-            link::BUFFER => self.owners[*link as usize].tenant = tenant,
-            _ => self.extra_states[*link as usize].tenant = tenant,
-        }
-    }
-
-    #[inline]
-    pub(crate) fn place(&self, index: u32) -> Place {
-        let Row { key, link, .. } = self.entries[index as usize];
-        match key & link::MASK {
-            link::TENANT => Place::Nowhere,
-            link::BUFFER => Place::Buffer(link),
-            _ => match self.extra_states[link as usize].slot {
-                NIL => Place::Nowhere,
-                slot => Place::Slot(SlotIndex::from_number(slot)),
-            },
-        }
-    }
-
-    /// Moves a receiver to where its content is now, at the front; returns where it was.
-    #[inline]
-    pub(crate) fn set_place(&mut self, index: u32, place: Place) -> Place {
-        let (was, extra) = self.take_hold(index);
-        self.store_hold(index, place, extra);
-        was
-    }
-
-    /// Whether there is a wait, or a buffer in place of it that was granted and cannot be used yet.
-    #[inline]
-    pub(crate) fn has_wait_or_grant(&self, index: u32) -> bool {
-        self.wait_word(index) != NIL
-    }
-
-    /// Index of the wait.
-    #[inline]
-    pub(crate) fn wait(&self, index: u32) -> Option<u32> {
-        Some(self.wait_word(index)).filter(|&wait| wait & HIGH_BIT == 0)
-    }
-
-    pub(crate) fn set_wait(&mut self, index: u32, wait: Option<u32>) {
-        self.set_wait_word(index, wait.unwrap_or(NIL));
-    }
-
-    /// The buffer that was granted and cannot be used yet, in place of a wait.
-    #[inline]
-    pub(crate) fn deferred_grant(&self, index: u32) -> Option<u32> {
-        let wait = self.wait_word(index);
-        (wait != NIL && wait & HIGH_BIT != 0).then_some(wait & !HIGH_BIT)
-    }
-
-    pub(crate) fn set_deferred_grant(&mut self, index: u32, buffer: Option<u32>) {
-        if let Some(was) = self.deferred_grant(index) {
-            self.owners[was as usize] = BufferOwner::NONE;
-        }
-        if let Some(buffer) = buffer {
-            *owner_of(&mut self.owners, buffer) = BufferOwner { receiver: index, ..BufferOwner::NONE };
-        }
-        self.set_wait_word(index, buffer.map_or(NIL, |buffer| buffer | HIGH_BIT));
-    }
-
-    /// Where the content starts inside the place, in bytes.
-    #[inline]
-    pub(crate) fn start(&self, index: u32) -> u32 {
-        match self.place(index) {
-            Place::Buffer(buffer) => self.start_in(buffer),
-            Place::Slot(_) | Place::Nowhere => 0,
-        }
-    }
-
-    /// Where the content of a buffer starts in it.
-    #[inline]
-    pub(crate) fn start_in(&self, buffer: u32) -> u32 {
-        self.owners[buffer as usize].start
-    }
-
-    pub(crate) fn set_start(&mut self, buffer: u32, start: u32) {
-        self.owners[buffer as usize].start = start;
-    }
-
-    pub(crate) fn holder(&self, buffer: u32) -> Option<u32> {
-        self.owners.get(buffer as usize).map(|owner| owner.receiver).filter(|&receiver| receiver != NIL)
-    }
-
-    /// For the fast path: a receiver that holds and waits for nothing, if the handle is one's. Whether it is
-    /// attached is for the connection to say.
+    /// For the fast path: the row that a handle names, and its connection. Whether it is attached is for the connection to
+    /// say.
     #[inline(always)]
-    pub(crate) fn find_idle(&mut self, id: ReceiverId) -> Option<IdleRow<'_>> {
+    pub(crate) fn find_fast(&mut self, id: ReceiverId) -> Option<(u32, &mut Connection)> {
         let (index, uses) = self.split(id);
         let entry = self.entries.get_mut(index as usize)?;
-        let is_idle = entry.key & link::MASK == link::TENANT;
-        (entry.has_uses(uses) && is_idle).then_some(IdleRow { entry, owners: &mut self.owners, index })
-    }
-
-    /// As `find_idle`, one that holds a buffer and waits for nothing.
-    #[inline(always)]
-    pub(crate) fn find_holder(&mut self, id: ReceiverId) -> Option<HoldingRow<'_>> {
-        let (index, uses) = self.split(id);
-        let entry = self.entries.get_mut(index as usize)?;
-        if !entry.has_uses(uses) || entry.key & link::MASK != link::BUFFER {
-            return None;
-        }
-        let owner = self.owners.get_mut(entry.link as usize)?;
-        (owner.wait == NIL).then_some(HoldingRow { entry, owner })
+        entry.has_uses(uses).then_some((index, &mut entry.connection))
     }
 
     /// A hint that the row of a receiver is used soon.
@@ -359,103 +244,19 @@ impl Table {
         let link = |index: u32| (index != NIL).then_some(index);
         core::iter::successors(link(self.free_entry), move |&index| link(self.entries[index as usize].link))
     }
-
-    #[inline]
-    fn wait_word(&self, index: u32) -> u32 {
-        let Row { key, link, .. } = self.entries[index as usize];
-        match key & link::MASK {
-            link::TENANT => NIL,
-            link::BUFFER => self.owners[link as usize].wait,
-            _ => self.extra_states[link as usize].wait,
-        }
-    }
-
-    fn set_wait_word(&mut self, index: u32, wait: u32) {
-        if let Place::Buffer(buffer) = self.place(index) {
-            self.owners[buffer as usize].wait = wait;
-        } else {
-            let (place, extra) = self.take_hold(index);
-            self.store_hold(index, place, ExtraState { wait, ..extra });
-        }
-    }
-
-    /// Takes a receiver's place and extra state from where they are kept. It must `store_hold` somewhere next.
-    #[inline]
-    fn take_hold(&mut self, index: u32) -> (Place, ExtraState) {
-        let Row { key, link, .. } = self.entries[index as usize];
-        match key & link::MASK {
-            link::TENANT => (Place::Nowhere, ExtraState { tenant: link, wait: NIL, slot: NIL }),
-            link::BUFFER => {
-                let BufferOwner { tenant, wait, .. } =
-                    core::mem::replace(&mut self.owners[link as usize], BufferOwner::NONE);
-                (Place::Buffer(link), ExtraState { tenant, wait, slot: NIL })
-            }
-            _ => {
-                let place = self.place(index);
-                (place, self.free_extra_state(link))
-            }
-        }
-    }
-
-    /// Keeps an extra state where it belongs for a receiver at this place.
-    #[inline(always)] // its place is mostly known where it is called
-    fn store_hold(&mut self, index: u32, place: Place, extra: ExtraState) {
-        let ExtraState { tenant, wait, .. } = extra;
-        let (kind, link) = match place {
-            Place::Buffer(buffer) => {
-                *owner_of(&mut self.owners, buffer) = BufferOwner { receiver: index, start: 0, tenant, wait };
-                (link::BUFFER, buffer)
-            }
-            Place::Nowhere if wait == NIL => (link::TENANT, tenant),
-            Place::Nowhere => (link::EXTRA, self.store_extra(ExtraState { tenant, wait, slot: NIL })),
-            Place::Slot(slot) => (link::EXTRA, self.store_extra(ExtraState { tenant, wait, slot: slot.to_number() })),
-        };
-        let entry = &mut self.entries[index as usize];
-        (entry.key, entry.link) = (entry.key & !link::MASK | kind, link);
-    }
-
-    fn store_extra(&mut self, extra: ExtraState) -> u32 {
-        if self.free_extra == NIL {
-            // Inside what was reserved: each receiver has at most one.
-            self.extra_states.push(extra);
-            return self.extra_states.len() as u32 - 1;
-        }
-        let at = self.free_extra;
-        self.free_extra = core::mem::replace(&mut self.extra_states[at as usize], extra).tenant;
-        at
-    }
-
-    fn free_extra_state(&mut self, at: u32) -> ExtraState {
-        let extra = self.extra_states[at as usize];
-        self.extra_states[at as usize].tenant = self.free_extra;
-        self.free_extra = at;
-        extra
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A table of two rows in use, in the names of tenants 5 and 6, for as many buffers.
-    fn table() -> Table {
-        let mut table = Table::new(2, 2, Stamp::new(0)).expect("there is memory");
-        for (row, tenant) in [(0, 5), (1, 6)] {
-            assert_eq!(table.insert(Connection::default(), 15, 0), Ok(row));
-            table.set_tenant(row, tenant);
-        }
-        table
-    }
-
-    fn idle_tenant(table: &mut Table, row: u32) -> Option<u32> {
-        let id = table.id(row);
-        table.find_idle(id).map(|idle| idle.tenant())
-    }
-
     /// What is fetched ahead is the row that the calls look at; a handle of no row names none.
     #[test]
     fn prefetch_names_the_row_of_the_handle() {
-        let mut table = table();
+        let mut table = Table::new(2, Stamp::new(0)).expect("there is memory");
+        for row in 0..2 {
+            assert_eq!(table.insert(Connection::default(), 15, 0), Ok(row));
+        }
         table.salt(1 << 30);
         for row in 0..2 {
             let named = table.named_row(table.id(row)).expect("the row is there");
@@ -466,60 +267,12 @@ mod tests {
     }
 
     #[test]
-    fn idle_receiver_costs_one_row() {
-        let mut table = table();
-        let ids = [0, 1].map(|row| table.id(row));
-        table.find_idle(ids[0]).expect("it holds nothing").hold(1);
-        table.set_place(1, Place::Buffer(0));
-        let holder = table.find_holder(ids[0]).expect("it holds a buffer");
-        assert_eq!((holder.buffer(), holder.start()), (1, 0));
-        holder.drop_buffer();
-        assert_eq!(table.set_place(1, Place::Nowhere), Place::Buffer(0));
-        table.set_wait(0, None);
-        assert_eq!([0, 1].map(|row| idle_tenant(&mut table, row)), [Some(5), Some(6)]);
-        assert_eq!((table.extra_states.len(), table.class(0), table.holder(0), table.holder(1)), (0, 15, None, None));
-
-        // With an extra state, and without it again.
-        let slot = Place::Slot(SlotIndex::from_number(9));
-        for (wait, place) in [(Some(3), Place::Nowhere), (None, slot), (Some(3), slot)] {
-            table.set_place(0, place);
-            table.set_wait(0, wait);
-            assert_eq!((table.place(0), table.wait(0), table.tenant(0)), (place, wait, 5));
-            assert_eq!((idle_tenant(&mut table, 0), table.extra_states.len()), (None, 1));
-            table.set_place(0, Place::Nowhere);
-            table.set_wait(0, None);
-            assert_eq!(idle_tenant(&mut table, 0), Some(5));
-        }
-    }
-
-    #[test]
-    fn holding_row_excludes_a_receiver_that_waits() {
-        let mut table = table();
-        let id = table.id(0);
-        let holds_only_buffer = |table: &mut Table| table.find_holder(id).is_some();
-        assert!(!holds_only_buffer(&mut table));
-        table.find_idle(id).expect("it holds nothing").hold(1);
-        assert!(holds_only_buffer(&mut table) && idle_tenant(&mut table, 0).is_none());
-        table.set_wait(0, Some(3));
-        assert!(!holds_only_buffer(&mut table));
-        table.set_wait(0, None);
-        table.set_deferred_grant(0, Some(0));
-        assert!(!holds_only_buffer(&mut table));
-        table.set_deferred_grant(0, None);
-        assert!(holds_only_buffer(&mut table));
-        table.set_place(0, Place::Slot(SlotIndex::from_number(9)));
-        assert!(!holds_only_buffer(&mut table));
-    }
-
-    #[test]
     fn strangers_are_not_found() {
-        let mut table = Table::new(2, 2, Stamp::new(9)).expect("there is memory");
+        let mut table = Table::new(2, Stamp::new(9)).expect("there is memory");
         assert_eq!(table.insert(Connection::default(), 0, 0), Ok(0));
         let known = table.id(0);
         let strangers = [1 << 32, 1 << 55, 1 << 56, 1 << 63, 1].map(|bit| ReceiverId::from_bits(known.to_bits() ^ bit));
-        assert!(table.find_idle(known).is_some() && strangers.iter().all(|&id| table.find_idle(id).is_none()));
-        table.set_place(0, Place::Buffer(1));
-        assert!(table.find_holder(known).is_some() && strangers.iter().all(|&id| table.find_holder(id).is_none()));
+        assert!(table.find_fast(known).is_some() && strangers.iter().all(|&id| table.find_fast(id).is_none()));
     }
 
     /// However many threads there are, and as many rows as they may have: no two of them have a handle in common, nor do
@@ -533,7 +286,7 @@ mod tests {
             for index in 0..threads {
                 let Stamp { mask, first_use } = Stamp::of_thread(0, index, threads, 0);
                 assert_eq!((mask >> 32 << 32, mask as u32 >> 30, first_use), (Stamp::KIND, 0, 0));
-                let mut table = Table::new(1, 1, Stamp { mask, first_use }).expect("there is memory");
+                let mut table = Table::new(1, Stamp { mask, first_use }).expect("there is memory");
                 table.insert(Connection::default(), 0, 0).expect("there is room");
                 assert!(seen.insert(table.id(0)), "thread {index} of {threads}");
                 // The last row that a thread can have, seen by the others.

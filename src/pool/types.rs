@@ -2,9 +2,8 @@
 
 use super::ReceiverId;
 use crate::connection::{Actions, Connection};
-use crate::memory::SLOT_SIZES;
 use crate::receiving::ShedReason;
-use crate::scheduler::{LeaseId, LeaseInfo, ReclaimStats, SchedulerStats, WaitId};
+use crate::scheduler::{LeaseId, SchedulerStats, WaitId};
 
 /// A notification that does not answer one of your own calls: a queued request was granted, a receiver is to be shed, or the
 /// table of receivers is not full any more.
@@ -51,38 +50,14 @@ pub struct LeasedContent {
 pub struct PoolStats {
     /// The scheduler's; of a shared pool, of all threads.
     pub scheduler: SchedulerStats,
-    /// Of the deadlines of this pool's receivers, and of its clock.
-    pub reclaim: ReclaimStats,
+    /// Time of the host that the clock of receivers did not count, in nanoseconds.
+    pub clock_skipped_ns: u64,
     /// Receivers attached.
     pub receivers: u32,
     /// The most receivers that can be attached at once.
     pub receivers_max: u32,
-    /// Parking slots in all.
-    pub slots: u32,
-    /// Parking slots that hold undecoded bytes or lend a lifeline.
-    pub slots_in_use: u32,
-    /// The same by size: 64, 256, 1024 and 4096 bytes.
-    pub slots_in_use_by_size: [u32; SLOT_SIZES.len()],
-    /// The most slots that were in use at once.
-    pub slots_in_use_peak: u32,
-    /// Times undecoded bytes were moved from a buffer to a slot.
-    pub parked: u64,
-    /// Those of them that were moved because the pool asked.
-    pub parked_on_demand: u64,
     /// Receivers that were asked to shed.
     pub shed: u64,
-    /// Contents moved to a larger buffer.
-    pub grown: u64,
-    /// Times undecoded bytes were moved from a slot to a buffer.
-    pub unparked: u64,
-    /// Slots lent to receive without a buffer.
-    pub lifelines: u64,
-    /// Times undecoded bytes could not be parked because no slot was free.
-    pub park_refused: u64,
-    /// Times a content was moved to the front of its buffer to make room.
-    pub compactions: u64,
-    /// Bytes moved by compactions.
-    pub compacted_bytes: u64,
     /// Bytes that came in: received, there at `attach_with` or `adopt`, or with a receiver from another thread.
     pub received_bytes: u64,
     /// Bytes the decoders took.
@@ -92,13 +67,13 @@ pub struct PoolStats {
     /// Bytes that left with a buffer taken by the host, or with a receiver that went to another thread. What is buffered
     /// is what came in, less this and the two before.
     pub taken_bytes: u64,
-    /// The most bytes of buffers and slots that can be resident, but for rounding up to pages.
+    /// The most bytes of buffers that can be resident, but for rounding up to pages.
     pub memory_bytes: u64,
-    /// Of a pool on the memory model.
+    /// What the memory model counts.
     pub memory_model: MemoryModelStats,
 }
 
-/// What a pool on the memory model ([`receiving`](crate::receiving)) counts beside; zeros for other pools.
+/// What the memory model ([`receiving`](crate::receiving)) counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryModelStats {
@@ -138,8 +113,19 @@ pub struct ReceiverInfo {
     pub wait_age_ns: u64,
     /// Grants that bypassed it while it is queued; 0 if it is not.
     pub bypasses: u64,
-    /// How it gets on with the buffer it holds; `None` if it holds none or leases have no deadline.
-    pub lease_info: Option<LeaseInfo>,
-    /// Why it was shed, in a pool on the memory model.
+    /// Why it was shed, if it was.
     pub shed_reason: Option<ShedReason>,
+}
+
+/// Bytes that came and went. What is buffered is what was received, less the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Bytes that decoders consumed.
+    pub consumed_bytes: u64,
+    /// Bytes thrown away.
+    pub dropped_bytes: u64,
+    /// Bytes that left with a buffer that the host took.
+    pub taken_bytes: u64,
 }

@@ -9,8 +9,23 @@ pub(super) use crate::scheduler::LoadOrder;
 
 /// The buffers that receivers may use. Their numbers are those of the arena.
 pub trait Buffers {
-    /// How many may be taken now, one after the other.
+    /// How many may be taken now, one after the other. Of a shard, the first of them is ready, and the others are what was
+    /// free when it looked last: one call takes no more than was made ready.
     fn free(&self) -> u32;
+
+    /// Before a call that may take as many: those that are free are made ready to be taken.
+    #[inline(always)]
+    fn make_ready(&mut self, _buffers: u32) {}
+
+    /// The clock was advanced: the view of what is free is renewed.
+    #[inline(always)]
+    fn look(&mut self) {}
+
+    /// What waits for memory now that nothing is left to poll. `true` if a buffer came at once.
+    #[inline(always)]
+    fn settle(&mut self, _wanted: Option<Wanted>) -> bool {
+        false
+    }
 
     /// Takes a buffer, if one is free.
     fn take(&mut self) -> Option<u32>;
@@ -67,6 +82,15 @@ pub trait Buffers {
 
     /// A taken buffer counts as a lease of this tenant from now on; the default tenant's are not counted.
     fn move_lease(&mut self, _buffer: u32, _tenant: u32) {}
+}
+
+/// What the first receiver that waits for memory needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// It is in credit: any buffer.
+    Any,
+    /// It is without credit: one beside the reserve.
+    BesideReserve,
 }
 
 /// Buffers that only receivers use.

@@ -159,6 +159,8 @@ mod tests {
             buffers: 12,
             header_buffers: 2,
             header_cells: 3,
+            always: 3,
+            in_use: 5,
             reserve: 1,
             receivers_max: 9,
             in_flight_max: 1,

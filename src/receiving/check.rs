@@ -38,7 +38,7 @@ impl<B: Buffers> Receiving<B> {
         let whole = self.keepers.iter().filter(|(_, keeper)| matches!(keeper.place, Place::Whole { .. })).count();
         let lent = self.borrows.iter().filter(|borrow| borrow.lender == Lender::Pool).count();
         let parts = [whole, lent, self.leased as usize, self.cells.cut_buffers() as usize];
-        let fixed = self.split.buffers_of_receivers() as usize;
+        let fixed = (1 + self.split.header_buffers) as usize;
         if parts.into_iter().sum::<usize>() + fixed != self.buffers.taken() as usize {
             return Err("I1: leased, lent, cut, header and receive buffers are all that were taken");
         }

@@ -1,7 +1,7 @@
 //! Claims: which receivers wait, in which order they are served, and what happens at their deadline.
 
 use super::borrow::Purpose;
-use super::buffers::{Buffers, LoadOrder};
+use super::buffers::{Buffers, LoadOrder, Wanted};
 use super::keeper::Queue;
 use super::keeper::Standing;
 use super::types::Notice;
@@ -41,7 +41,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// A receiver that rests waits for room from now on, whether there is any or not.
-    pub(super) fn claim_anew(&mut self, receiver: u32) {
+    pub(crate) fn claim_anew(&mut self, receiver: u32) {
         let keeper = self.keeper(receiver);
         self.claim(keeper, true);
     }
@@ -93,6 +93,11 @@ impl<B: Buffers> Receiving<B> {
 
     /// What a receiver is to learn that did not ask. Poll until there is nothing, after the events of a loop iteration.
     pub fn poll(&mut self) -> Option<Notice> {
+        let notice = self.poll_once();
+        if notice.is_none() && self.settle() { self.poll_once() } else { notice }
+    }
+
+    fn poll_once(&mut self) -> Option<Notice> {
         self.poll_shed()
             .or_else(|| self.poll_claims())
             .or_else(|| self.poll_off())
@@ -100,9 +105,17 @@ impl<B: Buffers> Receiving<B> {
             .or_else(|| self.poll_shed())
     }
 
+    /// Nothing is left to poll: a receiver that waits for memory waits where memory comes from.
+    #[inline]
+    fn settle(&mut self) -> bool {
+        let first = self.first_claim().or_else(|| self.next_off());
+        let wanted = first.map(|keeper| if self.is_in_credit(keeper) { Wanted::Any } else { Wanted::BesideReserve });
+        self.buffers.settle(wanted)
+    }
+
     /// Whether there is nothing that `poll` could report, as far as a short look shows, and no receiver waits.
     #[inline(always)]
-    pub(super) fn nothing_to_poll(&self) -> bool {
+    pub(crate) fn nothing_to_poll(&self) -> bool {
         let nobody_claims = self.heaps.is_empty(Queue::CreditedClaims) && self.heaps.is_empty(Queue::Claims);
         let none_in_flight = self.open_borrows as usize == self.borrows.len();
         nobody_claims && none_in_flight && self.shed.is_empty() && self.off == 0
@@ -117,6 +130,7 @@ impl<B: Buffers> Receiving<B> {
 
     fn poll_claims(&mut self) -> Option<Notice> {
         while self.buffers.is_wanted() && self.evict() {}
+        self.make_ready();
         if self.open_borrows > 0 {
             return None;
         }
@@ -191,12 +205,12 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// Receivers that claim.
-    pub(super) fn claims(&self) -> u32 {
+    pub(crate) fn claims(&self) -> u32 {
         self.heaps.len(Queue::CreditedClaims) + self.heaps.len(Queue::Claims)
     }
 
     /// The receiver that `poll` would try, grant or resume, as far as a look shows that changes nothing.
-    pub(super) fn next_served(&self) -> Option<u32> {
+    pub(crate) fn next_served(&self) -> Option<u32> {
         let due = self.first_due().filter(|_| self.trials_left > 0);
         let claim = self
             .first_tenant(LoadOrder::Claiming)
@@ -204,10 +218,14 @@ impl<B: Buffers> Receiving<B> {
         let granted = claim.map(|first| first.keeper).filter(|&keeper| {
             self.has_room(self.cells.sizes.fitting_above_header(self.length_bytes(keeper)), self.floor(keeper))
         });
-        let off = self.first_tenant(LoadOrder::Off).and_then(|tenant| self.tenants.first_off(tenant));
-        let resumed = off.filter(|&keeper| !self.is_in_shortage(keeper, self.free_buffers()));
+        let resumed = self.next_off().filter(|&keeper| !self.is_in_shortage(keeper, self.free_buffers()));
         let keeper = due.or(granted).or(resumed).filter(|_| self.borrows.is_empty())?;
         Some(self.keepers[keeper].receiver)
+    }
+
+    /// The receiver that is off and resumes first.
+    fn next_off(&self) -> Option<u32> {
+        self.first_tenant(LoadOrder::Off).and_then(|tenant| self.tenants.first_off(tenant))
     }
 
     fn poll_off(&mut self) -> Option<Notice> {

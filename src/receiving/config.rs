@@ -1,17 +1,15 @@
 //! The settings, and how memory is split.
 
 use crate::config_error::{Allowed, ConfigError, in_range};
-use crate::memory::{BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX};
+use crate::memory::{Arena, BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX};
 use crate::scheduler::INDEX_MAX;
 
 /// Size of the smallest cells, in bytes.
-pub(super) const HEADER_BYTES: u32 = 64;
+pub(crate) const HEADER_BYTES: u32 = 64;
 /// The smallest buffer that can be cut.
 const BUFFER_BYTES_MIN: u32 = 2 * HEADER_BYTES;
 /// A pool has at least this number of buffers.
 const BUFFERS_MIN: u32 = 8;
-/// Beside header buffers: the receive buffer, and two to keep.
-pub(super) const OTHERS_MIN: u32 = 3;
 /// Grace and limit of blocked content are at least this, so that an eighth is not 0.
 const NS_MIN: u64 = 8;
 
@@ -51,6 +49,10 @@ pub struct Split {
     pub header_buffers: u32,
     /// Cells of 64 bytes.
     pub header_cells: u32,
+    /// Buffers that receivers always have: of each thread the receive buffer, and header buffers.
+    pub always: u32,
+    /// Buffers that receivers need: those, one more for each thread, and another one.
+    pub in_use: u32,
     /// At most this number is free while a receiver without credit is in shortage.
     pub reserve: u32,
     /// Receivers at most.
@@ -59,13 +61,6 @@ pub struct Split {
     pub in_flight_max: u32,
     /// Size of a buffer, in bytes.
     pub buffer_bytes: u32,
-}
-
-impl Split {
-    /// Buffers that receivers always have: the receive buffer, and header buffers.
-    pub(super) fn buffers_of_receivers(&self) -> u32 {
-        1 + self.header_buffers
-    }
 }
 
 impl ReceivingConfig {
@@ -87,6 +82,11 @@ impl ReceivingConfig {
     ///
     /// A setting is out of range, or memory is too small.
     pub fn split(&self) -> Result<Split, ConfigError> {
+        self.split_for(1)
+    }
+
+    /// As `split`, for as many threads with receivers and header buffers of their own.
+    pub(crate) fn split_for(&self, threads: u32) -> Result<Split, ConfigError> {
         let ReceivingConfig { memory_bytes, receivers_max, buffer_bytes, .. } = *self;
         in_range("receivers_max", receivers_max.into(), 1, INDEX_MAX.into())?;
         in_range("frame_grace_ns", self.frame_grace_ns, NS_MIN, u64::MAX / 4)?;
@@ -97,9 +97,12 @@ impl ReceivingConfig {
         }
         let buffers = memory_bytes / u64::from(buffer_bytes);
         let header_cells_max = buffers * u64::from(buffer_bytes) / (8 * u64::from(HEADER_BYTES));
-        let header_cells = header_cells_max.min(receivers_max.into());
+        let header_cells = (header_cells_max / u64::from(threads)).min(receivers_max.into());
         let header_buffers = header_cells.div_ceil(u64::from(buffer_bytes / HEADER_BYTES));
-        let least = u64::from(BUFFERS_MIN).max(u64::from(OTHERS_MIN) + header_buffers);
+        let threads = u64::from(threads);
+        let always = threads * (1 + header_buffers);
+        let in_use = always + threads + 1;
+        let least = in_use.max(threads * u64::from(BUFFERS_MIN));
         if buffers < least {
             let allowed = Allowed::AtLeast(least * u64::from(buffer_bytes));
             return Err(ConfigError::refused("memory_bytes", memory_bytes, allowed));
@@ -111,11 +114,18 @@ impl ReceivingConfig {
             buffers: buffers as u32,
             header_buffers: header_buffers as u32,
             header_cells: header_cells as u32,
+            always: always as u32,
+            in_use: in_use as u32,
             reserve: buffers as u32 / 8,
             receivers_max,
             in_flight_max: if self.in_flight_max > 0 { self.in_flight_max } else { (buffers as u32 / 8).max(1) },
             buffer_bytes,
         })
+    }
+
+    /// The memory of as many buffers as it is split into.
+    pub(crate) fn arena(&self, split: &Split) -> Result<Arena, ConfigError> {
+        Arena::new(split.buffers, &[self.buffer_bytes, 0, 0, 0])
     }
 
     /// The longest that a claim lasts, in nanoseconds of pool time, whatever other receivers do.

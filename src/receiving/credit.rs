@@ -100,6 +100,12 @@ impl<B: Buffers> Receiving<B> {
         if self.is_in_credit(keeper) { 0 } else { self.split.reserve }
     }
 
+    /// Before a borrow: what it may take, and what the receive buffer may leave, is ready if it is free.
+    #[inline(always)]
+    pub(super) fn make_ready(&mut self) {
+        self.buffers.make_ready(1 + u32::from(self.is_receive_buffer_lent));
+    }
+
     /// How many buffers are free while it borrows; `None` if there is none that it may borrow. What the receive buffer has may
     /// need a place, so a second borrow leaves one.
     pub(super) fn free_while_borrowing(&self, keeper: u32) -> Option<u32> {

@@ -1,21 +1,11 @@
 //! Receives in flight: from their submission to their outcome, the system may write to their buffers.
 
-use super::borrow::{Borrow, Lender, Purpose};
+use super::borrow::{Borrow, Flight, Lender, Purpose};
 use super::buffers::Buffers;
 use super::keeper::{Place, Queue, Standing};
 use super::types::Notice;
 use super::{NIL, Receiving, ReceivingError};
 use crate::scheduler::list::List;
-
-/// Whether the receive of a borrow is in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flight {
-    No,
-    /// It was submitted in this iteration.
-    Since(u64),
-    /// The host cancels it.
-    TakenBack,
-}
 
 /// What is known of all receives in flight.
 #[cfg_attr(feature = "model-check", derive(Clone))]
@@ -24,7 +14,7 @@ pub(super) struct Flights {
     /// Borrows that count against the most there may be.
     pub(super) counted: u32,
     /// Those of receivers that claim.
-    pub(super) claims: u32,
+    pub(crate) claims: u32,
     /// One is in the receive buffer.
     pub(super) has_receive_buffer: bool,
     /// Keepers of those that are not taken back, in the order of submission.
@@ -197,12 +187,12 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// Whether the receive of this receiver is in flight.
-    pub(super) fn has_in_flight(&self, receiver: u32) -> bool {
+    pub(crate) fn has_in_flight(&self, receiver: u32) -> bool {
         self.rows.get(receiver as usize).is_some_and(|row| row.keeper != NIL && self.is_in_flight(row.keeper))
     }
 
     /// Whether the receives of this receiver are submitted.
-    pub(super) fn submits_at(&self, receiver: u32) -> bool {
+    pub(crate) fn submits_at(&self, receiver: u32) -> bool {
         self.rows[receiver as usize].submits
     }
 

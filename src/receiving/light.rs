@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 impl<B: Buffers> Receiving<B> {
     /// Lends the receive buffer lightly, all of it, if the receiver is idle and does not submit, and nothing is scarce.
     #[inline(always)]
-    pub(super) fn try_lend_lightly(&mut self, receiver: u32) -> bool {
+    pub(crate) fn try_lend_lightly(&mut self, receiver: u32) -> bool {
         let may_lend = self.is_idle(receiver)
             && !self.rows[receiver as usize].submits
             && !self.is_receive_buffer_lent
@@ -28,19 +28,19 @@ impl<B: Buffers> Receiving<B> {
 
     /// Whether this receiver borrows lightly.
     #[inline(always)]
-    pub(super) fn borrows_lightly(&self, receiver: u32) -> bool {
+    pub(crate) fn borrows_lightly(&self, receiver: u32) -> bool {
         self.light == receiver
     }
 
     /// The receiver that does.
     #[inline(always)]
-    pub(super) fn light_borrower(&self) -> Option<u32> {
+    pub(crate) fn light_borrower(&self) -> Option<u32> {
         (self.light != NIL).then_some(self.light)
     }
 
     /// Everything that it received is decoded.
     #[inline(always)]
-    pub(super) fn end_light_borrow(&mut self, consumed_bytes: u32) {
+    pub(crate) fn end_light_borrow(&mut self, consumed_bytes: u32) {
         let row = &mut self.rows[self.light as usize];
         // At most 16 MiB fit into a buffer.
         row.credit_bytes = (row.credit_bytes + consumed_bytes as i32).min(CREDIT_MAX);
@@ -51,7 +51,7 @@ impl<B: Buffers> Receiving<B> {
 
     /// What the light borrower received is this much, from the front of the receive buffer: it borrows like any other now.
     #[cold]
-    pub(super) fn make_full_borrow(&mut self, received_bytes: u32) {
+    pub(crate) fn make_full_borrow(&mut self, received_bytes: u32) {
         let receiver = core::mem::replace(&mut self.light, NIL);
         self.is_receive_buffer_lent = false;
         let keeper = self.keeper(receiver);
@@ -63,19 +63,19 @@ impl<B: Buffers> Receiving<B> {
 
     /// The first bytes of the receive buffer, without a borrow.
     #[inline(always)]
-    pub(super) fn receive_buffer_area(&self, bytes: u32) -> Option<(NonNull<u8>, u32)> {
+    pub(crate) fn receive_buffer_area(&self, bytes: u32) -> Option<(NonNull<u8>, u32)> {
         self.area_in(self.receive_buffer, 0, bytes)
     }
 
     /// The receive buffer, for writing.
     #[inline(always)]
-    pub(super) fn receive_buffer_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn receive_buffer_mut(&mut self) -> &mut [u8] {
         self.arena.buffer_mut(self.receive_buffer)
     }
 
     /// The receive buffer.
     #[inline(always)]
-    pub(super) fn receive_buffer(&self) -> &[u8] {
+    pub(crate) fn receive_buffer(&self) -> &[u8] {
         self.arena.buffer(self.receive_buffer)
     }
 }

@@ -10,8 +10,13 @@ use crate::memory::poison;
 
 impl<B: Buffers> Receiving<B> {
     /// Whether what is not needed any more is overwritten.
-    pub(super) fn wipes(&self) -> bool {
+    pub(crate) fn wipes(&self) -> bool {
         self.wipes
+    }
+
+    /// Whether something is to be done with what is not needed any more.
+    pub(crate) fn must_retire(&self) -> bool {
+        poison::IS_ON || self.wipes
     }
 
     /// What is in a buffer is not needed any more.
@@ -21,7 +26,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// A buffer is free.
-    pub(super) fn give(&mut self, buffer: u32) {
+    pub(crate) fn give(&mut self, buffer: u32) {
         self.retire(buffer);
         self.buffers.give(buffer);
     }
@@ -60,7 +65,7 @@ impl<B: Buffers> Receiving<B> {
 
     /// The host has no use of kept bytes now.
     #[inline(always)]
-    pub(super) fn take_back_kept(&self) {
+    pub(crate) fn take_back_kept(&self) {
         if !poison::IS_ON {
             return;
         }
@@ -73,29 +78,28 @@ impl<B: Buffers> Receiving<B> {
 #[cfg(test)]
 mod tests {
     use crate::connection::{Action, Event};
-    use crate::pool::{AttachOptions, ReceiverId};
-    use crate::receiving::{PoolConfig, ReceivingPool};
+    use crate::pool::{AttachOptions, Pool, PoolConfig, ReceiverId};
     use alloc::vec::Vec;
 
     const SECRET: u8 = 0x5e;
 
-    fn pool(wipe: bool) -> ReceivingPool {
+    fn pool(wipe: bool) -> Pool {
         let config = PoolConfig { buffer_bytes: 256, wipe, ..PoolConfig::new(8 * 256, 8) };
-        ReceivingPool::new(&config).expect("the configuration is allowed")
+        Pool::new(&config).expect("the configuration is allowed")
     }
 
     /// Bytes of peers, wherever they are.
-    fn secrets(pool: &ReceivingPool) -> usize {
+    fn secrets(pool: &Pool) -> usize {
         let all = (0..pool.memory.split().buffers).flat_map(|buffer| pool.memory.arena().buffer(buffer));
         all.filter(|&&byte| byte == SECRET).count()
     }
 
-    fn attach(pool: &mut ReceivingPool) -> ReceiverId {
+    fn attach(pool: &mut Pool) -> ReceiverId {
         pool.attach(&AttachOptions::new(0, 0)).expect("there is room")
     }
 
     /// Fills all the room that there is, and receives this much of it.
-    fn receive(pool: &mut ReceivingPool, id: ReceiverId, bytes: u32) {
+    fn receive(pool: &mut Pool, id: ReceiverId, bytes: u32) {
         pool.handle(id, Event::Readable).expect("it is attached");
         pool.receive_area(id).expect("it is attached").fill(SECRET);
         pool.handle(id, Event::Received { bytes }).expect("there is room");
@@ -104,7 +108,7 @@ mod tests {
     /// Each way in which bytes are not needed any more.
     #[test]
     fn what_is_not_needed_is_wiped() {
-        type Way = fn(&mut ReceivingPool, ReceiverId);
+        type Way = fn(&mut Pool, ReceiverId);
         let ways: [(&str, usize, Way); 8] = [
             ("decoded", 0, |pool, id| {
                 receive(pool, id, 100);

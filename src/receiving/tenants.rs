@@ -307,16 +307,18 @@ impl<B: Buffers> Receiving<B> {
         if self.tenants.is_used() {
             let (tenant, more_bytes) = (self.tenants.of(self.keepers[keeper].receiver), self.counted_bytes(keeper));
             if less_bytes != more_bytes {
-                self.secure_from_waiters();
+                // The default tenant has no cap.
+                if less_bytes > more_bytes && tenant > 0 {
+                    self.secure_from_waiters();
+                }
                 self.buffers.keep(tenant, less_bytes, more_bytes);
             }
         }
     }
 
-    /// A buffer counts as a lease in the name of this tenant from now on.
+    /// A buffer of the default tenant's counts as a lease in the name of this tenant from now on.
     pub(super) fn move_lease(&mut self, buffer: u32, tenant: u32) {
         if self.tenants.is_used() {
-            self.secure_from_waiters();
             self.buffers.move_lease(buffer, tenant);
         }
     }

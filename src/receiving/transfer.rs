@@ -2,25 +2,60 @@
 
 use super::borrow::{Lender, Purpose};
 use super::buffers::Buffers;
+#[cfg(feature = "std")]
+use super::credit::CREDIT_MAX;
 use super::keeper::Place;
 use super::{NIL, Receiving};
 
 /// Content in a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Content {
+pub(crate) struct Content {
     /// The buffer.
-    pub(super) buffer: u32,
+    pub(crate) buffer: u32,
     /// Where the content begins in it.
-    pub(super) start: u32,
+    pub(crate) start: u32,
     /// Its length in bytes.
-    pub(super) bytes: u32,
+    pub(crate) bytes: u32,
+}
+
+/// What is known of a receiver beside its content, as it goes to another thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// How long ago its frame began, in nanoseconds of pool time.
+    pub age_ns: Option<u64>,
+    /// Its credit.
+    pub credit_bytes: i32,
+    /// Its decoder only reports that it needs more.
+    pub unknown_length: bool,
 }
 
 impl<B: Buffers> Receiving<B> {
+    /// What a receiver takes with it to another thread.
+    #[cfg(feature = "std")]
+    pub(crate) fn moved(&self, receiver: u32) -> Moved {
+        let row = &self.rows[receiver as usize];
+        let start_ns = self.known(receiver).and_then(|keeper| keeper.start_ns);
+        let credit_bytes = if row.keeper == NIL { row.credit_bytes } else { self.credit_bytes(row.keeper) };
+        let age_ns = start_ns.map(|start_ns| self.clock.now_ns().saturating_sub(start_ns));
+        Moved { age_ns, credit_bytes, unknown_length: row.unknown_length }
+    }
+
+    /// A receiver came from another thread with this.
+    #[cfg(feature = "std")]
+    pub(crate) fn set_moved(&mut self, receiver: u32, moved: Moved) {
+        let start_ns = moved.age_ns.map(|age_ns| self.clock.now_ns().saturating_sub(age_ns));
+        let row = &mut self.rows[receiver as usize];
+        row.credit_bytes = moved.credit_bytes.clamp(-CREDIT_MAX, CREDIT_MAX);
+        if row.keeper != NIL {
+            self.keepers[row.keeper].start_ns = start_ns;
+        }
+    }
+
     /// A receiver that was just attached gets bytes that came before it, as if it had received them. `false`, and nothing is
     /// changed, if there is no buffer to borrow, or no room for what its decoder may leave.
-    pub(super) fn receive_earlier(&mut self, receiver: u32, bytes: &[u8]) -> bool {
+    pub(crate) fn receive_earlier(&mut self, receiver: u32, bytes: &[u8]) -> bool {
         let keeper = self.keeper(receiver);
+        self.make_ready();
         let (smallest, whole) = (self.cells.sizes.fitting(bytes.len() as u32), self.cells.sizes.whole());
         let has_hole = || (smallest..whole).any(|size| self.cells.has_hole(size, false));
         let has_room = self.free_while_borrowing(keeper).is_some_and(|free| free > 0 || has_hole());
@@ -36,7 +71,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// A receiver that was just attached gets a buffer with its content, and borrows it. With no content the buffer is free.
-    pub(super) fn adopt(&mut self, receiver: u32, content: Content) {
+    pub(crate) fn adopt(&mut self, receiver: u32, content: Content) {
         let Content { buffer, start, bytes } = content;
         if bytes == 0 {
             return self.give(buffer);
@@ -45,8 +80,6 @@ impl<B: Buffers> Receiving<B> {
         self.settle_charge(keeper);
         self.keepers[keeper].place = Place::Whole { buffer, start };
         self.recount(keeper, 0);
-        // The lease counts no more.
-        self.move_lease(buffer, 0);
         self.begin_content(keeper, bytes);
         self.borrow(keeper, Purpose::Decode, 0);
     }
@@ -59,7 +92,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// The content of a receiver leaves with a buffer. `None` if it has none, or if there is no buffer for it, or its tenant may have none.
-    pub(super) fn take(&mut self, receiver: u32) -> Option<Content> {
+    pub(crate) fn take(&mut self, receiver: u32) -> Option<Content> {
         let keeper = self.row(receiver).ok()?.keeper;
         if keeper == NIL || self.keepers[keeper].kept_bytes == 0 {
             return None;
@@ -69,6 +102,8 @@ impl<B: Buffers> Receiving<B> {
         if self.tenants.is_used() && !self.buffers.may_exchange(tenant, counted_bytes) {
             return None;
         }
+        self.make_ready();
+        self.secure_borrow();
         let lender = self.borrows.get(self.keepers[keeper].borrow as usize).map(|borrow| borrow.lender);
         let is_whole = matches!(self.keepers[keeper].place, Place::Whole { .. });
         let (buffer, start) = if lender.is_some() || is_whole {
@@ -118,7 +153,7 @@ impl<B: Buffers> Receiving<B> {
 
     /// What the receive buffer has may need a place: if one buffer is free, it becomes the receive buffer, so that no request of
     /// the host's own takes that place.
-    pub(super) fn secure_borrow(&mut self) {
+    pub(crate) fn secure_borrow(&mut self) {
         if self.is_receive_buffer_lent && self.buffers.free() == 1 {
             let borrow = self.borrows.iter_mut().find(|borrow| borrow.lender == Lender::Thread);
             borrow.expect("a receiver borrows it").lender = Lender::Pool;

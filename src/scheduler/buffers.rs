@@ -104,13 +104,6 @@ impl Buffers {
         self.sizes.get(usize::from(size_index)).map_or(0, |size_index| size_index.units)
     }
 
-    /// The buffer of this size that would be taken next; `None` if none is free.
-    #[inline(always)]
-    pub(super) fn next(&self, size_index: u8) -> Option<u32> {
-        let free = self.sizes.get(usize::from(size_index))?.free;
-        ((free as usize) < self.table.len()).then_some(free)
-    }
-
     /// Takes the buffer of this size that was used last: its memory is the most likely to be in a cache. The budget
     /// has room for it, the caller saw to that; then a free id is left, since there are as many as the budget allows.
     /// Returns its units too.

@@ -1,9 +1,7 @@
 //! What the pool needs of its scheduler beside the public calls. It knows its indexes to be right.
 
 use super::buffers::Lease;
-use super::reclaim::WaiterScope;
-use super::waits::{Wait, WaitState};
-use super::{Class, LeaseId, ReclaimKind, Request, Scheduler, SchedulerError, TenantId, WaitId};
+use super::{Class, LeaseId, Scheduler, SchedulerError, TenantId, WaitId};
 use core::ops::Range;
 
 impl Scheduler {
@@ -55,87 +53,28 @@ impl Scheduler {
         self.assigned.first().map(|index| self.wait_at(index))
     }
 
-    /// The host's time at the last advance of the clock; `None` before the first.
-    pub(crate) fn last_advance_ns(&self) -> Option<u64> {
-        self.clock.last_advance_ns()
-    }
-
     /// The wait at this index.
     pub(crate) fn wait_at(&self, index: u32) -> WaitId {
         self.waits.table()[index as usize].id(index)
     }
 
-    /// A wait that is queued asks in another class from now on, behind those that wait there; returns whether it does. It stays
-    /// where it is if it was served already, or could never be granted there.
-    pub(crate) fn reclass_at(&mut self, wait: u32, class: u8) -> bool {
-        let Wait { class: before, tenant, size_index, state, .. } = self.waits.table()[wait as usize];
-        let request = Request { size_index, ..Request::new(class, 0) };
-        if state != WaitState::Queued || class == before || self.admit(&request, tenant).is_err() {
-            return false;
+    /// A leased buffer counts in this class, and for the default tenant, from now on, and the handle of its lease is over. `false`,
+    /// and nothing is changed, if the cap of the class does not allow it.
+    pub(crate) fn reassign_at(&mut self, buffer: u32, class: u8) -> bool {
+        let Lease { class: before, size_index, .. } = self.buffers.table()[buffer as usize];
+        let units = self.buffers.units_of(size_index);
+        if class != before {
+            if units > self.left_of_cap(class) {
+                return false;
+            }
+            self.classes[usize::from(before)].outstanding -= units;
+            self.classes[usize::from(class)].outstanding += units;
         }
-        // Its tenant may have no other wait, nor lease, and be going away.
-        self.tenants.pin(tenant);
-        self.leave_queue(wait);
-        self.waits.table_mut()[wait as usize].class = class;
-        self.enter_queue(wait);
-        self.tenants.unpin(tenant);
+        let lease = self.buffers.lease_mut(buffer);
+        (lease.class, lease.generation) = (class, lease.generation.next());
+        self.move_lease(buffer, 0);
         self.serve_waiters();
         true
-    }
-
-    /// A holder that was to be shed is not, since its host blocks what it holds: its lease begins anew, once without
-    /// progress. Returns whether it does.
-    pub(crate) fn defer_at(&mut self, buffer: u32) -> bool {
-        let is_deferred = self.deadlines.defer(buffer, self.clock.now_ns());
-        if is_deferred {
-            self.reclaim.take_back(ReclaimKind::Shed);
-        }
-        is_deferred
-    }
-
-    /// Whether a wait is queued, and nothing else is that a holder of its tenant could help.
-    pub(crate) fn waits_alone(&self, wait: u32) -> bool {
-        let Wait { tenant, state, .. } = self.waits.table()[wait as usize];
-        let is_only = |waiter_scope| waiter_scope == WaiterScope::CappedTenant && self.tenants.waiting_of(tenant) == 1;
-        state == WaitState::Queued && (self.stats.waiting == 1 || self.waiter_scope().is_some_and(is_only))
-    }
-
-    /// A holder is not asked after all: its time begins anew.
-    pub(crate) fn spare_at(&mut self, buffer: u32, kind: ReclaimKind) {
-        self.reclaim.take_back(kind);
-        self.progress_at(buffer, 0);
-    }
-
-    /// Refuses a request that could never be granted while its holder keeps this buffer.
-    pub(crate) fn admit_beside(&mut self, buffer: u32, request: &Request, tenant: u32) -> Result<(), SchedulerError> {
-        let held = self.buffers.table()[buffer as usize];
-        let (units, more) = (self.buffers.units_of(held.size_index), self.buffers.units_of(request.size_index));
-        let of_same = |is_same: bool| more + if is_same { units } else { 0 };
-        let Class { reserve, cap, .. } = self.classes[usize::from(request.class)];
-        let is_possible = of_same(true) <= self.buffers.units() - reserve
-            && of_same(held.class == request.class) <= cap
-            && self.tenants.could_take(tenant, of_same(held.tenant == tenant));
-        if is_possible { Ok(()) } else { self.refuse(SchedulerError::TooLarge { units: more }) }
-    }
-
-    /// As `progress`, by buffer.
-    pub(crate) fn progress_at(&mut self, buffer: u32, bytes: u64) {
-        self.deadlines.progress(buffer, bytes, self.clock.now_ns());
-    }
-
-    /// A lease without a deadline gets one.
-    pub(crate) fn start_timing(&mut self, lease: LeaseId) {
-        let entry = self.buffers.lease_mut(lease.index());
-        if !core::mem::replace(&mut entry.has_deadline, true) {
-            let Lease { tenant, size_index, .. } = self.buffers.table()[lease.index() as usize];
-            self.deadlines.start(lease.index(), tenant, self.buffers.units_of(size_index), self.clock.now_ns());
-        }
-    }
-
-    /// A lease loses its deadline.
-    pub(crate) fn stop_timing(&mut self, lease: LeaseId) {
-        self.buffers.lease_mut(lease.index()).has_deadline = false;
-        self.deadlines.stop(lease.index());
     }
 
     /// Keeps a tenant while a receiver may request buffers of this size in its name; returns its index. `None` is the default

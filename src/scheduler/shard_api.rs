@@ -1,7 +1,6 @@
-//! What the shards need of a pool beside its calls: when its free buffers may be kept elsewhere, and deadlines of
-//! their own.
+//! What the shards need of a pool beside its calls: when its free buffers may be kept elsewhere.
 
-use super::{ConfigError, Deadlines, Scheduler, SchedulerConfig};
+use super::Scheduler;
 
 impl Scheduler {
     /// Whether every free buffer belongs here: more of them would serve a waiter, or a reserve is not whole. The result
@@ -39,11 +38,6 @@ impl Scheduler {
     fn reserve_max(&self) -> u32 {
         self.classes.iter().map(|class| class.reserve).max().expect("there are classes")
     }
-}
-
-/// The deadlines of those leases of a pool that one shard polls.
-pub(crate) fn deadlines(config: &SchedulerConfig) -> Result<Deadlines, ConfigError> {
-    Deadlines::new(config, config.buffers)
 }
 
 #[cfg(test)]

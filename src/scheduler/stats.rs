@@ -61,11 +61,6 @@ impl ReclaimStats {
         *self.asked_mut(kind) += 1;
     }
 
-    /// A holder is not asked after all.
-    pub(crate) fn take_back(&mut self, kind: ReclaimKind) {
-        *self.asked_mut(kind) -= 1;
-    }
-
     fn asked_mut(&mut self, kind: ReclaimKind) -> &mut u64 {
         match kind {
             ReclaimKind::Park => &mut self.parks_asked,

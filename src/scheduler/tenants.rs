@@ -219,11 +219,6 @@ impl Tenants {
         self.guaranteed
     }
 
-    /// Waits queued in the name of a tenant.
-    pub(super) fn waiting_of(&self, tenant: u32) -> u32 {
-        self.tenants[tenant as usize].waiting
-    }
-
     /// Whether the tenant's cap lets it take this number of units more.
     #[inline(always)]
     pub(super) fn may_take(&self, tenant: u32, units: u32) -> bool {

@@ -3,14 +3,17 @@
 use super::exports::Ticket;
 use super::pool_shard::PoolShard;
 use crate::connection::{Connection, Event, EventError, Hold};
-use crate::memory::SLOT_BYTES;
-use crate::pool::{Place, Pool, PoolError, ReceiverId, Source};
-use crate::scheduler::{LeaseId, WaitId};
+use crate::pool::{AttachOptions, Pool, PoolError, ReceiverId};
+use crate::receiving::{Content, HEADER_BYTES, Moved};
+use crate::scheduler::LeaseId;
 
-/// A receiver between its export and its import, with what it holds and waits for. It belongs to no pool: if you drop
-/// it, its buffer leaks until the shared pool is freed. To discard one, import it and close it.
+/// What a receiver keeps without a buffer while it is exported, at most.
+const KEPT_MAX: usize = HEADER_BYTES as usize;
+
+/// A receiver between its export and its import, with what it keeps. It belongs to no pool: if you drop it, its buffer leaks
+/// until the shared pool is freed. To discard one, import it and close it.
 #[derive(Debug)]
-#[must_use = "its buffer and its wait are lost with it"]
+#[must_use = "its buffer is lost with it"]
 pub struct ExportedReceiver {
     #[doc(hidden)]
     pub connection: Connection,
@@ -18,24 +21,25 @@ pub struct ExportedReceiver {
     pub token: u64,
     #[doc(hidden)]
     pub class: u8,
+    /// The buffer of more than 64 kept bytes.
     #[doc(hidden)]
     pub lease: Option<LeaseId>,
     /// Where the content starts in the buffer, in bytes.
     #[doc(hidden)]
     pub offset: u32,
+    /// Up to 64 kept bytes.
     #[doc(hidden)]
-    pub wait: Option<WaitId>,
-    /// What the parking slot held.
+    pub kept: [u8; KEPT_MAX],
     #[doc(hidden)]
-    pub parked: [u8; SLOT_BYTES],
+    pub moved: Moved,
     #[doc(hidden)]
     pub ticket: Ticket,
 }
 
 impl Pool<PoolShard> {
-    /// Takes a receiver off this thread, in whatever state: idle, waiting, assigned a buffer, holding a buffer, parked. Its
-    /// handle ends; [`import`](Pool::import) gives it another one. Meanwhile it keeps its place in the queue. Cost: O(1),
-    /// a copy of at most 64 bytes, the lock of the exports, and the scheduler's lock if it waits.
+    /// Takes a receiver off this thread, in whatever state: idle, waiting, keeping bytes, decoding. Its handle ends;
+    /// [`import`](Pool::import) gives it another one. If it waits for memory, it waits again after the import, and the
+    /// time of its frame goes on from where it was. Cost: O(1), a copy of what it keeps, and the lock of the exports.
     ///
     /// # Errors
     ///
@@ -43,60 +47,68 @@ impl Pool<PoolShard> {
     ///
     /// - the handle is stale or foreign, or the receiver is closed;
     /// - a receive is in flight;
-    /// - it is parked in a slot of more than 64 bytes (it can move once it holds a buffer again);
-    /// - the table of exports is full: [`EXPORTS_MAX`](super::EXPORTS_MAX) of those that wait, `receivers_max` for each
-    ///   thread of all.
+    /// - it is to be shed;
+    /// - it keeps more than 64 bytes in a cell, and no buffer is free to move them in;
+    /// - the table of exports is full: `receivers_max` for each thread of all.
     pub fn export(&mut self, id: ReceiverId) -> Result<ExportedReceiver, PoolError> {
         let index = self.table.find(id)?;
-        let connection = self.table.connection(index).clone();
-        if !connection.is_open() {
-            return Err(EventError::Closed.into());
-        }
-        self.check_not_in_flight(index)?;
-        let place = self.table.place(index);
-        if matches!(place, Place::Slot(slot) if self.memory.slots().bytes_of(slot) > SLOT_BYTES) {
-            return Err(PoolError::NotMovable);
-        }
-        let wait = self.table.wait(index).map(|wait| self.source.wait_at(wait));
-        let common = self.source.common.clone();
+        self.settle_for_export(index)?;
+        let common = self.memory.buffers().common.clone();
         let mut tickets = common.exports.lock();
         tickets.check_room()?;
-        if let Some(wait) = wait {
-            self.source.shard.export_wait(wait)?;
+        let moved = self.memory.moved(index);
+        let (mut kept, mut lease, mut offset) = ([0; KEPT_MAX], None, 0);
+        let content = self.memory.content(index).expect("it is attached");
+        if content.len() > KEPT_MAX {
+            let Content { buffer, start, .. } = self.memory.take(index).ok_or(PoolError::NoBufferFree)?;
+            (lease, offset) = (Some(self.memory.buffers_mut().export_buffer(buffer)), start);
+        } else {
+            kept[..content.len()].copy_from_slice(content);
         }
-        let mut exported = ExportedReceiver {
-            connection,
+        let exported = ExportedReceiver {
+            connection: self.connection_to_export(index),
             token: self.table.token(index),
             class: self.table.class(index),
-            lease: None,
-            offset: self.table.start(index),
-            wait,
-            parked: [0; SLOT_BYTES],
+            lease,
+            offset,
+            kept,
+            moved,
             ticket: common.exports.open(&mut tickets),
         };
-        match place {
-            Place::Nowhere => {}
-            Place::Slot(slot) => {
-                let buffered_bytes = exported.connection.buffered_bytes() as usize;
-                exported.parked[..buffered_bytes].copy_from_slice(&self.memory.slots().slot(slot)[..buffered_bytes]);
-                self.give_slot(slot);
-            }
-            Place::Buffer(buffer) => {
-                let lease = self.source.lease_at(buffer);
-                self.memory.arena().lend(buffer, 0..0);
-                self.source.export_lease(lease);
-                exported.lease = Some(lease);
-            }
-        }
-        self.table.set_place(index, Place::Nowhere);
-        self.table.set_wait(index, None);
-        self.table.remove(index);
         self.counts.taken_bytes += u64::from(exported.connection.buffered_bytes());
+        self.remove(index);
         Ok(exported)
     }
 
-    /// Imports a receiver that a thread exported; `exported` is empty then. Call [`pending`](Pool::pending) next. If a
-    /// buffer was assigned to it meanwhile, `poll_notice` returns a notice.
+    /// Refuses a receiver that cannot move.
+    fn settle_for_export(&mut self, index: u32) -> Result<(), PoolError> {
+        self.leave_fast_path();
+        self.follow_shed(index);
+        let connection = self.table.connection(index);
+        if !connection.is_open() {
+            return Err(EventError::Closed.into());
+        }
+        if connection.is_in_flight() {
+            return Err(EventError::InFlight.into());
+        }
+        if self.memory.is_shed(index) { Err(PoolError::NotMovable) } else { Ok(()) }
+    }
+
+    /// The machine as it goes: with its content in a buffer, or without either; it waits for nothing.
+    fn connection_to_export(&self, index: u32) -> Connection {
+        let mut connection = self.table.connection(index).clone();
+        let capacity = self.memory.config().buffer_bytes;
+        let is_whole = connection.hold() == Hold::Buffer && connection.capacity() == capacity;
+        if connection.is_waiting() || (connection.hold() != Hold::None && !is_whole) {
+            connection.apply_event(Event::BufferGranted { capacity }).expect("it waits for one or has one");
+        }
+        if connection.buffered_bytes() == 0 && connection.hold() != Hold::None {
+            connection.apply_event(Event::BufferReleased).expect("it has one");
+        }
+        connection
+    }
+
+    /// Imports a receiver that a thread exported; `exported` is empty then. Call [`pending`](Pool::pending) next.
     ///
     /// # Errors
     ///
@@ -104,63 +116,56 @@ impl Pool<PoolShard> {
     ///
     /// - `exported` is empty, of another pool, imported already by way of a copy, or was changed;
     /// - its class does not exist, or the table of receivers is full;
-    /// - it holds a parking slot and none of 64 bytes is free here.
+    /// - it keeps bytes, and there is no buffer to decode them in now.
     pub fn import(&mut self, exported: &mut ExportedReceiver) -> Result<ReceiverId, PoolError> {
-        let common = self.source.common.clone();
+        let common = self.memory.buffers().common.clone();
         let mut tickets = common.exports.lock();
         common.exports.check(&tickets, exported.ticket)?;
         self.check_class(exported.class)?;
         self.table.check_free()?;
         self.check_exported(exported)?;
-        let place = match (exported.connection.hold(), exported.lease) {
-            (Hold::Slot, None) => Place::Slot(self.memory.slots_mut().take_smallest().ok_or(PoolError::NoSlotFree)?),
-            (Hold::Buffer, Some(lease)) => {
-                self.source.import_lease(lease)?;
-                Place::Buffer(lease.index())
-            }
-            _ => Place::Nowhere,
-        };
-        let index = self.table.insert(exported.connection.clone(), exported.class, exported.token)?;
-        if let Some(wait) = exported.wait {
-            if let Err(error) = self.source.shard.import_wait(wait, index.into()) {
-                self.table.remove(index);
-                if let Place::Slot(slot) = place {
-                    self.give_slot(slot);
-                }
-                return Err(error.into());
-            }
-            self.table.set_wait(index, Some(wait.index()));
+        self.leave_fast_path();
+        let bytes = exported.connection.buffered_bytes();
+        if let Some(lease) = exported.lease {
+            self.memory.buffers_mut().import_lease(lease)?;
         }
-        self.table.set_place(index, place);
-        match place {
-            Place::Nowhere => {}
-            Place::Slot(slot) => self.memory.slots_mut().slot_mut(slot).copy_from_slice(&exported.parked),
-            Place::Buffer(buffer) => self.table.set_start(buffer, exported.offset),
+        let unknown_length = exported.moved.unknown_length;
+        let options = AttachOptions { unknown_length, ..AttachOptions::new(exported.class, exported.token) };
+        let index = self.insert_connection(exported.connection.clone(), &options, 0)?;
+        match exported.lease {
+            Some(lease) => self.memory.adopt(index, Content { buffer: lease.index(), start: exported.offset, bytes }),
+            None if bytes > 0 && !self.memory.receive_earlier(index, &exported.kept[..bytes as usize]) => {
+                self.remove(index);
+                return Err(PoolError::NoBufferFree);
+            }
+            None => {}
         }
-        self.counts.received_bytes += u64::from(exported.connection.buffered_bytes());
+        self.memory.set_moved(index, exported.moved);
+        self.counts.received_bytes += u64::from(bytes);
         tickets.close(exported.ticket);
         exported.connection = Connection::default();
-        (exported.lease, exported.wait, exported.ticket) = (None, None, Ticket::default());
+        (exported.lease, exported.ticket) = (None, Ticket::default());
+        self.reconcile(index);
         Ok(self.table.id(index))
     }
 
     /// A C host can change the value, so each field is checked.
     fn check_exported(&self, exported: &ExportedReceiver) -> Result<(), PoolError> {
-        let ExportedReceiver { connection, lease, offset, wait, .. } = exported;
+        let ExportedReceiver { connection, lease, offset, .. } = exported;
         let (buffered_bytes, capacity) = (connection.buffered_bytes(), connection.capacity());
         let is_held = match connection.hold() {
             Hold::None => lease.is_none() && buffered_bytes == 0 && capacity == 0,
-            Hold::Slot => lease.is_none() && capacity as usize == SLOT_BYTES && buffered_bytes <= capacity,
+            Hold::Slot => false,
             Hold::Buffer => {
                 let inside = offset.checked_add(buffered_bytes).is_some_and(|end| end <= capacity);
-                inside && capacity == self.config.buffer_bytes && lease.is_some() && wait.is_none()
+                let is_small = buffered_bytes > 0 && buffered_bytes as usize <= KEPT_MAX;
+                inside && capacity == self.memory.config().buffer_bytes && lease.is_none() == is_small
             }
         };
         // A poisoned one refuses every event.
         let answers = connection.clone().handle(Event::Wake).is_ok();
         let is_sound = answers && connection.is_open() && !connection.is_in_flight() && connection.has_known_mode();
-        let waits = connection.is_waiting() == wait.is_some();
-        if is_held && is_sound && waits { Ok(()) } else { Err(PoolError::Stale) }
+        if is_held && is_sound && !connection.is_waiting() { Ok(()) } else { Err(PoolError::Stale) }
     }
 }
 
@@ -174,25 +179,27 @@ mod tests {
     use crate::scheduler::{Outcome, SchedulerError};
     use crate::shared::SharedPool;
 
-    /// One of each kind: it holds nothing, a buffer, a slot, a full slot while it waits for a buffer, or nothing while it
-    /// waits, since there are two slots.
+    /// One of each kind: it keeps nothing, more than a small cell has, or as much as one has, and that is borrowed or not.
     fn some(pool: &mut Pool<PoolShard>) -> [ReceiverId; 5] {
-        [0, 200, 20, 64, 1].map(|bytes| {
+        [0, 200, 20, 64, 65].map(|bytes| {
             let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
-            let is_readable = bytes > 0;
-            if is_readable && pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv) {
+            if bytes > 0 && pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv) {
                 pool.handle(id, Event::Received { bytes }).expect("there is room");
+            }
+            if bytes % 2 == 0 && bytes > 0 {
+                pool.decoded(id, 0, 30).expect("it is attached");
             }
             id
         })
     }
 
-    fn foreign_lease() -> LeaseId {
-        LeaseId::from_bits(1 << 40 | 1)
+    fn config(mode: Mode) -> PoolConfig {
+        let policy = Policy { mode, ..Policy::default() };
+        PoolConfig { buffer_bytes: 256, policy, ..PoolConfig::new(24 * 256, 8) }
     }
 
-    fn foreign_wait() -> WaitId {
-        WaitId::from_bits(1 << 40 | 1)
+    fn foreign_lease() -> LeaseId {
+        LeaseId::from_bits(1 << 40 | 1)
     }
 
     fn connection_of(buffered_bytes: u32, capacity: u32) -> Connection {
@@ -214,13 +221,12 @@ mod tests {
     /// A lease of the host's own that outlived its thread's pool is not that of an exported receiver.
     #[test]
     fn s82_lease_that_was_left_is_not_imported() {
-        let config = PoolConfig { buffer_bytes: 256, ..PoolConfig::new(2, 5) };
-        let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
+        let shared_pool = SharedPool::new(&config(Mode::Level), 2).expect("the configuration is allowed");
         let [mut from, mut to] = [0, 1].map(|index| shared_pool.shard(index).expect("it is free"));
         let Ok(Outcome::Granted(lease)) = from.request(0, 0) else { panic!("one is free") };
         drop(from);
         let [_, id, ..] = some(&mut to);
-        let mut exported = to.export(id).expect("it holds a buffer");
+        let mut exported = to.export(id).expect("it keeps something");
         let own = exported.lease.replace(lease);
         assert_eq!(to.import(&mut exported), Err(SchedulerError::StaleLease.into()));
         exported.lease = own;
@@ -231,21 +237,18 @@ mod tests {
 
     #[test]
     fn import_refuses_changes_and_takes_the_original() {
-        let mut config = PoolConfig { buffer_bytes: 256, slots: 2, ..PoolConfig::new(1, 5) };
-        config.policy.mode = Mode::OneShot;
-        let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
+        let shared_pool = SharedPool::new(&config(Mode::OneShot), 2).expect("the configuration is allowed");
         let pool = |index| shared_pool.shard(index).expect("it is free");
         let (mut from, mut to) = (pool(0), pool(1));
+        let leased = shared_pool.stats().scheduler.leased;
         for id in some(&mut from) {
             let mut exported = from.export(id).expect("it can move");
-            let before = (exported.connection.clone(), exported.lease, exported.offset, exported.wait, exported.ticket);
+            let before = (exported.connection.clone(), exported.lease, exported.offset, exported.ticket);
             // Each changes one field, so that it does not fit the others.
-            let changes: [fn(&mut ExportedReceiver); 13] = [
+            let changes: [fn(&mut ExportedReceiver); 11] = [
                 |exported| exported.lease = exported.lease.is_none().then(foreign_lease),
-                |exported| exported.wait = exported.wait.is_none().then(foreign_wait),
                 |exported| exported.lease = Some(foreign_lease()),
-                |exported| exported.wait = Some(foreign_wait()),
-                |exported| exported.offset = if exported.lease.is_some() { 57 } else { 0 },
+                |exported| exported.offset = if exported.lease.is_some() { 257 } else { exported.offset },
                 |exported| exported.connection = Connection::default(),
                 |exported| exported.connection = connection_of(10, 100),
                 |exported| exported.connection = connection_of(10, 64),
@@ -257,24 +260,21 @@ mod tests {
             ];
             for (at, change) in changes.iter().enumerate() {
                 change(&mut exported);
-                let now =
-                    (exported.connection.clone(), exported.lease, exported.offset, exported.wait, exported.ticket);
+                let now = (exported.connection.clone(), exported.lease, exported.offset, exported.ticket);
                 if now != before {
                     let refused = to.import(&mut exported);
-                    let is_stale = matches!(
-                        refused,
-                        Err(PoolError::Stale
-                            | PoolError::Scheduler(SchedulerError::StaleLease | SchedulerError::StaleWait))
-                    );
+                    let is_stale =
+                        matches!(refused, Err(PoolError::Stale | PoolError::Scheduler(SchedulerError::StaleLease)));
                     assert!(is_stale, "change {at} is refused as {refused:?}: {exported:?}");
                 }
-                (exported.connection, exported.lease, exported.offset, exported.wait, exported.ticket) = before.clone();
+                (exported.connection, exported.lease, exported.offset, exported.ticket) = before.clone();
                 from.check_invariants().expect("nothing is changed");
                 to.check_invariants().expect("nothing is changed");
             }
             let id = to.import(&mut exported).expect("it is as it was");
             to.handle(id, Event::Close).expect("it is attached");
         }
-        assert_eq!((to.stats().scheduler.leased, to.stats().scheduler.waiting, to.stats().slots_in_use), (0, 0, 0));
+        assert_eq!((from.poll_notice(), to.poll_notice()), (None, None));
+        assert!(shared_pool.stats().scheduler.leased <= leased, "nothing is left of them");
     }
 }

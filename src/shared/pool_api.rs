@@ -49,12 +49,6 @@ impl SchedulerShard {
         if is_usable { Ok(()) } else { Err(SchedulerError::StaleLease.into()) }
     }
 
-    /// Whether a receiver of this shard holds a buffer, whose deadline the shard polls.
-    pub(crate) fn has_timed(&self, buffer: u32) -> bool {
-        let hold = self.shared.buffers[buffer as usize].any_hold();
-        hold.is_some_and(|hold| hold.shard == self.index && hold.has_deadline)
-    }
-
     /// Makes a lease of the host's own this shard's. Of several threads that claim, adopt or release one that no shard
     /// has, one succeeds.
     ///
@@ -127,22 +121,6 @@ impl SchedulerShard {
         self.change_lease(lease, |hold| is_exported(hold).then_some(LeaseWord { shard: self.index, ..hold }))
     }
 
-    /// Ends the wait at this index, which is this shard's.
-    pub(crate) fn cancel_at(&self, index: u32) {
-        self.locked(|state| {
-            state.end_wait(index);
-            self.shard_state().counts.cancelled.add_one();
-        });
-    }
-
-    /// A wait that is queued asks in another class from now on, behind the waiters that are there.
-    pub(crate) fn reclass_at(&self, index: u32, class: u8) {
-        self.locked(|state| {
-            let scheduler = &mut state.scheduler;
-            state.tickets.reclass(index, class, |wait| scheduler.reclass_at(wait.index(), class));
-        });
-    }
-
     /// As `describe_wait`, of this shard's waits only.
     ///
     /// # Errors
@@ -155,25 +133,31 @@ impl SchedulerShard {
         })
     }
 
-    /// The wait at this index, which is one.
-    pub(crate) fn wait_at(&self, index: u32) -> WaitId {
-        self.locked(|state| state.tickets.wait_at(index))
-    }
-
     /// The wait of this shard whose grant is the next to be polled.
     pub(crate) fn next_grant(&self) -> Option<WaitId> {
         let is_called = self.shard_state().is_called.load(Ordering::Acquire);
         if is_called { self.locked(|state| state.tickets.first_grant(self.index)) } else { None }
     }
 
-    /// Waits of this shard.
-    pub(crate) fn waits(&self) -> u32 {
-        self.locked(|state| state.tickets.iter().filter(|ticket| ticket.home == self.index).count() as u32)
-    }
-
     /// Whether a request waits, on any shard. It takes no lock, and reads what others write only when that changes.
     pub(crate) fn has_waiters(&self) -> bool {
         self.shared.has_waiters.0.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request waits for a buffer, on any shard, and not for its class to come below its cap; or also if a reserve is
+    /// not whole. It takes no lock.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.has_waiters() && self.shared.is_exhausted.0.load(Ordering::Relaxed)
+    }
+
+    /// Buffers that are free, on whichever shard, as of late. It takes no lock, and looks at each shard.
+    pub(crate) fn free_buffers(&self) -> u32 {
+        self.shared.free_buffers()
+    }
+
+    /// Whether there may be a grant to pick up.
+    pub(crate) fn is_called(&self) -> bool {
+        self.shard_state().is_called.load(Ordering::Relaxed)
     }
 
     /// When [`SchedulerShard::poll_grant`] takes grants from shards that do not look.
@@ -185,15 +169,16 @@ impl SchedulerShard {
         self.shared.is_closed()
     }
 
-    /// Releases what this shard's receivers hold. The leases of the host's own stay as they are, for any shard to use;
+    /// Releases what this shard's receivers hold, or exports it if it `is_kept`. The leases of the host's own stay as they are, for any shard to use;
     /// other threads may release and adopt them meanwhile.
-    pub(crate) fn leave_leases(&self) {
+    pub(crate) fn leave_leases(&self, mut is_kept: impl FnMut(LeaseId) -> bool) {
         if self.shared.is_broken() {
             return;
         }
         for (index, buffer) in (0..).zip(&self.shared.buffers) {
             let lease = buffer.lease(index);
             match buffer.held_as(lease) {
+                Some(hold) if self.is_own_timed(hold) && is_kept(lease) => self.export_lease(lease),
                 Some(hold) if self.is_own_timed(hold) => {
                     self.release_timed(lease).expect("only this shard changes the leases of its receivers");
                     self.shared.state.0.let_others_in();
@@ -280,7 +265,7 @@ mod tests {
             let (shards, a, b, lease) = two_and_a_lease();
             a.hand_over_lease(lease);
             if reach == Reach::HERE {
-                a.leave_leases();
+                a.leave_leases(|_| false);
             }
             let other = thread::spawn(move || (calls[1](&b, lease).is_ok(), b));
             let here = calls[0](&a, lease).is_ok();
@@ -321,7 +306,7 @@ mod tests {
             let (shards, a, b, lease) = two_and_a_lease();
             a.hand_over_lease(lease);
             let leaves = thread::spawn(move || {
-                a.leave_leases();
+                a.leave_leases(|_| false);
                 drop(a);
             });
             b.release_host_lease(lease, Reach::ANYWHERE).unwrap();
@@ -338,7 +323,7 @@ mod tests {
             let (shards, a, b, lease) = two_and_a_lease();
             let c = shards.shard(2).unwrap();
             a.hand_over_lease(lease);
-            a.leave_leases();
+            a.leave_leases(|_| false);
             let other = thread::spawn(move || (b.claim_host_lease(lease).is_ok(), b));
             let here = c.claim_host_lease(lease).is_ok();
             let (there, b) = other.join().unwrap();

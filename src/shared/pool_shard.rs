@@ -1,15 +1,18 @@
-//! Where the pool of one thread gets its buffers: the thread's shard of a shared scheduler, the thread's clock, and the
-//! deadlines of its receivers' leases.
+//! Where the receivers of one thread get their buffers: from the thread's shard, a few ahead, so that what a receive leaves has a
+//! place whatever other threads take.
 
 use super::common::Common;
 use super::{SchedulerShard, SharedSchedulerError};
-use crate::alloc_util::TryArc;
+use crate::alloc_util::{TryArc, reserve};
+use crate::config_error::ConfigError;
 use crate::memory::{Arena, Reach};
 use crate::pool::{PoolError, Source};
-use crate::scheduler::{
-    Clock, Deadlines, Demand, Grant, LeaseId, LeaseInfo, Outcome, Reclaim, ReclaimKind, ReclaimStats, Request,
-    SchedulerError, SchedulerStats, WaitId, WaitInfo, WaiterScope,
-};
+use crate::receiving::{Buffers, Wanted};
+use crate::scheduler::{Grant, LeaseId, Outcome, Request, SchedulerError, SchedulerStats, WaitId, WaitInfo};
+use alloc::vec::Vec;
+
+/// The most buffers that a shard has ready while it waits for more.
+const STOCK_MAX: u32 = 4;
 
 /// The most buffers that are trimmed while other threads wait for the pool.
 const TRIM_BUFFERS_MAX: u32 = 16;
@@ -17,131 +20,251 @@ const TRIM_BUFFERS_MAX: u32 = 16;
 /// The most bytes of such buffers, unless one has more.
 const TRIM_BYTES_MAX: u32 = 1 << 20;
 
-/// Where the pool of one thread of a [`SharedPool`](super::SharedPool) gets its buffers: `Pool<PoolShard>` is that pool.
+/// The buffers of one thread of a [`SharedPool`](super::SharedPool): `Pool<PoolShard>` is the pool of that thread.
+///
+/// What is ready is leased to this shard's receivers, and one of it is the *spare*. Where receivers wait for memory, one
+/// wait of the shard stands for all of them: in the receivers' class if the first is in credit, else in a class of its own
+/// that leaves the reserve.
 #[derive(Debug)]
 pub struct PoolShard {
     pub(super) shard: SchedulerShard,
-    /// They run while a request waits, on whichever thread. Each thread asks its own holders.
-    deadlines: Deadlines,
-    clock: Clock,
-    reclaim: ReclaimStats,
     /// Keeps the memory of the buffers alive.
     pub(super) common: TryArc<Common>,
+    /// Free for this shard's receivers alone.
+    stock: Vec<u32>,
+    /// Buffers that were free for all beside, when this shard looked last.
+    seen_free: u32,
+    /// Leases of this shard's receivers, with what is ready.
+    taken: u32,
+    /// Waits of the host's own.
+    host_waits: u32,
+    wait: Option<(WaitId, Wanted)>,
 }
 
 impl PoolShard {
-    pub(super) fn new(shard: SchedulerShard, deadlines: Deadlines, clock: Clock, common: TryArc<Common>) -> PoolShard {
-        PoolShard { shard, deadlines, clock, reclaim: ReclaimStats::default(), common }
+    /// The shard, with the buffers that were reserved for its receivers.
+    pub(super) fn new(shard: SchedulerShard, common: TryArc<Common>) -> Result<PoolShard, ConfigError> {
+        let stock = reserve("shards", common.seeds_max().max(STOCK_MAX))?;
+        let mut source = PoolShard { shard, common, stock, seen_free: 0, taken: 0, host_waits: 0, wait: None };
+        source.common.clone().take_seeds(source.shard.index(), |lease| {
+            source.shard.import_lease(lease).expect("what waits for this shard is no other's");
+            source.stock_up(lease);
+        });
+        Ok(source)
+    }
+}
+
+impl PoolShard {
+    /// What a receiver of this shard asks for.
+    fn request(&self) -> Request {
+        Request { has_deadline: true, ..Request::new(self.common.receivers_class(), 0) }
     }
 
-    /// Takes a receiver's lease off this shard.
-    pub(super) fn export_lease(&mut self, lease: LeaseId) {
-        self.deadlines.stop(lease.index());
+    /// A buffer is this shard's receivers', and free.
+    fn stock_up(&mut self, lease: LeaseId) {
+        self.stock.push(lease.index());
+        self.taken += 1;
+        self.look();
+    }
+
+    fn release_at(&mut self, buffer: u32) {
+        self.taken -= 1;
+        self.shard
+            .release_timed(self.shard.lease_at(buffer))
+            .expect("only this shard ends the leases of its receivers");
+    }
+
+    /// Takes a buffer of a receiver off this shard.
+    pub(super) fn export_buffer(&mut self, buffer: u32) -> LeaseId {
+        let lease = self.shard.lease_at(buffer);
         self.shard.export_lease(lease);
+        self.taken -= 1;
+        lease
     }
 
     /// Makes an exported lease one of this shard's receivers. It is refused if it was not exported.
     pub(super) fn import_lease(&mut self, lease: LeaseId) -> Result<(), PoolError> {
         self.shard.import_lease(lease)?;
-        self.start(lease, true);
+        self.taken += 1;
         Ok(())
     }
 
-    #[inline(always)]
-    fn start(&mut self, lease: LeaseId, has_deadline: bool) {
-        if has_deadline {
-            self.deadlines.start(lease.index(), 0, 1, self.clock.now_ns());
+    /// The wait is over: it was served, or no receiver waits any more.
+    fn end_wait(&mut self) {
+        if let Some((wait, _)) = self.wait.take() {
+            self.shard.cancel(wait).expect("only this shard ends its wait");
         }
+    }
+
+    /// The wait of the shard was served.
+    fn serve(&mut self, lease: LeaseId, wanted: Wanted) {
+        if wanted == Wanted::Any || !self.common.are_receivers_capped() {
+            return self.stock_up(lease);
+        }
+        // It counts for the class of the wait, and is to count for that of receivers.
+        self.shard.release_timed(lease).expect("it was granted just now");
+        let stock = self.stock.len() as u32;
+        self.make_ready(stock + 1);
+        if self.stock.len() as u32 > stock {
+            return;
+        }
+        // Receivers are at their cap: it waits until they are not.
+        match self.shard.request_for(&self.request()) {
+            Ok(Outcome::Granted(lease)) => self.stock_up(lease),
+            Ok(Outcome::Queued(wait)) => self.wait = Some((wait, wanted)),
+            Err(error) => unreachable!("each shard has a wait for its receivers: {error}"),
+        }
+    }
+}
+
+impl Buffers for PoolShard {
+    #[inline(always)]
+    fn free(&self) -> u32 {
+        match self.stock.len() as u32 {
+            0 => 0,
+            stock => stock + self.seen_free,
+        }
+    }
+
+    fn taken(&self) -> u32 {
+        self.taken - self.stock.len() as u32
+    }
+
+    fn take(&mut self) -> Option<u32> {
+        self.stock.pop()
+    }
+
+    fn give(&mut self, buffer: u32) {
+        if self.stock.is_empty() {
+            self.stock.push(buffer);
+        } else {
+            self.release_at(buffer);
+            self.look();
+        }
+    }
+
+    #[inline(always)]
+    fn make_ready(&mut self, buffers: u32) {
+        while (self.stock.len() as u32) < buffers {
+            let lease = if self.shard.free_buffers() > 0 { self.shard.try_request(&self.request()) } else { Ok(None) };
+            match lease {
+                Ok(Some(lease)) => self.stock_up(lease),
+                // What was seen is gone.
+                Ok(None) | Err(_) => {
+                    self.seen_free = 0;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        self.seen_free = self.shard.free_buffers().saturating_sub(self.common.receivers_reserve());
+    }
+
+    fn settle(&mut self, wanted: Option<Wanted>) -> bool {
+        while self.stock.len() > 1 {
+            let buffer = self.take().expect("there is more than one");
+            self.release_at(buffer);
+        }
+        // One that is in credit has what it needs.
+        let wanted = wanted.filter(|wanted| *wanted == Wanted::BesideReserve || self.stock.is_empty());
+        if self.wait.map(|(_, wanted)| wanted) == wanted {
+            return false;
+        }
+        self.end_wait();
+        let Some(wanted) = wanted else { return false };
+        let class = self.common.receivers_class() + u8::from(wanted == Wanted::BesideReserve);
+        match self.shard.request_for(&Request { class, ..self.request() }) {
+            Ok(Outcome::Granted(lease)) => {
+                self.serve(lease, wanted);
+                true
+            }
+            Ok(Outcome::Queued(wait)) => {
+                self.wait = Some((wait, wanted));
+                false
+            }
+            Err(error) => unreachable!("each shard has a wait for its receivers: {error}"),
+        }
+    }
+
+    /// A request waits, on whichever thread.
+    fn is_wanted(&self) -> bool {
+        self.shard.is_wanted()
     }
 }
 
 /// A shared scheduler has no tenants, and one size of buffers.
-fn check_request(request: &Request) -> Result<(), PoolError> {
-    match (request.tenant, request.size_index) {
-        (None, 0) => Ok(()),
-        (Some(_), _) => Err(PoolError::TenantsUnsupported),
-        (None, size_index) => Err(SchedulerError::UnknownSize { size_index }.into()),
+fn check_request(request: &Request, classes: u8) -> Result<(), PoolError> {
+    let Request { class, size_index, tenant, .. } = *request;
+    match tenant {
+        Some(_) => Err(PoolError::TenantsUnsupported),
+        None if size_index > 0 => Err(SchedulerError::UnknownSize { size_index }.into()),
+        // The one above is for waits of shards.
+        None if class >= classes => Err(SchedulerError::UnknownClass { class, classes }.into()),
+        None => Ok(()),
     }
 }
 
-/// There is one size of buffers and no tenants, so the index of a tenant is always 0.
 impl Source for PoolShard {
-    /// Takes a buffer from this shard's cache, if there is one and the class has no cap. No lock.
-    #[inline(always)]
-    fn try_fast_grant(&mut self, _arena: &Arena, request: &Request, _tenant: u32) -> Option<u32> {
-        let lease = self.shard.take_cached_now(request)?;
-        self.start(lease, request.has_deadline);
-        Some(lease.index())
-    }
-
-    /// A waiter of any thread is assigned the buffer, as by `release_at`.
-    #[inline(always)]
-    fn try_fast_release(&mut self, buffer: u32) -> bool {
-        if !self.deadlines.try_fast_stop(buffer) {
-            return false;
-        }
-        self.shard
-            .release_timed(self.shard.lease_at(buffer))
-            .expect("only this shard ends the leases of its receivers");
-        true
-    }
-
-    /// It is not known without a closer look.
-    #[inline(always)]
-    fn nothing_to_poll(&self) -> bool {
-        false
-    }
-
-    fn request_in(&mut self, request: &Request, _tenant: u32) -> Result<Outcome, PoolError> {
-        let outcome = self.shard.request_for(request)?;
-        if let Outcome::Granted(lease) = outcome {
-            self.start(lease, request.has_deadline);
-        }
-        Ok(outcome)
+    fn classes(&self) -> u8 {
+        self.common.receivers_class() + 1
     }
 
     fn request_for(&mut self, request: &Request) -> Result<Outcome, PoolError> {
-        check_request(request)?;
-        self.request_in(request, 0)
+        check_request(request, self.classes())?;
+        // The table of waits has one more for each shard.
+        let waiters_max = self.common.config.waiters_max;
+        if self.host_waits == waiters_max {
+            let lease = self.shard.try_request(request)?.ok_or(SchedulerError::WaitersFull { waiters_max })?;
+            return Ok(Outcome::Granted(lease));
+        }
+        let outcome = self.shard.request_for(request)?;
+        self.host_waits += u32::from(matches!(outcome, Outcome::Queued(_)));
+        Ok(outcome)
     }
 
     fn try_request(&mut self, request: &Request) -> Result<Option<LeaseId>, PoolError> {
-        check_request(request)?;
-        let lease = self.shard.try_request(request)?;
-        if let Some(lease) = lease {
-            self.start(lease, request.has_deadline);
-        }
-        Ok(lease)
-    }
-
-    /// There are no larger buffers.
-    fn admit_beside(&mut self, _held: u32, _request: &Request, _tenant: u32) -> Result<(), PoolError> {
-        Ok(())
+        check_request(request, self.classes())?;
+        Ok(self.shard.try_request(request)?)
     }
 
     fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
-        Ok(self.shard.cancel(wait)?)
+        self.describe_wait(wait)?;
+        self.shard.cancel(wait)?;
+        self.host_waits -= 1;
+        Ok(())
     }
 
-    fn cancel_at(&mut self, wait: u32) {
-        self.shard.cancel_at(wait);
+    fn poll_grant(&mut self) -> Option<Grant> {
+        loop {
+            let grant = self.shard.poll_grant()?;
+            let Some((_, wanted)) = self.wait.take_if(|(own, _)| *own == grant.wait) else {
+                self.host_waits -= 1;
+                return Some(grant);
+            };
+            self.serve(grant.lease, wanted);
+        }
     }
 
-    fn reclass_at(&mut self, wait: u32, class: u8) {
-        self.shard.reclass_at(wait, class);
-    }
-
+    /// The shard's own wait is none of the host's.
     fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, PoolError> {
+        if self.wait.is_some_and(|(own, _)| own == wait) {
+            return Err(SchedulerError::StaleWait.into());
+        }
         Ok(self.shard.describe_own_wait(wait)?)
     }
 
-    fn wait_at(&self, wait: u32) -> WaitId {
-        self.shard.wait_at(wait)
+    /// Not that of the shard, which the poll takes.
+    fn next_grant(&self) -> Option<WaitId> {
+        self.shard.next_grant().filter(|wait| self.wait.is_none_or(|(own, _)| own != *wait))
     }
 
-    fn waits(&self) -> u32 {
-        self.shard.waits()
+    fn has_grants(&self) -> bool {
+        self.shard.is_called()
     }
+
+    const IS_SHARED: bool = true;
 
     fn check_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
         Ok(self.shard.check_host_lease(lease, reach)?)
@@ -151,97 +274,56 @@ impl Source for PoolShard {
         Ok(self.shard.claim_host_lease(lease)?)
     }
 
-    fn adopt_host_lease(&mut self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
-        self.shard.adopt_host_lease(lease, reach)?;
-        self.start(lease, true);
+    fn release_host_lease(
+        &mut self,
+        lease: LeaseId,
+        reach: Reach,
+        retire: Option<&mut dyn FnMut(u32)>,
+    ) -> Result<(), PoolError> {
+        let Some(retire) = retire else {
+            return Ok(self.shard.release_host_lease(lease, reach)?);
+        };
+        // Of several threads that release it at once one has it, and takes its memory back.
+        self.adopt_host_lease(lease, reach)?;
+        retire(lease.index());
+        self.release_at(lease.index());
         Ok(())
     }
 
-    fn release_host_lease(&mut self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
-        Ok(self.shard.release_host_lease(lease, reach)?)
+    fn adopt_host_lease(&mut self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
+        self.shard.adopt_host_lease(lease, reach)?;
+        self.taken += 1;
+        Ok(())
+    }
+
+    fn hand_over(&mut self, buffer: u32) -> LeaseId {
+        let lease = self.shard.lease_at(buffer);
+        self.shard.hand_over_lease(lease);
+        self.taken -= 1;
+        lease
     }
 
     fn lease_at(&self, buffer: u32) -> LeaseId {
         self.shard.lease_at(buffer)
     }
 
-    fn release_at(&mut self, buffer: u32) {
-        self.deadlines.stop(buffer);
-        self.shard.release_timed(self.lease_at(buffer)).expect("only this shard ends the leases of its receivers");
+    #[inline(always)]
+    fn nothing_to_poll(&self) -> bool {
+        // A thread that sleeps has one spare.
+        self.stock.len() <= 1 && self.wait.is_none() && !self.shard.has_waiters() && !self.shard.is_called()
     }
 
-    fn stop_timing(&mut self, lease: LeaseId) {
-        self.shard.hand_over_lease(lease);
-        self.deadlines.stop(lease.index());
+    fn handle_timeout(&mut self, now_ns: u64) {
+        self.shard.handle_timeout(now_ns);
     }
 
-    fn progress_at(&mut self, buffer: u32, bytes: u64) {
-        self.deadlines.progress(buffer, bytes, self.clock.now_ns());
-    }
-
-    fn defer_at(&mut self, buffer: u32) -> bool {
-        let is_deferred = self.deadlines.defer(buffer, self.clock.now_ns());
-        if is_deferred {
-            self.reclaim.take_back(ReclaimKind::Shed);
-        }
-        is_deferred
-    }
-
-    /// No holder waits for a larger buffer: there are none.
-    fn spare_if_alone(&mut self, _wait: u32, _reclaim: &Reclaim) -> bool {
-        false
-    }
-
-    fn describe_lease(&self, lease: LeaseId) -> Option<LeaseInfo> {
-        self.deadlines.describe(lease.index(), self.clock.now_ns())
-    }
-
-    fn poll_grant(&mut self) -> Option<Grant> {
-        let grant = self.shard.poll_grant()?;
-        self.start(grant.lease, grant.has_deadline);
-        Some(grant)
-    }
-
-    fn poll_reclaim(&mut self) -> Option<Reclaim> {
-        if !self.shard.has_waiters() {
-            return None;
-        }
-        let (index, kind) = match self.deadlines.poll(WaiterScope::Any, self.clock.now_ns())? {
-            Demand::Park(index) => (index, ReclaimKind::Park),
-            Demand::Shed(index) => (index, ReclaimKind::Shed),
-        };
-        self.reclaim.ask(kind);
-        let lease_info =
-            self.deadlines.describe(index, self.clock.now_ns()).expect("the deadlines name timed leases only");
-        Some(Reclaim { lease: self.lease_at(index), token: 0, kind, lease_info })
+    /// Grants that other threads do not pick up are timed by the common clock, which has the host's time.
+    fn poll_timeout(&self) -> Option<u64> {
+        if self.shard.has_waiters() { self.shard.overdue_ns() } else { None }
     }
 
     fn poll_wake(&mut self) -> Option<u32> {
         self.shard.poll_wake()
-    }
-
-    fn next_grant(&self) -> Option<WaitId> {
-        self.shard.next_grant()
-    }
-
-    const IS_SHARED: bool = true;
-
-    fn last_advance_ns(&self) -> Option<u64> {
-        self.clock.last_advance_ns()
-    }
-
-    fn handle_timeout(&mut self, now_ns: u64) {
-        self.clock.advance(now_ns);
-        self.shard.handle_timeout(now_ns);
-    }
-
-    fn poll_timeout(&self) -> Option<u64> {
-        if !self.shard.has_waiters() {
-            return None;
-        }
-        let own_ns = self.deadlines.next_ns(WaiterScope::Any).and_then(|due_ns| self.clock.host_ns(due_ns));
-        // Grants that other threads do not pick up are timed by the common clock, which has the host's time.
-        [own_ns, self.shard.overdue_ns()].into_iter().flatten().min()
     }
 
     fn check_open(&self) -> Result<(), PoolError> {
@@ -250,6 +332,14 @@ impl Source for PoolShard {
 
     fn check_thread(&self) -> Result<(), PoolError> {
         Ok(self.shard.check_thread()?)
+    }
+
+    fn leave(&mut self, retire: &mut dyn FnMut(u32)) {
+        self.stock.clear();
+        self.shard.leave_leases(|lease| {
+            retire(lease.index());
+            self.common.keep_seed(self.shard.index(), lease)
+        });
     }
 
     /// Trims a few buffers at a time: other threads can wait for the pool meanwhile.
@@ -262,25 +352,21 @@ impl Source for PoolShard {
         self.shard.stats().scheduler
     }
 
-    fn reclaim_stats(&self) -> ReclaimStats {
-        ReclaimStats { clock_skipped_ns: self.clock.skipped_ns(), ..self.reclaim }
-    }
-
     fn bypass_bound(&self) -> u64 {
         self.shard.bypass_bound()
     }
 
     fn check_invariants(&self) -> Result<(), &'static str> {
-        self.shard.check_invariants()?;
-        // Where there are no tenants, none is cap-blocked.
-        self.deadlines.check(|buffer| self.shard.has_timed(buffer), |_| false)
+        self.shard.check_invariants()
     }
 }
 
-/// The buffers of this thread's receivers return to the other threads; the leases of the host's own stay.
+/// The buffers of this thread's receivers return to the other threads, but for those that the next pool of this thread begins
+/// with; the leases of the host's own stay.
 impl Drop for PoolShard {
     fn drop(&mut self) {
-        self.shard.leave_leases();
+        // Nothing is left if the pool did it. There may be no pool: its tables could not be reserved.
+        self.leave(&mut |_| {});
     }
 }
 

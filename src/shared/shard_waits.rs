@@ -162,14 +162,6 @@ impl Tickets {
         }
     }
 
-    /// A wait asks in another class, if it is queued and `reclass` moves it there.
-    pub(super) fn reclass(&mut self, index: u32, class: u8, reclass: impl FnOnce(WaitId) -> bool) {
-        let ticket = &mut self.table[index as usize];
-        if let State::Queued(wait) = ticket.state {
-            ticket.class = if reclass(wait) { class } else { ticket.class };
-        }
-    }
-
     /// Ends a wait; what it was is returned.
     pub(super) fn close(&mut self, index: u32) -> Ticket {
         let ticket = self.table[index as usize];

@@ -3,41 +3,44 @@
 use super::common::Common;
 use super::exports::Exports;
 use super::pool_shard::PoolShard;
-use super::{EXPORTS_MAX, SharedScheduler, SharedSchedulerError, SharedSchedulerStats};
+use super::{SHARDS_MAX, SharedScheduler, SharedSchedulerError, SharedSchedulerStats};
 use crate::alloc_util::TryArc;
-use crate::config_error::ConfigError;
-use crate::memory::{Arena, Memory};
-use crate::pool::{Pool, PoolConfig, Stamp};
-use crate::scheduler::{self, SchedulerConfig};
+use crate::config_error::{ConfigError, in_range};
+use crate::pool::{Pool, PoolConfig, Stamp, check_receivers};
+use crate::scheduler::CLASSES_MAX;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 
 /// A pool that several threads share, each through a [`Pool`] of its own: the same calls, and
 /// [`poll_wake`](Pool::poll_wake), [`export`](Pool::export) and [`import`](Pool::import).
 ///
-/// All threads take buffers from one budget with one hard cap. A buffer that one thread releases reaches a waiter of
-/// another thread (see [the module](super)). Each thread has receivers, waits and parking slots of its own: as many as the
-/// configuration says for each. There are no tenants, and buffers have one size.
+/// All threads take buffers from one budget with one hard cap. A buffer that one thread releases reaches a request or a receiver of
+/// another thread (see [the module](super)). Each thread has receivers, waits of the host's own, cells and a clock of its own: as many
+/// receivers and waits as the configuration says for each. There are no tenants.
 ///
-/// While a request waits, on whichever thread, each thread asks its own holders to park or to leave, the costliest of its
-/// own first: at most one leaves at a time on each.
+/// Each thread has two buffers in any case, and those that are cut into its cells of 64 bytes: the one that its receivers receive into,
+/// and a *spare*, so that what a receive leaves has a place whatever other threads take. So there are at least 8 buffers for each
+/// thread. A thread that sleeps has one spare at most. Where its receivers wait for memory, one wait stands for all of them; how long
+/// a receiver waits at most depends on no other thread.
+///
+/// While a request waits, on whichever thread, each thread evicts what its own receivers keep past its deadline, when it polls.
 ///
 /// You may drop it before the pools of its threads or after them. Then no receiver is attached any more and no request of
 /// the host's own is taken; the receivers that are there go on to their end. When the pool of a thread is dropped, the
 /// leases of the host's own that it had stay: the first thread that uses, adopts or releases one has it.
 ///
 /// ```
-/// use demuxbuf::connection::{Action, Event};
-/// use demuxbuf::pool::{AttachOptions, PoolConfig};
+/// use demuxbuf::pool::PoolConfig;
+/// use demuxbuf::scheduler::{Outcome, Request};
 /// use demuxbuf::shared::SharedPool;
 ///
-/// let shared_pool = SharedPool::new(&PoolConfig::new(1, 100), 2)?;
+/// let shared_pool = SharedPool::new(&PoolConfig::new(1 << 20, 100), 2)?;
 /// let (mut here, mut there) = (shared_pool.shard(0)?, shared_pool.shard(1)?);
-/// let (mine, other) = (here.attach(&AttachOptions::new(0, 7))?, there.attach(&AttachOptions::new(0, 8))?);
-/// assert!(here.handle(mine, Event::Readable)?.has(Action::Recv));
-/// there.handle(other, Event::Readable)?; // It waits for the one buffer, and may receive a few bytes meanwhile.
-/// here.handle(mine, Event::WouldBlock)?; // The buffer is assigned to the other receiver.
-/// assert_eq!(here.poll_wake(), Some(1)); // Signal its thread, by an eventfd or its like:
+/// let Some(lease) = here.try_request(&Request::new(0, 7))? else { panic!("buffers are free") };
+/// while there.try_request(&Request::new(0, 8))?.is_some() {} // All others are taken.
+/// assert!(matches!(there.request(0, 9)?, Outcome::Queued(_)));
+/// here.release(lease)?; // The buffer is assigned to the request of the other thread.
+/// assert_eq!(here.poll_wake(), Some(1)); // Signal that thread, by an eventfd or its like:
 /// assert!(there.poll_notice().is_some()); // it goes on with the buffer.
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -52,7 +55,7 @@ pub struct SharedPool {
 pub enum SharedPoolError {
     /// There is no such shard, its pool exists already, or the shared pool is closed.
     Shard(SharedSchedulerError),
-    /// Its tables or slots could not be reserved. Nothing stays reserved.
+    /// Its tables could not be reserved. Nothing stays reserved.
     Memory(ConfigError),
 }
 
@@ -61,22 +64,30 @@ impl SharedPool {
     ///
     /// # Errors
     ///
-    /// As [`Pool::new`]; there are other sizes than the default, or tenants.
+    /// As [`Pool::new`]; there are tenants, or as many classes as there can be, of which one is for receivers that wait.
     pub fn new(config: &PoolConfig, shards: u32) -> Result<SharedPool, ConfigError> {
-        config.check()?;
-        // Each thread has this number of waits, and exported ones belong to no thread.
-        let waiters_max = config.scheduler.waiters_max.saturating_mul(shards).saturating_add(EXPORTS_MAX);
-        let scheduler = SharedScheduler::new(&SchedulerConfig { waiters_max, ..config.scheduler }, shards)?;
+        in_range("shards", shards.into(), 1, SHARDS_MAX.into())?;
+        // One class more, of receivers without credit that wait.
+        in_range("classes", config.classes.into(), 1, CLASSES_MAX as u64 - 1)?;
+        let split = config.split_for(shards)?;
+        let mut requests = config.requests(split.buffers);
+        check_receivers(&requests, &split)?;
+        let (receivers, waiters) = (usize::from(config.classes) - 1, usize::from(config.classes));
+        requests.classes += 1;
+        requests.reserves[waiters] = requests.reserves[receivers] + split.reserve;
+        requests.class_caps[waiters] = requests.class_caps[receivers];
+        // Each thread has one for its receivers.
+        requests.waiters_max = config.waiters_max.saturating_add(1).saturating_mul(shards);
+        requests.lease_ns = Some(config.frame_grace_ns);
+        let scheduler = SharedScheduler::new(&requests, shards)?;
         // While all receivers of all threads are exported, those that took their rows cannot be.
         let exports = Exports::new(config.receivers_max.saturating_mul(shards))?;
-        let memory = config.memory();
-        let arena = Arena::protected(memory.buffers, &memory.buffer_bytes, memory.protection)?;
-        let common =
-            TryArc::try_new(Common { scheduler, exports, arena, config: *config, shards, made: AtomicU32::new(0) });
-        Ok(SharedPool { common: common.ok_or(ConfigError::out_of_memory::<Common>("shards", 1))? })
+        let common = Common::new(scheduler, exports, config.arena(&split)?, config, split, shards)?;
+        let no_memory = ConfigError::out_of_memory::<Common>("shards", 1);
+        Ok(SharedPool { common: TryArc::try_new(common).ok_or(no_memory)? })
     }
 
-    /// The pool of one thread. Its tables and slots are reserved now, and nothing afterwards. It is bound to the thread
+    /// The pool of one thread. Its tables are reserved now, and nothing afterwards. It is bound to the thread
     /// that calls, as far as [`Pool::check_thread`] is used. When it is dropped, the buffers of its receivers return to the
     /// other threads, and this can be called for `index` again; leases of the host's own stay held until a thread releases
     /// them.
@@ -85,7 +96,7 @@ impl SharedPool {
     ///
     /// There is no such shard, its pool exists, or the shared pool is closed; memory could not be reserved.
     pub fn shard(&self, index: u32) -> Result<Pool<PoolShard>, SharedPoolError> {
-        let Common { scheduler, arena, config, shards, made, .. } = &*self.common;
+        let Common { scheduler, arena, config, split, shards, made, .. } = &*self.common;
         let shard = scheduler.shard(index).map_err(SharedPoolError::Shard)?;
         if shard.is_closed() {
             return Err(SharedPoolError::Shard(SharedSchedulerError::Closed));
@@ -97,13 +108,10 @@ impl SharedPool {
         // pool trims is free and in no cache, and stays so under the lock that `with_free` holds.
         #[allow(unsafe_code)]
         let arena = unsafe { arena.alias() }.expect("buffers of shards have one size");
-        let memory = Memory::with_arena(arena, &config.memory())?;
-        let clock = scheduler::Clock::new(config.scheduler.lease_ns);
-        let deadlines = scheduler::deadlines_of(&config.scheduler)?;
         let made = made.fetch_add(1, Ordering::Relaxed);
-        let stamp = Stamp::of_thread(config.scheduler.tag, index, *shards, made);
-        let source = PoolShard::new(shard, deadlines, clock, self.common.clone());
-        Ok(Pool::with_source(source, memory, config, config.scheduler.buffers, stamp)?)
+        let stamp = Stamp::of_thread(config.tag, index, *shards, made);
+        let source = PoolShard::new(shard, self.common.clone())?;
+        Ok(Pool::with_source(source, arena, config, *split, stamp)?)
     }
 
     /// As [`Pool::poll_wake`], for a thread without a pool: after it dropped the pool.

@@ -405,6 +405,12 @@ impl Shared {
         self.publish(&mut state, None);
     }
 
+    /// Buffers that are free or cached, as of late.
+    pub(super) fn free_buffers(&self) -> u32 {
+        let cached: u32 = self.shard_states.iter().map(|shard_state| shard_state.0.cache.len()).sum();
+        self.published.0.free() + cached
+    }
+
     pub(super) fn stats(&self) -> SharedSchedulerStats {
         let mut stats = SharedSchedulerStats::default();
         stats.scheduler.capacity = self.buffers.len() as u32;
@@ -531,7 +537,7 @@ mod tests {
             panic!("while it holds the lock");
         }));
         assert!(held.is_err() && shared.is_broken());
-        here.leave_leases();
+        here.leave_leases(|_| false);
         drop(here);
         drop(shards);
     }

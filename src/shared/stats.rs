@@ -165,6 +165,11 @@ impl PublishedStats {
         }
     }
 
+    /// Free buffers, but for those that are cached.
+    pub(super) fn free(&self) -> u32 {
+        self.free.load(Ordering::Relaxed)
+    }
+
     /// `cached_since` buffers were cached all the time.
     pub(super) fn add_to(&self, stats: &mut SchedulerStats, cached_since: u32) {
         let free = self.free.load(Ordering::Relaxed);

@@ -2,8 +2,7 @@
 
 use super::{BUFFER_BYTES, CONNECTIONS, Settings};
 use demuxbuf::connection::{Actions, Connection, Event};
-use demuxbuf::pool::{AttachOptions, FindingKind, Notice, Pool, PoolConfig, ReceiverId};
-use demuxbuf::receiving::{self, ReceivingPool};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, ReceiverId};
 
 /// What a host needs of its side; buffers are no concern of its event loop.
 pub(super) trait Side {
@@ -22,107 +21,32 @@ pub(super) trait Side {
     }
 }
 
-/// The library does everything about buffers.
-pub(super) struct Convenient {
+/// The library does everything about memory: receives borrow, only partial frames keep. There is enough for every frame,
+/// so that nothing depends on time.
+pub(super) struct Pooled {
     pool: Pool,
     ids: Vec<ReceiverId>,
 }
 
-impl Convenient {
-    pub(super) fn new(settings: &Settings) -> Convenient {
+impl Pooled {
+    pub(super) fn new(settings: &Settings) -> Pooled {
+        let memory_bytes = (8 + u64::from(settings.buffers)) * u64::from(BUFFER_BYTES);
         let config = PoolConfig {
             buffer_bytes: BUFFER_BYTES,
-            slots: settings.slots,
-            lifeline: settings.lifeline,
             policy: settings.policy,
             audit: true,
-            ..PoolConfig::new(settings.buffers, CONNECTIONS as u32)
+            ..PoolConfig::new(memory_bytes, CONNECTIONS as u32)
         };
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
+        pool.handle_timeout(0);
         let ids = (0..CONNECTIONS)
             .map(|at| pool.attach(&AttachOptions::new(0, at as u64)).expect("the table has room"))
             .collect();
-        Convenient { pool, ids }
+        Pooled { pool, ids }
     }
 }
 
-impl Side for Convenient {
-    fn handle(&mut self, at: usize, event: Event) -> Actions {
-        self.pool.handle(self.ids[at], event).unwrap_or_else(|error| panic!("{event:?}: {error}"))
-    }
-
-    fn pending(&self, at: usize) -> Actions {
-        self.pool.pending(self.ids[at]).expect("attached")
-    }
-
-    fn connection(&self, at: usize) -> &Connection {
-        self.pool.connection(self.ids[at]).expect("attached")
-    }
-
-    fn data(&self, at: usize) -> &[u8] {
-        self.pool.data(self.ids[at]).expect("attached")
-    }
-
-    fn receive_area(&mut self, at: usize) -> &mut [u8] {
-        self.pool.receive_area(self.ids[at]).expect("attached")
-    }
-
-    fn next_grant(&mut self) -> Option<usize> {
-        match self.pool.poll_notice()? {
-            Notice::Receiver { token, .. } => Some(token as usize),
-            notice => unreachable!("this host requests nothing for itself: {notice:?}"),
-        }
-    }
-
-    fn take(&mut self, at: usize) -> Option<Vec<u8>> {
-        let content = self.pool.take(self.ids[at]).ok()?;
-        let range = content.offset as usize..(content.offset + content.buffered_bytes) as usize;
-        let bytes = self.pool.buffer(content.lease).expect("the lease is the host's")[range].to_vec();
-        self.pool.release(content.lease).expect("the lease is the host's");
-        Some(bytes)
-    }
-
-    fn check(&self) {
-        self.pool.check_invariants().expect("the invariants hold");
-    }
-
-    fn held(&self) -> u32 {
-        let stats = self.pool.stats();
-        stats.scheduler.leased + stats.scheduler.assigned + stats.slots_in_use
-    }
-
-    /// These hosts have neither clock nor deadlines.
-    fn audit(&mut self, now_ns: u64) -> Vec<String> {
-        let findings = core::iter::from_fn(|| self.pool.poll_audit(now_ns).expect("the audit is on"));
-        let is_of_clock = |kind| matches!(kind, FindingKind::ClockStopped | FindingKind::NoDeadline);
-        findings.filter(|finding| !is_of_clock(finding.kind)).map(|finding| finding.to_string()).collect()
-    }
-}
-
-/// The library does everything about memory: receives borrow, only partial frames keep. There is enough for every frame, so that
-/// nothing depends on time.
-pub(super) struct Borrowing {
-    pool: ReceivingPool,
-    ids: Vec<ReceiverId>,
-}
-
-impl Borrowing {
-    pub(super) fn new(settings: &Settings) -> Borrowing {
-        let memory_bytes = (8 + u64::from(settings.buffers)) * u64::from(BUFFER_BYTES);
-        let config = receiving::PoolConfig {
-            buffer_bytes: BUFFER_BYTES,
-            policy: settings.policy,
-            ..receiving::PoolConfig::new(memory_bytes, CONNECTIONS as u32)
-        };
-        let mut pool = ReceivingPool::new(&config).expect("the configuration is allowed");
-        let ids = (0..CONNECTIONS)
-            .map(|at| pool.attach(&AttachOptions::new(0, at as u64)).expect("the table has room"))
-            .collect();
-        Borrowing { pool, ids }
-    }
-}
-
-impl Side for Borrowing {
+impl Side for Pooled {
     fn handle(&mut self, at: usize, event: Event) -> Actions {
         // Nothing else asks for memory.
         if matches!(event, Event::ReclaimRequested | Event::LeaseExpired) {
@@ -175,9 +99,11 @@ impl Side for Borrowing {
             - memory.free_buffers()
     }
 
-    /// An iteration is over. There is no audit.
+    /// At the end of an iteration, before the clock of the next one.
     fn audit(&mut self, now_ns: u64) -> Vec<String> {
+        let findings = core::iter::from_fn(|| self.pool.poll_audit(now_ns).expect("the audit is on"));
+        let lines = findings.map(|finding| finding.to_string()).collect();
         self.pool.handle_timeout(now_ns);
-        Vec::new()
+        lines
     }
 }

@@ -1,34 +1,6 @@
-//! Classes of a receiver's requests, and the classes, reserves and tenants that a pool may be configured with.
+//! Texts of what is refused about classes, reserves and tenants.
 
-use demuxbuf::connection::Event;
-use demuxbuf::pool::{AttachOptions, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{Scheduler, SchedulerConfig, SchedulerError};
-
-const BEGUN: u8 = 1;
-
-fn handle(pool: &mut Pool, id: ReceiverId, events: &[Event]) {
-    for &event in events {
-        pool.handle(id, event).expect("the event is allowed");
-    }
-}
-
-#[test]
-fn partial_frame_requests_the_more_critical_class() {
-    for (own, begun) in [(0, 0), (BEGUN, BEGUN), (2, BEGUN)] {
-        let scheduler = SchedulerConfig { classes: 3, ..SchedulerConfig::new(1, 10) };
-        let config = PoolConfig { scheduler, continuation_class: Some(BEGUN), ..PoolConfig::new(1, 10) };
-        let mut pool = Pool::new(&config).expect("the configuration is allowed");
-        let id = pool.attach(&AttachOptions::new(own, 0)).expect("there is room");
-        for class in [own, begun] {
-            handle(&mut pool, id, &[Event::Readable]);
-            let mut out = [0; 8];
-            out[usize::from(class)] = 1;
-            assert_eq!(pool.stats().scheduler.outstanding_by_class, out, "of a receiver of class {own}");
-            handle(&mut pool, id, &[Event::Received { bytes: 9 }, Event::NeedMore { bytes: 100 }]);
-            assert_eq!(pool.stats().scheduler.leased, 0, "the partial frame is parked");
-        }
-    }
-}
 
 #[test]
 fn class_config_error_names_what_is_allowed() {

@@ -12,7 +12,8 @@ pub(crate) struct Habit {
     /// Size of each piece that it sends, and the time between two.
     pub(crate) piece_bytes: (u32, u32),
     pub(crate) pause_ns: (u64, u64),
-    /// How long the host has to keep a frame before it is served: what a slow reader of its answer makes long.
+    /// How long the host has to keep a frame before it is served: what a slow reader of its answer makes long. 0: it is
+    /// served as soon as it is whole.
     pub(crate) service_ns: u64,
     /// From one frame that was served to the next that it sends.
     pub(crate) think_ns: (u64, u64),
@@ -42,13 +43,13 @@ impl Crowd {
     }
 }
 
-/// Sends requests of up to 12 KiB in pieces, waits for each answer, thinks, and stays.
+/// Sends requests of up to 12 KB in pieces, each served when it is whole, thinks, and stays.
 pub(crate) const HONEST: Habit = Habit {
     frame_bytes: (100, 12_000),
     sends_bytes: u32::MAX,
     piece_bytes: (1_000, 6_000),
     pause_ns: (0, 5 * MS),
-    service_ns: MS,
+    service_ns: 0,
     think_ns: (50 * MS, 150 * MS),
     stays_ns: u64::MAX,
     returns_ns: (MS, MS),
@@ -74,7 +75,7 @@ pub(crate) const SLOW_READER: Habit =
 
 /// Whole requests, one after the other, as fast as they are served.
 pub(crate) const FLOOD: Habit =
-    Habit { frame_bytes: (12_000, 12_000), piece_bytes: (12_000, 12_000), think_ns: (0, 0), ..HONEST };
+    Habit { frame_bytes: (12_000, 12_000), piece_bytes: (12_000, 12_000), service_ns: MS, think_ns: (0, 0), ..HONEST };
 
 /// Comes, sends part of a frame, and leaves.
 pub(crate) const LEAVER: Habit = Habit { stays_ns: 30 * MS, returns_ns: (0, 20 * MS), ..partial(3_000) };

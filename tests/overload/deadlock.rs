@@ -162,8 +162,8 @@ fn s15_responses_find_a_buffer_in_every_order() {
     }
 }
 
-/// Receivers of requests (class 1), each blocked for want of transmit memory, and one backend (class 0) with the window
-/// update that frees it.
+/// Receivers of requests, each blocked for want of transmit memory, and one backend with the window updates that free
+/// it.
 struct Windows {
     pool: Pool,
     ids: Vec<ReceiverId>,
@@ -172,31 +172,32 @@ struct Windows {
     served: Vec<bool>,
     /// Bytes on the wire.
     unread: Vec<u32>,
+    /// Requests that waited for memory.
+    waited: u32,
 }
 
 const REQUEST_BYTES: u32 = 500;
 const UPDATE_BYTES: u32 = 13;
 
 impl Windows {
-    fn new(buffers: u32, requests: usize, reserve: u32, lifeline: bool) -> Windows {
-        let mut config = PoolConfig::new(buffers, requests as u32 + 1);
-        config.scheduler.classes = 2;
-        config.scheduler.reserves[1] = reserve;
-        config.lifeline = lifeline;
-        config.slots = if lifeline { requests as u32 + 1 } else { 0 };
-        config.policy.park_bytes = if lifeline { 64 } else { 0 };
+    /// The host leaves this many buffers to the receivers.
+    fn new(free: u32, requests: usize) -> Windows {
+        let config = PoolConfig { buffer_bytes: 512, ..PoolConfig::new(8 * 512, requests as u32 + 1) };
         let mut pool = Pool::new(&config).expect("the configuration is allowed");
-        let mut attach =
-            |at: usize| pool.attach(&AttachOptions::new(u8::from(at > 0), at as u64)).expect("the table has room");
-        let ids = (0..=requests).map(&mut attach).collect();
-        Windows { pool, ids, credit: 0, served: vec![false; requests + 1], unread: vec![0; requests + 1] }
+        pool.handle_timeout(0);
+        while pool.memory().free_buffers() > free {
+            assert!(matches!(pool.request(0, 0), Ok(Outcome::Granted(_))));
+        }
+        let attach = |at| pool.attach(&AttachOptions::new(0, at as u64)).expect("the table has room");
+        let ids = (0..=requests).map(attach).collect();
+        Windows { pool, ids, credit: 0, served: vec![false; requests + 1], unread: vec![0; requests + 1], waited: 0 }
     }
 
     /// All bytes of one receiver arrive.
     fn arrive(&mut self, at: usize) {
         self.unread[at] = if at == 0 { UPDATE_BYTES * (self.ids.len() as u32 - 1) } else { REQUEST_BYTES };
-        self.report(at, Event::Readable);
         self.settle();
+        self.waited += u32::from(self.pool.connection(self.ids[at]).expect("the handle is live").is_waiting());
     }
 
     fn report(&mut self, at: usize, event: Event) {
@@ -204,42 +205,56 @@ impl Windows {
         self.pool.check_invariants().expect("the invariants hold");
     }
 
+    fn has(&self, at: usize, action: Action) -> bool {
+        self.pool.pending(self.ids[at]).expect("the handle is live").has(action)
+    }
+
     fn settle(&mut self) {
         loop {
             let before = (self.credit, self.served.clone(), self.unread.clone());
             for at in 0..self.ids.len() {
+                if self.unread[at] > 0 {
+                    self.report(at, Event::Readable);
+                }
                 self.act(at);
             }
-            let mut grants = 0;
-            while let Some(granted) = self.pool.poll_notice() {
-                assert!(matches!(granted, Notice::Receiver { .. }));
-                grants += 1;
+            while let Some(notice) = self.pool.poll_notice() {
+                let Notice::Receiver { token, actions, .. } = notice else { panic!("{notice:?}") };
+                assert!(actions.has(Action::Recv), "none is shed: {actions:?}");
+                self.act(token as usize);
             }
-            if grants == 0 && before == (self.credit, self.served.clone(), self.unread.clone()) {
+            if before == (self.credit, self.served.clone(), self.unread.clone()) {
                 return;
             }
         }
     }
 
+    /// Whether all requests are served when this many steps of the clock have passed.
+    fn is_served_at(&mut self, step: u64) -> bool {
+        if step > 0 {
+            self.pool.handle_timeout(step * 125_000_000);
+            self.settle();
+        }
+        !self.served[1..].contains(&false)
+    }
+
     fn act(&mut self, at: usize) {
-        let actions = self.pool.pending(self.ids[at]).expect("the handle is live");
-        if self.unread[at] > 0 && !actions.has(Action::Recv) && !actions.has(Action::Decode) {
-            self.report(at, Event::Readable);
-        }
-        if actions.has(Action::Recv) && self.unread[at] == 0 {
-            self.report(at, Event::WouldBlock);
-        } else if actions.has(Action::Recv) {
-            let room = self.pool.receive_area(self.ids[at]).expect("the handle is live").len() as u32;
-            let bytes = room.min(self.unread[at]);
-            self.unread[at] -= bytes;
-            self.report(at, Event::Received { bytes });
-        }
         if self.credit > 0 && at > 0 && !self.served[at] {
             self.report(at, Event::Unblock { reasons: 1 });
         }
-        let actions = self.pool.pending(self.ids[at]).expect("the handle is live");
-        if actions.has(Action::Decode) {
-            self.decode(at);
+        loop {
+            if self.has(at, Action::Decode) {
+                self.decode(at);
+            } else if self.has(at, Action::Recv) && self.unread[at] == 0 {
+                self.report(at, Event::WouldBlock);
+            } else if self.has(at, Action::Recv) {
+                let room = self.pool.receive_area(self.ids[at]).expect("the handle is live").len() as u32;
+                let bytes = room.min(self.unread[at]);
+                self.unread[at] -= bytes;
+                self.report(at, Event::Received { bytes });
+            } else {
+                return;
+            }
         }
     }
 
@@ -261,20 +276,6 @@ impl Windows {
     }
 }
 
-/// Lets the bytes of all receivers arrive in every order; returns the number of orders and of those that get stuck.
-fn stuck(buffers: u32, requests: usize, reserve: u32, lifeline: bool) -> (u64, u64) {
-    let (mut orders, mut stuck) = (0, 0);
-    permute(&mut (0..=requests).collect(), 0, &mut |order| {
-        let mut windows = Windows::new(buffers, requests, reserve, lifeline);
-        for &at in order {
-            windows.arrive(at);
-        }
-        orders += 1;
-        stuck += u64::from(windows.served[1..].contains(&false));
-    });
-    (orders, stuck)
-}
-
 fn permute(items: &mut Vec<usize>, from: usize, see: &mut impl FnMut(&[usize])) {
     if from == items.len() {
         return see(items);
@@ -286,16 +287,21 @@ fn permute(items: &mut Vec<usize>, from: usize, see: &mut impl FnMut(&[usize])) 
     }
 }
 
-/// The frames that free transmit memory are received in every order of arrival.
+/// The frames that free transmit memory are received in every order of arrival, however much blocked requests keep.
 #[test]
 fn s47_control_frames_get_through_in_every_order() {
-    for (buffers, requests) in [(2, 2), (2, 4), (3, 4)] {
-        for (reserve, lifeline) in [(1, false), (0, true), (1, true)] {
-            let (orders, stuck) = stuck(buffers, requests, reserve, lifeline);
-            assert_eq!(stuck, 0, "of {orders} orders with a reserve of {reserve}, lifeline: {lifeline}");
-        }
-        let (orders, stuck) = stuck(buffers, requests, 0, false);
-        println!("{buffers} buffers, {requests} requests: {stuck} of {orders} orders are stuck with neither");
-        assert!(stuck > 0, "without reserve and lifeline some orders are stuck");
+    for (free, requests) in [(0, 2), (1, 2), (2, 2), (2, 4), (3, 4), (3, 5)] {
+        let (mut orders, mut waited) = (0, 0);
+        permute(&mut (0..=requests).collect(), 0, &mut |order| {
+            let mut windows = Windows::new(free, requests);
+            order.iter().for_each(|&at| windows.arrive(at));
+            (orders, waited) = (orders + 1, waited + windows.waited);
+            assert_eq!(windows.unread[0], 0, "{order:?}: the updates are received");
+            // The last buffer is the reserve; without another one requests are served at their deadlines.
+            let steps = (0..20).find(|&step| windows.is_served_at(step));
+            assert_eq!(steps.map(|steps| steps > 0), Some(free < 2), "{order:?}: {free} buffers, {requests} requests");
+        });
+        println!("{free} buffers, {requests} requests: {orders} orders, in which {waited} requests waited");
+        assert!(waited > 0, "memory is short");
     }
 }

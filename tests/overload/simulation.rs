@@ -6,7 +6,8 @@
 use crate::crowd::{Crowd, Habit};
 use demuxbuf::connection::{Action, Actions, Event, Mode};
 use demuxbuf::framing::h2::{FrameHeader, kind};
-use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, PoolStats, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::receiving::Totals;
 use demuxbuf::scheduler::{TenantConfig, TenantId};
 use demuxbuf_testkit::{EventLoop, Rng, Socket, frame, numbered};
 use hdrhistogram::Histogram;
@@ -48,6 +49,8 @@ struct Peer {
     /// The rest of the frame that it is sending, and how much of that it will ever send.
     unsent: Vec<u8>,
     sends: u32,
+    /// When the first bytes of a frame that is not served were sent.
+    began_ns: Option<u64>,
     /// When the last byte of each frame that is complete was sent.
     complete_ns: VecDeque<u64>,
     is_served: bool,
@@ -69,13 +72,12 @@ pub(crate) struct CrowdReport {
 /// The results of a run.
 pub(crate) struct Report {
     pub(crate) crowds: Vec<CrowdReport>,
-    pub(crate) stats: PoolStats,
-    pub(crate) bypass_bound: u64,
+    pub(crate) totals: Totals,
     /// Events that were reported to the core.
     pub(crate) steps: u64,
     /// Hash of all events and answers, in order.
     pub(crate) trace: u64,
-    /// From the moment at which a crowd left for good until no request waited.
+    /// From the moment at which a crowd left for good until nothing was waited for.
     pub(crate) recovery_ns: Option<u64>,
     /// Frames that were sent completely and are not served yet, at the end.
     pub(crate) unserved: u64,
@@ -84,7 +86,7 @@ pub(crate) struct Report {
 /// The proxy and all peers that it serves.
 pub(crate) struct Simulation {
     pool: Pool,
-    lease_ns: u64,
+    grace_ns: u64,
     peers: Vec<Peer>,
     crowds: Vec<Crowd>,
     reports: Vec<CrowdReport>,
@@ -106,7 +108,7 @@ impl Simulation {
     pub(crate) fn new(config: &PoolConfig, tenant_config: &TenantConfig, crowds: Vec<Crowd>, seed: u64) -> Simulation {
         let mut simulation = Simulation {
             pool: Pool::new(config).expect("the configuration is allowed"),
-            lease_ns: config.scheduler.lease_ns.expect("the pool sheds"),
+            grace_ns: config.frame_grace_ns,
             peers: Vec::new(),
             reports: crowds.iter().map(report_on).collect(),
             crowds,
@@ -159,8 +161,7 @@ impl Simulation {
     /// How it went until now.
     pub(crate) fn report(self) -> Report {
         Report {
-            stats: self.pool.stats(),
-            bypass_bound: self.pool.bypass_bound(),
+            totals: self.pool.totals(),
             crowds: self.reports,
             steps: self.steps,
             trace: self.trace.finish(),
@@ -227,6 +228,7 @@ impl Simulation {
         let peer = &mut self.peers[at];
         let piece_bytes = piece_bytes.min(peer.sends);
         peer.sends -= piece_bytes;
+        peer.began_ns.get_or_insert(self.now_ns);
         peer.socket.send(&peer.unsent[..piece_bytes as usize]);
         peer.unsent.drain(..piece_bytes as usize);
         let (is_complete, goes_on) = (peer.unsent.is_empty(), peer.sends > 0);
@@ -276,9 +278,15 @@ impl Simulation {
             }
             assert!(self.steps - first_step < STEPS_PER_EVENT_MAX, "the host comes to rest");
         }
-        if self.left_ns.is_some() && self.recovery_ns.is_none() && self.pool.stats().scheduler.waiting == 0 {
+        if self.left_ns.is_some() && self.recovery_ns.is_none() && !self.is_waited_for() {
             self.recovery_ns = self.left_ns.map(|left_ns| self.now_ns - left_ns);
         }
+    }
+
+    /// Whether a connection waits for memory.
+    fn is_waited_for(&self) -> bool {
+        let mut ids = self.peers.iter().filter_map(|peer| peer.id);
+        ids.any(|id| self.pool.connection(id).expect("the handle is live").is_waiting())
     }
 
     /// Level-triggered read interest: reported for as long as bytes are there.
@@ -296,13 +304,14 @@ impl Simulation {
         self.look(at);
     }
 
-    /// The pool asks to close this one; never one that made progress within its lease, or while no request waits.
+    /// The pool asks to close this one; never one whose frame began less than a grace ago, unless its tenant may have more
+    /// than others.
     fn shed(&mut self, at: usize) {
         let id = self.peers[at].id.expect("it is connected");
-        let info = self.pool.describe(id).expect("the handle is live");
-        let idle_ns = info.lease_info.expect("it holds a buffer").idle_ns;
-        assert!(idle_ns >= self.lease_ns, "{idle_ns} ns without progress are not a whole lease");
-        assert!(self.pool.stats().scheduler.waiting > 0, "a request waits");
+        assert!(self.pool.describe(id).expect("the handle is live").shed_reason.is_some());
+        let since_ns = self.peers[at].began_ns.expect("it holds or waits for something");
+        let is_in_time = self.now_ns - since_ns < self.grace_ns;
+        assert!(!is_in_time || self.peers[at].tenant.is_some(), "{} ns are no grace", self.now_ns - since_ns);
         self.reports[self.peers[at].crowd].shed += 1;
         self.leave(at);
     }
@@ -372,12 +381,13 @@ impl EventLoop for Simulation {
             self.report(at, Event::NeedMore { bytes });
             return;
         }
-        if !peer.is_served {
-            let service_ns = self.habit(at).service_ns;
+        let service_ns = self.crowds[peer.crowd].habit.service_ns;
+        if !peer.is_served && service_ns > 0 {
             self.report(at, Event::Block { reasons: IN_SERVICE });
             return self.plan(at, self.now_ns + service_ns, Happening::Served);
         }
         peer.is_served = false;
+        peer.began_ns = None;
         let complete_ns = peer.complete_ns.pop_front().expect("the frame is complete");
         let report = &mut self.reports[peer.crowd];
         report.served += 1;
@@ -406,6 +416,7 @@ impl Peer {
             socket: Socket::new(Mode::Level, &[]),
             unsent: Vec::new(),
             sends: 0,
+            began_ns: None,
             complete_ns: VecDeque::new(),
             is_served: false,
             is_queued: false,

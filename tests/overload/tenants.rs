@@ -1,7 +1,6 @@
 //! Fair shares: weights, guarantees, borrowing, caps, and tenants that come and go while they are in use.
 
 use crate::support::{check, new_scheduler, queue, release, take};
-use demuxbuf::pool::{AttachOptions, Pool, PoolConfig};
 use demuxbuf::scheduler::{
     LeaseId, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, TenantConfig, TenantId, TenantInfo,
 };
@@ -289,69 +288,6 @@ fn default_tenant_has_no_number_of_a_named_one() {
 
 fn create_in_another_pool() -> TenantId {
     create(&mut new_scheduler(&config(1, 1)), weighted(1))
-}
-
-#[test]
-fn tenant_stays_while_receivers_use_it() {
-    let mut config = PoolConfig::new(1, 3);
-    config.scheduler.tenants_max = 2;
-    let mut pool = Pool::new(&config).expect("the configuration is allowed");
-    let [first, second] = [(); 2].map(|()| pool.create_tenant(&TenantConfig::default()).expect("there is room"));
-    let [a, b] = [0, 1].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("the table has room"));
-    for id in [a, b] {
-        pool.set_tenant(id, Some(first)).expect("it is known");
-    }
-    pool.remove_tenant(first).expect("it is known");
-    assert!(pool.describe_tenant(first).expect("receivers use it").is_retiring);
-    assert_eq!(pool.set_tenant(b, Some(first)), Err(SchedulerError::StaleTenant.into()), "no new receiver may use it");
-    assert_eq!(
-        pool.create_tenant(&TenantConfig::default()),
-        Err(SchedulerError::TenantsFull { tenants_max: 2 }.into())
-    );
-
-    // One receiver has a buffer of the tenant, one waits for it, and both change to another tenant meanwhile.
-    for id in [a, b] {
-        pool.handle(id, demuxbuf::connection::Event::Readable).expect("the handle is live");
-        pool.check_invariants().expect("the invariants hold");
-    }
-    let info = pool.describe_tenant(first).expect("it is in use");
-    assert_eq!(
-        (info.outstanding_units, info.waiting),
-        (1, 1),
-        "the receiver that had set it goes on to request for it"
-    );
-    for id in [a, b] {
-        pool.set_tenant(id, Some(second)).expect("it is known");
-        pool.set_tenant(id, Some(second)).expect("again is harmless");
-    }
-    pool.check_invariants().expect("the invariants hold");
-    assert!(pool.describe_tenant(first).is_ok(), "its lease and its wait are still there");
-    pool.handle(a, demuxbuf::connection::Event::Close).expect("the handle is live");
-    assert!(pool.describe_tenant(first).is_ok(), "the waiter has the buffer now");
-    pool.handle(b, demuxbuf::connection::Event::Close).expect("the handle is live");
-    assert_eq!(pool.describe_tenant(first), Err(SchedulerError::StaleTenant.into()));
-    pool.check_invariants().expect("the invariants hold");
-    pool.remove_tenant(second).expect("it is known");
-    assert_eq!(pool.describe_tenant(second), Err(SchedulerError::StaleTenant.into()), "the closed ones use it no more");
-}
-
-/// A tenant with a cap below the first buffer of a receiver is refused when a receiver is to use it, not at its first
-/// request.
-#[test]
-fn tenant_cap_below_the_first_buffer_is_refused() {
-    let mut config = PoolConfig::new(4, 1);
-    config.set_buffer_sizes(&[1_024, 4_096]).expect("two sizes");
-    (config.first_size_index, config.scheduler.tenants_max) = (1, 2);
-    let mut pool = Pool::new(&config).expect("the configuration is allowed");
-    let [small, large] = [3, 4].map(|cap| pool.create_tenant(&capped(cap)).expect("there is room"));
-    let id = pool.attach(&AttachOptions::new(0, 0)).expect("the table has room");
-    assert_eq!(pool.set_tenant(id, Some(small)), Err(SchedulerError::TooLarge { units: 4 }.into()));
-    pool.remove_tenant(small).expect("it is known");
-    assert_eq!(pool.describe_tenant(small), Err(SchedulerError::StaleTenant.into()), "no receiver requests for it");
-    pool.set_tenant(id, Some(large)).expect("its cap leaves one");
-    let actions = pool.handle(id, demuxbuf::connection::Event::Readable).expect("the handle is live");
-    assert!(actions.has(demuxbuf::connection::Action::Recv), "{actions:?}");
-    assert_eq!(pool.describe_tenant(large).expect("it is known").outstanding_units, 4);
 }
 
 #[test]

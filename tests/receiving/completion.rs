@@ -2,26 +2,25 @@
 
 use crate::{MS, receive};
 use demuxbuf::connection::{Action, Actions, EndKind, Event, EventError, Mode, Policy};
-use demuxbuf::pool::{AttachOptions, Notice, PoolError, ReceiverId};
-use demuxbuf::receiving::{PoolConfig, ReceivingPool};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Request};
 use demuxbuf_testkit::{Socket, check_in_flight};
 
 /// Eight buffers, of which one is cut for small cells and one is the receive buffer.
-fn pool(in_flight_max: u32) -> ReceivingPool {
+fn pool(in_flight_max: u32) -> Pool {
     let mut config = PoolConfig { buffer_bytes: 256, in_flight_max, ..PoolConfig::new(8 * 256, 8) };
     config.policy.mode = Mode::Completion;
-    let mut pool = ReceivingPool::new(&config).expect("the configuration is allowed");
+    let mut pool = Pool::new(&config).expect("the configuration is allowed");
     pool.handle_timeout(0);
     pool
 }
 
-fn attach(pool: &mut ReceivingPool, token: u64) -> ReceiverId {
+fn attach(pool: &mut Pool, token: u64) -> ReceiverId {
     pool.attach(&AttachOptions::new(0, token)).expect("there is room")
 }
 
 /// The host polls before it receives.
-fn attach_idle(pool: &mut ReceivingPool, token: u64) -> ReceiverId {
+fn attach_idle(pool: &mut Pool, token: u64) -> ReceiverId {
     let id = attach(pool, token);
     if pool.pending(id).expect("it is attached").has(Action::Recv) {
         pool.handle(id, Event::WouldBlock).expect("it is attached");
@@ -36,7 +35,7 @@ fn socket() -> Socket {
 }
 
 /// Submits the receive that is pending.
-fn submit(pool: &mut ReceivingPool, id: ReceiverId, socket: &mut Socket) {
+fn submit(pool: &mut Pool, id: ReceiverId, socket: &mut Socket) {
     // SAFETY: the pool outlives the receive, and only what it promises to leave alone is in it.
     #[allow(unsafe_code, reason = "the test writes as the system would")]
     let event = unsafe { socket.submit(pool.receive_area(id).expect("it is attached")) };
@@ -47,13 +46,13 @@ fn submit(pool: &mut ReceivingPool, id: ReceiverId, socket: &mut Socket) {
 }
 
 /// The outcome of the receive.
-fn complete(pool: &mut ReceivingPool, id: ReceiverId, socket: &mut Socket) -> Actions {
+fn complete(pool: &mut Pool, id: ReceiverId, socket: &mut Socket) -> Actions {
     let event = socket.poll().expect("it is readable or cancelled");
     pool.handle(id, event).expect("it is the outcome")
 }
 
 /// The host cancels the receive, and it brings nothing.
-fn cancel(pool: &mut ReceivingPool, id: ReceiverId, socket: &mut Socket) -> Actions {
+fn cancel(pool: &mut Pool, id: ReceiverId, socket: &mut Socket) -> Actions {
     assert!(pool.pending(id).expect("it is attached").has(Action::StopRecv));
     assert!(socket.cancel(), "it found nothing");
     let actions = pool.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
@@ -61,16 +60,16 @@ fn cancel(pool: &mut ReceivingPool, id: ReceiverId, socket: &mut Socket) -> Acti
     complete(pool, id, socket)
 }
 
-fn check(pool: &ReceivingPool, sockets: &[&Socket]) {
+fn check(pool: &Pool, sockets: &[&Socket]) {
     pool.check_invariants().expect("the invariants hold");
     check_in_flight(sockets.iter().copied());
 }
 
-fn lease_all(pool: &mut ReceivingPool) -> Vec<LeaseId> {
+fn lease_all(pool: &mut Pool) -> Vec<LeaseId> {
     std::iter::from_fn(|| pool.try_request(&Request::new(0, 0)).expect("the class exists")).collect()
 }
 
-fn notices(pool: &mut ReceivingPool) -> Vec<(ReceiverId, Actions)> {
+fn notices(pool: &mut Pool) -> Vec<(ReceiverId, Actions)> {
     let notices: Vec<Notice> = std::iter::from_fn(|| pool.poll_notice()).collect();
     let of_receiver = |notice| match notice {
         Notice::Receiver { id, actions, .. } => (id, actions),
@@ -79,7 +78,7 @@ fn notices(pool: &mut ReceivingPool) -> Vec<(ReceiverId, Actions)> {
     notices.into_iter().map(of_receiver).collect()
 }
 
-fn free(pool: &ReceivingPool) -> u32 {
+fn free(pool: &Pool) -> u32 {
     pool.memory().free_buffers()
 }
 
@@ -282,7 +281,7 @@ fn trial_in_flight_gives_the_receive_buffer_back() {
         assert!(now_ns <= pool.memory().config().wait_ns_max());
         submit(&mut pool, id, &mut socket);
         let is_later =
-            |pool: &mut ReceivingPool| !pool.handle(other, Event::Readable).expect("it is attached").has(Action::Recv);
+            |pool: &mut Pool| !pool.handle(other, Event::Readable).expect("it is attached").has(Action::Recv);
         assert!(is_later(&mut pool) && pool.pending(other).expect("it is attached").has(Action::Reschedule));
         if is_released {
             pool.release(leases.pop().expect("there are some")).expect("it is the host's");
@@ -307,7 +306,7 @@ fn allowed_receive_ends_when_the_mode_changes() {
     let id = attach(&mut pool, 1);
     assert!(pool.pending(id).expect("it is attached").has(Action::Recv));
     let mut modes = [Mode::Level, Mode::Completion, Mode::Edge].into_iter();
-    let mut follow = |pool: &mut ReceivingPool| {
+    let mut follow = |pool: &mut Pool| {
         let policy = Policy { mode: modes.next().expect("there are three"), ..Policy::default() };
         let actions = pool.set_policy(id, &policy).expect("nothing is in flight");
         check(pool, &[]);

@@ -2,8 +2,7 @@
 
 use crate::{MODES, pool_of_eight_with};
 use demuxbuf::connection::{Action, Event, Mode, Policy};
-use demuxbuf::pool::{AttachOptions, Notice, ReceiverId};
-use demuxbuf::receiving::ReceivingPool;
+use demuxbuf::pool::{AttachOptions, Notice, Pool, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome};
 use demuxbuf_testkit::in_modes;
 
@@ -15,16 +14,16 @@ struct Layer {
     receives: u32,
 }
 
-fn pool_in(mode: Mode, reads_ahead: bool) -> ReceivingPool {
+fn pool_in(mode: Mode, reads_ahead: bool) -> Pool {
     pool_of_eight_with(Policy { mode, reads_ahead, reads_per_wake: 2, ..Policy::default() }, 0)
 }
 
-fn attach(pool: &mut ReceivingPool, held_bytes: u32) -> Layer {
+fn attach(pool: &mut Pool, held_bytes: u32) -> Layer {
     let id = pool.attach(&AttachOptions::new(0, 7)).expect("there is room");
     Layer { id, held_bytes, received_bytes: 0, receives: 0 }
 }
 
-fn lease_all(pool: &mut ReceivingPool) -> Vec<LeaseId> {
+fn lease_all(pool: &mut Pool) -> Vec<LeaseId> {
     let request = |_| if let Ok(Outcome::Granted(lease)) = pool.request(0, 0) { Some(lease) } else { None };
     (0..8).map_while(request).collect()
 }
@@ -32,7 +31,7 @@ fn lease_all(pool: &mut ReceivingPool) -> Vec<LeaseId> {
 impl Layer {
     /// Does what is pending until nothing is, in as many loop iterations as that takes; the layer hands on at most 50 bytes
     /// at once, and the decoder leaves none.
-    fn drain(&mut self, pool: &mut ReceivingPool) {
+    fn drain(&mut self, pool: &mut Pool) {
         for _ in 0..100 {
             let actions = pool.pending(self.id).expect("it is attached");
             let event = if actions.has(Action::Recv) {
@@ -58,7 +57,7 @@ impl Layer {
         panic!("it spins");
     }
 
-    fn is_waiting(&self, pool: &ReceivingPool) -> bool {
+    fn is_waiting(&self, pool: &Pool) -> bool {
         pool.connection(self.id).expect("it is attached").is_waiting()
     }
 }

@@ -2,8 +2,7 @@
 
 use crate::{MODES, MS, pool_of_eight, pool_of_eight_in, receive};
 use demuxbuf::connection::{Action, Event};
-use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, PoolError};
-use demuxbuf::receiving::{PoolConfig, ReceivingPool};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, PoolError};
 use demuxbuf::scheduler::{Outcome, Request, SchedulerError, TenantConfig};
 use demuxbuf_testkit::in_modes;
 
@@ -134,7 +133,7 @@ fn borrow_has_a_place_whatever_the_host_takes() {
 fn requests_of_the_host_leave_enough_to_receivers() {
     // One header buffer and three more.
     let config = PoolConfig { buffer_bytes: 256, waiters_max: 1, ..PoolConfig::new(8 * 256, 4) };
-    let refused = |config: PoolConfig| ReceivingPool::new(&config).map(|_| ()).map_err(|error| error.to_string());
+    let refused = |config: PoolConfig| Pool::new(&config).map(|_| ()).map_err(|error| error.to_string());
     let config = PoolConfig { classes: 2, ..config };
     let reserved = |buffers| PoolConfig { reserves: [0, buffers, 0, 0, 0, 0, 0, 0], ..config };
     assert_eq!(refused(reserved(4)), Ok(()));
@@ -143,9 +142,34 @@ fn requests_of_the_host_leave_enough_to_receivers() {
     assert_eq!(refused(capped(4)), Ok(()));
     assert_eq!(refused(capped(3)), Err("class_caps[1] is 3; allowed is 4 or more".into()));
     for (classes, message) in [(0, "classes is 0; allowed is 1 to 8"), (9, "classes is 9; allowed is 1 to 8")] {
-        let error = ReceivingPool::new(&PoolConfig { classes, ..config }).expect_err("there are 8 at most");
+        let error = Pool::new(&PoolConfig { classes, ..config }).expect_err("there are 8 at most");
         assert_eq!(error.to_string(), message);
     }
+}
+
+/// A buffer that is adopted counts as the receivers' own, in their class, and its lease is over for good.
+#[test]
+fn adopted_buffer_is_of_the_class_of_receivers() {
+    let mut config = PoolConfig { buffer_bytes: 256, classes: 2, ..PoolConfig::new(8 * 256, 4) };
+    config.class_caps[1] = 4;
+    let mut pool = Pool::new(&config).expect("the configuration is allowed");
+    let adopt = |pool: &mut Pool| {
+        let Ok(Outcome::Granted(lease)) = pool.request(0, 0) else { panic!("a buffer is free") };
+        let content = LeasedContent { lease, offset: 0, buffered_bytes: 200 };
+        (content, pool.adopt(&AttachOptions::new(0, 0), content))
+    };
+    for outstanding in [3, 4] {
+        let (content, adopted) = adopt(&mut pool);
+        let id = adopted.expect("the cap allows it");
+        assert_eq!(pool.stats().scheduler.outstanding_by_class[..2], [0, outstanding]);
+        pool.handle(id, Event::NeedMore { bytes: 10 }).expect("it decodes");
+        let taken = pool.take(id).expect("it has a buffer of its own");
+        assert_eq!(pool.release(content.lease), Err(SchedulerError::StaleLease.into()), "{taken:?}");
+    }
+    // What left with a buffer of that class counts there until it is released.
+    let (content, refused) = adopt(&mut pool);
+    assert_eq!((refused, pool.stats().receivers), (Err(PoolError::NoBufferFree), 2));
+    assert_eq!((pool.release(content.lease), pool.check_invariants()), (Ok(()), Ok(())));
 }
 
 #[test]
@@ -190,7 +214,7 @@ fn request_for_a_size_that_is_not_there_is_refused() {
 #[test]
 fn host_learns_what_this_pool_has_not() {
     let config = PoolConfig { buffer_bytes: 256, classes: 2, tenants_max: 1, ..PoolConfig::new(8 * 256, 2) };
-    let mut pool = ReceivingPool::new(&config).expect("it is allowed");
+    let mut pool = Pool::new(&config).expect("it is allowed");
     let tenant = pool.create_tenant(&TenantConfig { cap: 1, ..TenantConfig::default() }).expect("there is room");
     let usual = AttachOptions::new(0, 1);
     let unknown = SchedulerError::UnknownClass { class: 2, classes: 2 };
@@ -226,4 +250,20 @@ fn host_learns_what_this_pool_has_not() {
     assert_eq!(pool.lease_of_address(last.wrapping_add(1)), Err(of_receivers));
     pool.release(lease).expect("it is the host's");
     assert_eq!((pool.lease_of_address(last), pool.check_invariants()), (Err(of_receivers), Ok(())));
+}
+
+/// However few buffers the host leaves to receivers, more are free than they keep in reserve, or none would ever come back that
+/// is off.
+#[test]
+fn reserve_is_of_what_receivers_may_have() {
+    let reserve = |reserves: u32, cap: u32| {
+        let mut config = PoolConfig { buffer_bytes: 256, classes: 2, ..PoolConfig::new(64 * 256, 64) };
+        (config.reserves[1], config.class_caps[1]) = (reserves, cap);
+        assert!(Pool::new(&config).is_ok());
+        config.split().map(|split| (split.header_buffers, split.reserve))
+    };
+    assert_eq!(reserve(0, u32::MAX), Ok((8, 8)));
+    assert_eq!([reserve(0, 40), reserve(24, 64)], [Ok((8, 5)); 2]);
+    // Nine they always have, and two more.
+    assert_eq!([reserve(0, 11), reserve(53, 64)], [Ok((8, 1)); 2]);
 }

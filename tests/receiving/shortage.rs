@@ -5,8 +5,7 @@
 
 use crate::{MODES, MS};
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
-use demuxbuf::pool::{AttachOptions, Notice, ReceiverId};
-use demuxbuf::receiving::{PoolConfig, ReceivingPool};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf_testkit::{EventLoop, Rng, Socket, in_modes};
 
 /// One loop iteration.
@@ -99,7 +98,7 @@ struct Client {
 }
 
 struct Host {
-    pool: ReceivingPool,
+    pool: Pool,
     mode: Mode,
     manners: Manners,
     iterations: u64,
@@ -123,7 +122,7 @@ impl Host {
             ..PoolConfig::new(BUFFERS * u64::from(BUFFER_BYTES), receivers_max)
         };
         let mut host = Host {
-            pool: ReceivingPool::new(&config).expect("the configuration is allowed"),
+            pool: Pool::new(&config).expect("the configuration is allowed"),
             mode,
             manners,
             iterations: 0,

@@ -2,41 +2,40 @@
 //! tenants come and go while they are in use.
 
 use crate::{MS, receive};
-use demuxbuf::connection::{Action, Event};
-use demuxbuf::pool::{AttachOptions, PoolError, ReceiverId};
-use demuxbuf::receiving::{PoolConfig, ReceivingPool};
+use demuxbuf::connection::{Action, Event, Mode, Policy};
+use demuxbuf::pool::{AttachOptions, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{Outcome, Request, SchedulerError, TenantConfig, TenantId, TenantInfo};
 
 const BUFFER: u32 = 256;
 
 /// Ten buffers: one to receive into, two of header cells, and seven more, of which one is in reserve.
-fn pool(tenants_max: u32) -> ReceivingPool {
+fn pool(tenants_max: u32) -> Pool {
     let config =
         PoolConfig { buffer_bytes: BUFFER, tenants_max, waiters_max: 8, ..PoolConfig::new(10 * u64::from(BUFFER), 64) };
-    let mut pool = ReceivingPool::new(&config).expect("the configuration is allowed");
+    let mut pool = Pool::new(&config).expect("the configuration is allowed");
     pool.handle_timeout(0);
     pool
 }
 
-fn tenant(pool: &mut ReceivingPool, tenant_config: TenantConfig) -> TenantId {
+fn tenant(pool: &mut Pool, tenant_config: TenantConfig) -> TenantId {
     pool.create_tenant(&tenant_config).expect("there is room")
 }
 
-fn attach(pool: &mut ReceivingPool, tenant: Option<TenantId>) -> ReceiverId {
+fn attach(pool: &mut Pool, tenant: Option<TenantId>) -> ReceiverId {
     pool.attach(&AttachOptions { tenant, ..AttachOptions::new(0, 0) }).expect("there is room")
 }
 
-fn info(pool: &ReceivingPool, tenant: TenantId) -> TenantInfo {
+fn info(pool: &Pool, tenant: TenantId) -> TenantInfo {
     pool.describe_tenant(tenant).expect("it is known")
 }
 
-fn check(pool: &ReceivingPool) {
+fn check(pool: &Pool) {
     pool.check_invariants().expect("the invariants hold");
 }
 
 /// The receiver is readable, and receives what it may of a frame of a whole buffer; returns what it has.
-fn flood(pool: &mut ReceivingPool, id: ReceiverId) -> u32 {
-    let buffered_bytes = |pool: &ReceivingPool| pool.connection(id).expect("it is attached").buffered_bytes();
+fn flood(pool: &mut Pool, id: ReceiverId) -> u32 {
+    let buffered_bytes = |pool: &Pool| pool.connection(id).expect("it is attached").buffered_bytes();
     loop {
         let before = buffered_bytes(pool);
         pool.handle(id, Event::Readable).expect("it is attached");
@@ -48,7 +47,7 @@ fn flood(pool: &mut ReceivingPool, id: ReceiverId) -> u32 {
 }
 
 /// The peer never sends the last byte.
-fn receive_on(pool: &mut ReceivingPool, id: ReceiverId) {
+fn receive_on(pool: &mut Pool, id: ReceiverId) {
     while pool.pending(id).expect("it is attached").has(Action::Recv) {
         let room = pool.receive_area(id).expect("it is attached").len() as u32;
         let buffered_bytes = pool.connection(id).expect("it is attached").buffered_bytes();
@@ -64,7 +63,7 @@ fn receive_on(pool: &mut ReceivingPool, id: ReceiverId) {
 }
 
 /// Notices until there is none; which receivers may receive, and which are to be shed.
-fn drain(pool: &mut ReceivingPool) -> (Vec<ReceiverId>, Vec<ReceiverId>) {
+fn drain(pool: &mut Pool) -> (Vec<ReceiverId>, Vec<ReceiverId>) {
     let (mut granted, mut shed) = (Vec::new(), Vec::new());
     while let Some(notice) = pool.poll_notice() {
         check(pool);
@@ -83,7 +82,7 @@ fn drain(pool: &mut ReceivingPool) -> (Vec<ReceiverId>, Vec<ReceiverId>) {
 }
 
 /// Fills all memory by receivers of a tenant.
-fn fill(pool: &mut ReceivingPool, tenant: Option<TenantId>) -> Vec<ReceiverId> {
+fn fill(pool: &mut Pool, tenant: Option<TenantId>) -> Vec<ReceiverId> {
     let flooding: Vec<ReceiverId> = (0..32).map(|_| attach(pool, tenant)).collect();
     for &id in &flooding {
         flood(pool, id);
@@ -268,4 +267,22 @@ fn removed_tenant_goes_with_its_last_receiver() {
         check(&pool);
     }
     assert_eq!(pool.describe_tenant(second).map(drop), Err(SchedulerError::StaleTenant.into()), "all are closed");
+}
+
+/// A receiver belongs to its tenant until the outcome of the receive that was in flight at its close, and no longer.
+#[test]
+fn removed_tenant_goes_with_the_receive_in_flight() {
+    let mut pool = pool(1);
+    let tenant = tenant(&mut pool, TenantConfig::default());
+    let policy = Some(Policy { mode: Mode::Completion, ..Policy::default() });
+    let options = AttachOptions { tenant: Some(tenant), policy, ..AttachOptions::new(0, 0) };
+    let id = pool.attach(&options).expect("there is room");
+    pool.handle(id, Event::Readable).expect("it is attached");
+    pool.handle(id, Event::done(Action::Recv)).expect("it may receive");
+    pool.handle(id, Event::Close).expect("it is attached");
+    pool.remove_tenant(tenant).expect("it is known");
+    assert!(info(&pool, tenant).is_retiring);
+    pool.handle(id, Event::WouldBlock).expect("it is in flight");
+    assert_eq!(pool.describe_tenant(tenant), Err(SchedulerError::StaleTenant.into()));
+    check(&pool);
 }

@@ -9,15 +9,15 @@ pub(crate) struct CPool(*mut demuxbuf_pool);
 
 impl CPool {
     /// A pool of eight buffers of 1024 bytes, with these changes.
-    pub(crate) fn new(receivers: u32, change: impl Fn(&mut demuxbuf_memory_config)) -> CPool {
+    pub(crate) fn new(receivers: u32, change: impl Fn(&mut demuxbuf_pool_config)) -> CPool {
         let mut pool = std::ptr::null_mut();
         // SAFETY: the struct says its size, and every pointer is to a live local.
         unsafe {
-            let mut config = demuxbuf_memory_config::default();
-            assert_eq!(demuxbuf_memory_config_init(&mut config, 8 * 1024, receivers), DEMUXBUF_OK);
+            let mut config = demuxbuf_pool_config::default();
+            assert_eq!(demuxbuf_pool_config_init(&mut config, 8 * 1024, receivers), DEMUXBUF_OK);
             config.buffer_bytes = 1024;
             change(&mut config);
-            let status = demuxbuf_pool_new_with_memory(&config, &mut pool, std::ptr::null_mut(), std::ptr::null_mut());
+            let status = demuxbuf_pool_new(&config, &mut pool, std::ptr::null_mut(), std::ptr::null_mut());
             assert_eq!(status, DEMUXBUF_OK);
         }
         CPool(pool)

@@ -3,8 +3,7 @@
 use crate::host::{FREE, Host, MS, STREAM_FULL, config, config_of, data_frame, in_polled_modes};
 use crate::machine::in_all_modes;
 use demuxbuf::connection::{EndKind, Event, Mode};
-use demuxbuf::pool::AttachOptions;
-use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
+use demuxbuf::pool::{AttachOptions, Pool, PoolConfig};
 use demuxbuf::scheduler::{LeaseId, Outcome};
 use demuxbuf_testkit::{EventLoop, Rng};
 

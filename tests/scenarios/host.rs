@@ -2,8 +2,7 @@
 
 use demuxbuf::connection::{Action, Actions, Connection, EndKind, Event, Hold, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, FrameHeader, Next, Side, flags, kind};
-use demuxbuf::pool::{AttachOptions, FindingKind, LeasedContent, Notice, ReceiverId};
-use demuxbuf::receiving::{PoolConfig, ReceivingPool as Pool};
+use demuxbuf::pool::{AttachOptions, FindingKind, LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome};
 use demuxbuf_testkit::{EventLoop, Socket, check_in_flight, in_modes};
 pub(crate) use demuxbuf_testkit::{data_frame, frame, window_update};

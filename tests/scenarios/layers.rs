@@ -3,7 +3,7 @@
 use crate::host::{Host, config, data_frame};
 use crate::machine::{Machine, in_all_modes, in_modes};
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
-use demuxbuf::receiving::PoolConfig;
+use demuxbuf::pool::PoolConfig;
 
 /// Fifty frames of 100 bytes.
 fn frames() -> Vec<u8> {

@@ -5,7 +5,7 @@ use crate::host::{BUFFERS, FREE, Host, config, config_of, data_frame, frame, in_
 use crate::machine::in_all_modes;
 use demuxbuf::connection::{Event, Mode};
 use demuxbuf::framing::h2::{FrameHeader, MAX_FRAME_SIZE_MAX, flags, kind};
-use demuxbuf::receiving::PoolConfig;
+use demuxbuf::pool::PoolConfig;
 use demuxbuf_capi::*;
 
 const ATTACKERS: u32 = 10 * BUFFERS;

@@ -3,7 +3,7 @@
 use crate::host::{Host, config, data_frame};
 use crate::machine::in_all_modes;
 use demuxbuf::connection::{Action, Event, Mode};
-use demuxbuf::receiving::PoolConfig;
+use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::{LeaseId, Outcome, Scheduler, SchedulerConfig};
 
 /// Class of requests that finish work that was begun.
@@ -137,12 +137,10 @@ fn s16_reserve_buffer_in_long_use_blocks_no_request() {
         let peer = host.attach_as(NEW);
         host.send(peer, &data_frame(500));
         host.settle();
-        // Two that stay free: the reserve of the other class, and that of receivers without credit.
-        for _ in 0..2 {
-            host.release(leases.remove(0));
-            host.settle();
-            assert!(host.peers[peer].frames.is_empty());
-        }
+        // One that stays free: the reserve of the other class. Receivers may have too few for a reserve of their own.
+        host.release(leases.remove(0));
+        host.settle();
+        assert!(host.peers[peer].frames.is_empty());
         host.release(leases.remove(0));
         host.settle();
         assert_eq!(host.peers[peer].frames.len(), 1, "although the slow peer has the reserve");

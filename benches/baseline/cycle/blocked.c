@@ -6,11 +6,11 @@ static void cycle(unsigned index) {
     expect(step, DEMUXBUF_RECV);
     step = receive(index, step);
     expect(step, DEMUXBUF_DECODE);
-    expect(demuxbuf_receiver_block(pool, receivers[index], 1), 0);
+    block(index);
     run(index, demuxbuf_receiver_unblock(pool, receivers[index], 1));
 }
 
 static void finish(uint64_t cycles) {
-    finish_at_rest(cycles);
+    finish_at_rest(RECEIVED_BYTES * cycles);
     free_pools();
 }

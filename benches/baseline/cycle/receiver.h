@@ -25,16 +25,19 @@
 #define RECEIVES_UNTIL_EMPTY                                                                                           \
     (MODE == DEMUXBUF_MODE_EDGE || MODE == DEMUXBUF_MODE_OPTIMISTIC || MODE == DEMUXBUF_MODE_COMPLETION)
 
+/* Threads that share the memory. */
 #ifdef SHARED
+#define THREADS 2
 static demuxbuf_shared_pool *shared;
 static demuxbuf_pool *other;
+#else
+#define THREADS 1
 #endif
 static demuxbuf_pool *pool;
 static uint64_t receivers[CONNECTIONS];
 static bool is_armed[CONNECTIONS];
 /* Whether the transport has bytes. */
 static bool has_bytes[CONNECTIONS];
-static uint64_t granted_at_start;
 
 static void check(int32_t status) {
     if (status != DEMUXBUF_OK)
@@ -54,6 +57,14 @@ static inline demuxbuf_step arm(unsigned index) {
 static inline demuxbuf_step disarm(unsigned index) {
     is_armed[index] = false;
     return demuxbuf_receiver_done(pool, receivers[index], DEMUXBUF_STOP_RECV);
+}
+
+/* Decoding is blocked: nothing more is received. */
+static inline void block(unsigned index) {
+    demuxbuf_step step = demuxbuf_receiver_block(pool, receivers[index], 1);
+    if ((step.actions & DEMUXBUF_STOP_RECV) != 0)
+        step = disarm(index);
+    expect(step, 0);
 }
 
 static inline demuxbuf_step receive(unsigned index, demuxbuf_step step) {
@@ -113,13 +124,11 @@ static void end_iteration(void) {
 
 static void start(void) {
     demuxbuf_pool_config config = {.struct_size = sizeof config};
-    check(demuxbuf_pool_config_init(&config, BUFFERS, CONNECTIONS));
+    check(demuxbuf_pool_config_init(&config, (uint64_t)BUFFERS * THREADS * BUFFER_BYTES, CONNECTIONS));
+    config.buffer_bytes = BUFFER_BYTES;
     config.mode = MODE;
-#ifdef CONFIGURE
-    CONFIGURE(config);
-#endif
 #ifdef SHARED
-    check(demuxbuf_shared_pool_new(&config, 2, &shared, NULL, 0));
+    check(demuxbuf_shared_pool_new(&config, THREADS, &shared, NULL, 0));
     check(demuxbuf_shared_pool_shard(shared, 0, &pool));
     check(demuxbuf_shared_pool_shard(shared, 1, &other));
 #else
@@ -127,14 +136,16 @@ static void start(void) {
 #endif
     for (unsigned i = 0; i < CONNECTIONS; i++)
         attach(i);
-    granted_at_start = stats().granted_at_once;
+#ifdef PREPARE
+    PREPARE();
+#endif
 }
 
-/* Ends the program unless this many buffers were granted at once, and all is at rest. */
-static inline void finish_at_rest(uint64_t grants) {
+/* Ends the program unless this many bytes were received and decoded without a wait, and all is at rest. */
+static inline void finish_at_rest(uint64_t bytes) {
     demuxbuf_pool_stats now = stats();
-    if (now.granted_at_once - granted_at_start != grants || now.released != now.granted_at_once || now.leased != 0)
-        fail("a cycle took another number of buffers, or kept one");
+    if (now.received_bytes != bytes || now.consumed_bytes != bytes || now.claims != 0)
+        fail("a cycle received another number of bytes, kept some, or waited");
     for (unsigned i = 0; i < CONNECTIONS; i++) {
         if (!is_armed[i])
             fail("a connection did not come to rest");

@@ -27,10 +27,21 @@ fn number(value: &Value, path: &str) -> u64 {
 
 #[test]
 fn honest_clients_are_served_and_never_shed() {
+    serves_and_never_sheds("129", "1");
+}
+
+#[test]
+fn honest_clients_of_two_threads_are_served_not_shed() {
+    serves_and_never_sheds("257", "2");
+}
+
+/// With as little memory as these threads need.
+fn serves_and_never_sheds(memory_kib: &str, threads: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     // Longer than the frames of attackers may take.
-    let arguments = ["--seconds", "4", "--patience", "60", "--attack", "partial-4097", "--", "--grace-ms", "100"];
-    let (output, report) = attack(folder.path(), &arguments);
+    let seconds = ["--seconds", "4", "--patience", "60", "--attack", "partial-4097"];
+    let relay = ["--", "--grace-ms", "100", "--threads", threads, "--memory-kib", memory_kib];
+    let (output, report) = attack(folder.path(), &[&seconds[..], &relay].concat());
     let out = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}\n{out}{}", output.status, String::from_utf8_lossy(&output.stderr));
     assert_eq!(report["passed"], true);

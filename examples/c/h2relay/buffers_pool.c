@@ -92,50 +92,24 @@ static const struct buffers_kind POOL = {
     .close = close_pool,
 };
 
-static uint8_t mode_of(const struct options *options) {
-    return options->edge_triggered ? DEMUXBUF_MODE_EDGE : DEMUXBUF_MODE_LEVEL;
-}
-
-static uint64_t memory_bytes_of(const struct options *options) {
-    return (uint64_t)options->memory_kib * 1024;
-}
-
-/* A client and a backend for each connection. */
-static uint32_t receivers_of(const struct options *options) {
-    return 2 * options->connections_max;
-}
-
-static demuxbuf_memory_config config_of(const struct options *options) {
-    demuxbuf_memory_config config = {.struct_size = sizeof config};
-    demuxbuf_memory_config_init(&config, memory_bytes_of(options), receivers_of(options));
+/* The same for one thread and for several, which share the memory. */
+static demuxbuf_pool_config config_of(const struct options *options) {
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
+    /* A client and a backend for each connection, all of which may be on one thread. */
+    demuxbuf_pool_config_init(&config, (uint64_t)options->memory_kib * 1024, 2 * options->connections_max);
     config.buffer_bytes = options->buffer_bytes;
     config.frame_grace_ns = options->grace_ms * UINT64_C(1000000);
     config.blocked_ns = 2 * config.frame_grace_ns;
-    config.mode = mode_of(options);
+    config.mode = options->edge_triggered ? DEMUXBUF_MODE_EDGE : DEMUXBUF_MODE_LEVEL;
     /* All buffers are for receiving. */
     config.waiters_max = 0;
     config.tenants_max = options->tenant == TENANT_NONE ? 0 : options->tenants_max;
     return config;
 }
 
-/* A shared pool is not on the memory model: an eighth of the memory is slots of 64 bytes at most, the rest buffers, and
-   a partial frame of more than 64 bytes holds a buffer until its grace is over and others wait. */
-static demuxbuf_pool_config shared_config_of(const struct options *options) {
-    demuxbuf_pool_config config = {.struct_size = sizeof config};
-    uint64_t slots_max = memory_bytes_of(options) / (8 * 64 * options->threads);
-    uint32_t slots = slots_max < receivers_of(options) ? (uint32_t)slots_max : receivers_of(options);
-    uint64_t buffers = (memory_bytes_of(options) - (uint64_t)slots * 64 * options->threads) / options->buffer_bytes;
-    demuxbuf_pool_config_init(&config, buffers < UINT32_MAX ? (uint32_t)buffers : UINT32_MAX, receivers_of(options));
-    config.slots = slots;
-    config.buffer_bytes = options->buffer_bytes;
-    config.lease_ns = options->grace_ms * UINT64_C(1000000);
-    config.mode = mode_of(options);
-    return config;
-}
-
 bool buffers_open_shared_pool(demuxbuf_shared_pool **shared_pool, const struct options *options, char *message,
                               size_t message_bytes) {
-    demuxbuf_pool_config config = shared_config_of(options);
+    demuxbuf_pool_config config = config_of(options);
     return demuxbuf_shared_pool_new(&config, options->threads, shared_pool, message, &message_bytes) == DEMUXBUF_OK;
 }
 
@@ -143,8 +117,8 @@ bool buffers_open_pool(struct buffers *buffers, const struct options *options, d
                        uint32_t thread, char *message, size_t message_bytes) {
     *buffers = (struct buffers){.kind = &POOL, .is_shared = shared_pool != NULL};
     if (shared_pool == NULL) {
-        demuxbuf_memory_config config = config_of(options);
-        return demuxbuf_pool_new_with_memory(&config, &buffers->pool, message, &message_bytes) == DEMUXBUF_OK;
+        demuxbuf_pool_config config = config_of(options);
+        return demuxbuf_pool_new(&config, &buffers->pool, message, &message_bytes) == DEMUXBUF_OK;
     }
     int32_t status = demuxbuf_shared_pool_shard(shared_pool, thread, &buffers->pool);
     snprintf(message, message_bytes, "%s", demuxbuf_strerror(status));

@@ -36,8 +36,7 @@ static demuxbuf_step step_of(struct inlet *inlet, uint32_t actions) {
         if (inlet->own.start > 0) {
             memmove(inlet->own.memory, step.data, buffered_bytes);
             inlet->own.start = 0;
-            inlet->buffers->stats.compactions++;
-            inlet->buffers->stats.compacted_bytes += buffered_bytes;
+            inlet->buffers->stats.copied_bytes += buffered_bytes;
         }
         step.data = inlet->own.memory + buffered_bytes;
         step.bytes = demuxbuf_connection_recv_max(&inlet->own.machine);

@@ -16,8 +16,8 @@ static const char USAGE[] =
     "\n"
     "  --listen HOST:PORT    where to listen; port 0 takes a free one; up to 16 times (default 127.0.0.1:0)\n"
     "  --backend HOST:PORT   where to connect to\n"
-    "  --memory-kib N        all memory for received bytes, 1 to 4294967295; only partial frames keep some of it\n"
-    "                        (default 1024)\n"
+    "  --memory-kib N        all memory for received bytes, 1 to 4294967295, at least 8 buffers for each thread; only\n"
+    "                        partial frames keep some of it (default 1024 for each thread)\n"
     "  --buffer-size BYTES   size of a buffer, the largest frame that is passed on whole: a multiple of 64, 128 to\n"
     "                        16777216 (default 16448)\n"
     "  --grace-ms MS         while memory is short, how long a frame may take beside the time that its length allows, "
@@ -29,10 +29,8 @@ static const char USAGE[] =
     "  --static-buffers      no pool: a buffer for each connection and direction\n"
     "  --edge-triggered      edge-triggered read interest (EPOLLET)\n"
     "  --connections N       most clients at once, 1 to 1000000; more are closed at once (default 4096)\n"
-    "  --threads N           event loops, 1 to 256, each with a listener of its own (SO_REUSEPORT) (default 1). "
-    "Several\n"
-    "                        share a pool that is not on the memory model yet: a partial frame of more than 64 bytes\n"
-    "                        holds a buffer, and is shed after --grace-ms while others wait; no tenants\n"
+    "  --threads N           event loops, 1 to 256, each with a listener of its own (SO_REUSEPORT); several share\n"
+    "                        the memory, and have no tenants (default 1)\n"
     "  --json FILE           write statistics there on SIGUSR1 and at exit\n"
     "  --quiet               print no statistics\n"
     "  --help                print this and exit\n";
@@ -175,7 +173,7 @@ static void set_memory(struct options *options) {
                 options->memory_kib);
         exit(2);
     }
-    options->memory_kib = options->memory_kib > 0 ? options->memory_kib : MEMORY_KIB_DEFAULT;
+    options->memory_kib = options->memory_kib > 0 ? options->memory_kib : MEMORY_KIB_DEFAULT * options->threads;
 }
 
 /* The turns of tenants need one place that decides, which a shared pool does not have. */

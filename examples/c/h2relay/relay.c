@@ -74,8 +74,7 @@ static const char *reason_of(uint8_t shed_reason) {
     switch (shed_reason) {
     case DEMUXBUF_SHED_REASON_DEADLINE: return "was not whole at its deadline, and there was no room to keep it";
     case DEMUXBUF_SHED_REASON_EVICTED: return "was kept beyond its deadline, and others needed the room";
-    case DEMUXBUF_SHED_REASON_MEMORY: return "could not be passed on, and there was no room to keep it";
-    default: return "held a buffer beyond its deadline, and others waited";
+    default: return "could not be passed on, and there was no room to keep it";
     }
 }
 

@@ -21,6 +21,7 @@ static void add(struct figures *figures, const char *name, uint64_t value) {
     struct figure *figure = &figures->list[figures->count++];
     snprintf(figure->name, sizeof figure->name, "%s", name);
     figure->value = value;
+    figure->is_peak = false;
 }
 
 /* The first thread reports what is common to all threads, so that the sums are right. */
@@ -35,6 +36,12 @@ static bool reports_pool(const struct relay *relay) {
 
 static void add_pool(struct figures *figures, const struct relay *relay, const char *name, uint64_t value) {
     add(figures, name, reports_pool(relay) ? value : 0);
+}
+
+/* Of all threads the greatest counts, not the sum. */
+static void add_peak(struct figures *figures, const char *name, uint64_t value) {
+    add(figures, name, value);
+    figures->list[figures->count - 1].is_peak = true;
 }
 
 static void add_frames(struct figures *figures, const char *side, const struct frame_counts *counts) {
@@ -83,8 +90,6 @@ static void add_buffers(struct figures *figures, struct relay *relay) {
     demuxbuf_pool_stats stats = {.struct_size = sizeof(demuxbuf_pool_stats)};
     relay->buffers.kind->get_stats(&relay->buffers, &stats);
     struct held held = held_now(relay);
-    /* Each thread counts the buffers of a pool that they share. */
-    uint64_t counted_bytes = reports_pool(relay) ? 0 : (uint64_t)stats.buffers * relay->options->buffer_bytes;
     add(figures, "receivers", stats.receivers);
     add_pool(figures, relay, "buffers", stats.buffers);
     add_once(figures, relay, "buffer_bytes", relay->options->buffer_bytes);
@@ -96,18 +101,17 @@ static void add_buffers(struct figures *figures, struct relay *relay) {
     add(figures, "keeping", held.keeping);
     add_once(figures, relay, "grace_ms", relay->options->grace_ms);
     add_pool(figures, relay, "granted_by_handoff", stats.granted_by_handoff);
-    add(figures, "compactions", stats.compactions);
-    add(figures, "compacted_bytes", stats.compacted_bytes);
+    add(figures, "copied_bytes", stats.copied_bytes);
     add(figures, "received_bytes", stats.received_bytes);
     add(figures, "dropped_bytes", stats.dropped_bytes);
-    add(figures, "memory_bytes", stats.memory_bytes - counted_bytes);
+    add_pool(figures, relay, "memory_bytes", stats.memory_bytes);
     add(figures, "claims", stats.claims);
     add(figures, "grants", stats.grants);
     add(figures, "trials", stats.trials);
     add(figures, "shed_at_deadline", stats.shed_at_deadline);
     add(figures, "evicted", stats.evicted);
     add(figures, "shed_for_memory", stats.shed_for_memory);
-    add_once(figures, relay, "longest_claim_ns", stats.longest_claim_ns);
+    add_peak(figures, "longest_claim_ns", stats.longest_claim_ns);
     add_once(figures, relay, "wait_ns_max", stats.wait_ns_max);
     add(figures, "receive_bytes_used", held.bytes);
     add(figures, "client_buffers_held", held.client_buffers);
@@ -180,7 +184,9 @@ static void write_json(const struct figures *figures, const char *path) {
 
 void stats_add(struct figures *sum, const struct figures *figures) {
     for (uint32_t index = 0; index < sum->count; index++) {
-        sum->list[index].value += figures->list[index].value;
+        struct figure *figure = &sum->list[index];
+        uint64_t value = figures->list[index].value;
+        figure->value = !figure->is_peak ? figure->value + value : figure->value < value ? value : figure->value;
     }
 }
 

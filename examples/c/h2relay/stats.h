@@ -4,6 +4,7 @@
 
 #include "relay.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { FIGURES_MAX = 112, NAME_BYTES = 40 };
@@ -11,6 +12,7 @@ enum { FIGURES_MAX = 112, NAME_BYTES = 40 };
 struct figure {
     char name[NAME_BYTES];
     uint64_t value;
+    bool is_peak;
 };
 
 /* The same for each thread, so that they can be added up, and printed in two ways. */

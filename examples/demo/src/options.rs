@@ -19,6 +19,9 @@ pub(crate) struct Options {
     /// Receive memory of the relay. With a buffer each, it takes as many connections as that is enough for
     #[arg(long, value_name = "KIB", default_value_t = 1024, value_parser = memory_kib())]
     pub(crate) memory_kib: u64,
+    /// Threads of the relay, which share its memory
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=4))]
+    pub(crate) threads: u64,
     /// Length of each of the two runs; the honest clients are alone for the first fifth of it. On a slow machine both
     /// go on until each honest client has asked for something
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
@@ -77,6 +80,7 @@ mod tests {
         for (option, value, allowed) in [
             ("--connections", "0", "1..=100000"),
             ("--memory-kib", "546", "547..=1048576"),
+            ("--threads", "5", "1..=4"),
             ("--seconds", "0", "1..=600"),
             ("--patience", "0", "1..=600"),
             ("--json", "report.svg", "must not end in .svg"),

@@ -143,6 +143,7 @@ fn arguments(options: &Options, memory: Memory) -> Vec<String> {
         Memory::BufferEach => format!("--static-buffers --connections {}", kib * 1024 / PLACE_BYTES),
         Memory::Model => format!("--memory-kib {kib} --connections {connections}"),
     };
+    let line = format!("{line} --threads {}", options.threads);
     line.split(' ').map(String::from).collect()
 }
 

@@ -23,10 +23,20 @@ fn number(value: &Value, path: &str) -> u64 {
 
 #[test]
 fn memory_model_serves_all_honest_clients() {
+    serves_all_honest_clients("1");
+}
+
+#[test]
+fn honest_clients_of_two_threads_are_served() {
+    serves_all_honest_clients("2");
+}
+
+fn serves_all_honest_clients(threads: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let report = folder.path().join("figures.json");
     // On a busy machine each client needs some patience.
     let output = demo(&["--connections", "100", "--memory-kib", "640", "--seconds", "4", "--patience", "20"])
+        .args(["--threads", threads])
         .arg("--json")
         .arg(&report)
         .output()

@@ -18,15 +18,15 @@ static inline uint32_t embed_epoll_flag(const embed_options *options) {
 
 /* All memory to receive into is within --memory-kib. */
 static inline demuxbuf_pool *embed_pool(const embed_options *options, uint8_t mode) {
-    demuxbuf_memory_config config = {.struct_size = sizeof config};
+    demuxbuf_pool_config config = {.struct_size = sizeof config};
     demuxbuf_pool *pool = NULL;
     char message[256];
     size_t message_bytes = sizeof message;
-    demuxbuf_memory_config_init(&config, options->memory_kib * 1024, CONNECTIONS_MAX);
+    demuxbuf_pool_config_init(&config, options->memory_kib * 1024, CONNECTIONS_MAX);
     config.mode = mode;
     config.reads_ahead = options->reads_ahead;
     config.pause_when_blocked = options->pause_when_blocked;
-    if (demuxbuf_pool_new_with_memory(&config, &pool, message, &message_bytes) != DEMUXBUF_OK) {
+    if (demuxbuf_pool_new(&config, &pool, message, &message_bytes) != DEMUXBUF_OK) {
         fprintf(stderr, "%s\n", message);
         exit(1);
     }

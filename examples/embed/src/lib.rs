@@ -6,7 +6,6 @@
 pub mod frames;
 pub mod load;
 mod peer;
-pub mod pools;
 pub mod server;
 pub mod stream;
 pub mod tasks;

@@ -1,9 +1,8 @@
 //! A connection of the servers on tokio: what it does at once, and what it waits for.
 
-use crate::pools::HostPool;
 use crate::server::{Counts, Echo, SOCKET_FULL, echo};
 use demuxbuf::connection::{Action, Actions, Event};
-use demuxbuf::pool::{PoolError, ReceiverId};
+use demuxbuf::pool::{BufferSource, Pool, PoolError, ReceiverId};
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 use tokio::net::TcpStream;
@@ -56,9 +55,9 @@ impl Peer {
     }
 
     /// Does the pending actions, until the connection waits or is to be closed.
-    pub(crate) fn run<P: HostPool>(
+    pub(crate) fn run<S: BufferSource>(
         &self,
-        pool: &mut P,
+        pool: &mut Pool<S>,
         counts: &Cell<Counts>,
         mut actions: Actions,
     ) -> Result<(), PoolError> {
@@ -90,9 +89,9 @@ impl Peer {
     }
 
     /// What is not sent is kept, and decoding is blocked.
-    fn decode<P: HostPool>(
+    fn decode<S: BufferSource>(
         &self,
-        pool: &mut P,
+        pool: &mut Pool<S>,
         counts: &Cell<Counts>,
         state: &mut State,
     ) -> Result<Actions, PoolError> {

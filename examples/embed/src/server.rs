@@ -4,8 +4,7 @@
 use crate::frames::HEADER_BYTES;
 use clap::Parser;
 use demuxbuf::connection::Mode;
-use demuxbuf::pool::PoolStats;
-use demuxbuf::receiving::PoolConfig;
+use demuxbuf::pool::{PoolConfig, PoolStats};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -135,26 +134,25 @@ impl Summary {
         Summary(stats, counts)
     }
 
-    /// Of two threads, both of which are at their ends. Each counts the buffers and waits of all threads, and the rest
-    /// of its own.
+    /// Of two threads, both of which are at their ends. Each counts memory, buffers and waits of all threads, and the rest of
+    /// its own.
     pub fn and(self, other: Summary) -> Summary {
         let Summary(mut stats, mut counts) = other;
-        stats.memory_bytes += self.0.memory_bytes - u64::from(self.0.scheduler.capacity) * u64::from(BUFFER_BYTES);
         stats.receivers += self.0.receivers;
         stats.shed += self.0.shed;
         stats.received_bytes += self.0.received_bytes;
         stats.consumed_bytes += self.0.consumed_bytes;
         stats.dropped_bytes += self.0.dropped_bytes;
+        stats.memory_model.claims += self.0.memory_model.claims;
         counts.wakeups += self.1.wakeups;
         counts.blocked += self.1.blocked;
         Summary(stats, counts)
     }
 
-    /// Prints all as `name number`. Status 0 if nothing was left behind.
-    pub fn finish(self) -> ExitCode {
+    /// Prints all as `name number`. Status 0 if nothing was left behind, be it in one of the buffers that are leased beside
+    /// those that receivers always have.
+    pub fn finish(self, leased: u32) -> ExitCode {
         let Summary(stats, counts) = self;
-        // On the memory model some buffers are always leased, to receive into.
-        let leased = if stats.memory_model.wait_ns_max > 0 { 0 } else { stats.scheduler.leased };
         let left = [
             ("leased", leased),
             ("assigned", stats.scheduler.assigned),
@@ -166,7 +164,7 @@ impl Summary {
             ("received_bytes", stats.received_bytes),
             ("consumed_bytes", stats.consumed_bytes),
             ("dropped_bytes", stats.dropped_bytes),
-            ("queued", stats.memory_model.claims + stats.scheduler.queued),
+            ("queued", stats.memory_model.claims),
             ("shed", stats.shed),
             ("blocked", counts.blocked),
             ("wakeups", counts.wakeups),

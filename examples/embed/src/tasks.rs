@@ -5,10 +5,9 @@
 //! task of its connection then looks anew at what to wait for.
 
 use crate::peer::{Peer, count};
-use crate::pools::HostPool;
 use crate::server::{CONNECTIONS_MAX, Clock, Counts, Summary};
 use demuxbuf::connection::{Actions, Event};
-use demuxbuf::pool::{AttachOptions, Notice, PoolError};
+use demuxbuf::pool::{AttachOptions, BufferSource, Notice, Pool, PoolError};
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::pin::pin;
@@ -19,8 +18,8 @@ use tokio::sync::Notify;
 use tokio::task::{JoinSet, yield_now};
 
 /// One thread with its pool.
-pub struct Host<P> {
-    pool: RefCell<P>,
+pub struct Host<S: BufferSource> {
+    pool: RefCell<Pool<S>>,
     clock: Clock,
     /// The clock was advanced in this iteration.
     is_advanced: Cell<bool>,
@@ -36,9 +35,9 @@ pub struct Host<P> {
     thread: usize,
 }
 
-impl<P: HostPool + 'static> Host<P> {
+impl<S: BufferSource + 'static> Host<S> {
     /// The host of this pool, which is that of this thread; `signals` has one place for each thread.
-    pub fn new(pool: P, thread: usize, signals: Arc<Vec<Notify>>) -> Rc<Host<P>> {
+    pub fn new(pool: Pool<S>, thread: usize, signals: Arc<Vec<Notify>>) -> Rc<Host<S>> {
         Rc::new(Host {
             pool: RefCell::new(pool),
             clock: Clock::start(),
@@ -81,6 +80,11 @@ impl<P: HostPool + 'static> Host<P> {
     /// What it counted.
     pub fn summary(&self) -> Summary {
         Summary::new(self.pool.borrow().stats(), self.counts.get())
+    }
+
+    /// Buffers in use.
+    pub fn leased(&self) -> u32 {
+        self.pool.borrow().stats().scheduler.leased
     }
 
     /// Walks all tables of its pool; no other thread may use a shared one meanwhile.
@@ -158,13 +162,13 @@ impl<P: HostPool + 'static> Host<P> {
     }
 }
 
-struct Task<P: HostPool + 'static> {
-    host: Rc<Host<P>>,
+struct Task<S: BufferSource + 'static> {
+    host: Rc<Host<S>>,
     connection: Rc<Peer>,
     token: usize,
 }
 
-impl<P: HostPool> Task<P> {
+impl<S: BufferSource> Task<S> {
     async fn serve(self) -> Result<(), PoolError> {
         let mut actions = self.host.pool.borrow().pending(self.connection.id())?;
         loop {
@@ -186,7 +190,7 @@ impl<P: HostPool> Task<P> {
 }
 
 /// However the task ends, what it holds or waits for is released, and others are granted it.
-impl<P: HostPool> Drop for Task<P> {
+impl<S: BufferSource> Drop for Task<S> {
     fn drop(&mut self) {
         let closed = self.host.pool.borrow_mut().handle(self.connection.id(), Event::Close);
         self.host.connections.borrow_mut()[self.token] = None;

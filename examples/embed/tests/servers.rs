@@ -82,7 +82,7 @@ server!(mio, Server::rust(env!("CARGO_BIN_EXE_embed-mio"), &[]), &[(&["--threads
 server!(tokio, Server::rust(env!("CARGO_BIN_EXE_embed-tokio"), &[]), &[(&["--threads", "1"], "Usage")]);
 server!(
     tokio_threads,
-    Server::rust(env!("CARGO_BIN_EXE_embed-tokio-threads"), &[]).map(|server| Server { least_kib: 256, ..server }),
+    Server::rust(env!("CARGO_BIN_EXE_embed-tokio-threads"), &[]).map(|server| Server { least_kib: 257, ..server }),
     &[(&["--threads", "17"], "16"), (&["--threads", "16", "--memory-kib", "160"], "allowed")]
 );
 

@@ -24,5 +24,6 @@ int main(int count, char **arguments) {
     soak(seed, 1000000);
     check_scenario = "sockets";
     sockets(seed);
+    low_water_mark();
     return 0;
 }

@@ -57,5 +57,7 @@ extern const struct scenario QUEUE_SCENARIOS[], DECODE_SCENARIOS[], END_SCENARIO
 void soak(uint64_t seed, uint32_t steps);
 /* Real sockets under the same mux. */
 void sockets(uint64_t seed);
+/* A partial header is parked, and the socket wakes the host once the rest is there. */
+void low_water_mark(void);
 
 #endif

@@ -58,7 +58,7 @@ static SSL *end_on(SSL_CTX *made, int fd) {
 
 static struct host start(uint8_t mode, uint8_t reads_ahead) {
     struct host self = {0};
-    demuxbuf_memory_config config = config_of(6, 4, BUFFER_BYTES);
+    demuxbuf_pool_config config = config_of(6, 4, BUFFER_BYTES);
     CHECK_NUMBER(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, self.ends), 0);
     self.server = end_on(context(TLS_server_method()), self.ends[0]);
     self.client = end_on(context(TLS_client_method()), self.ends[1]);

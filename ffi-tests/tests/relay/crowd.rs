@@ -34,7 +34,7 @@ pub(crate) fn read_to_any_end(from: &mut TcpStream) -> bool {
 #[test]
 fn partial_frames_hold_no_buffer() {
     for mode in POOLS {
-        // In a shared pool there is a slot of 64 bytes for each thread in each 512 bytes of its share.
+        // There is a cell of 64 bytes in each 512 bytes; threads have equal shares of them.
         let bench = Bench::start(&[mode, &["--memory-kib", "300"]].concat());
         let mut attackers = hold_on(&bench, 200, 8);
         bench.relay.wait_for("partial frames", |stats| stats.get("receive_bytes_used") == 200 * 8);
@@ -56,18 +56,27 @@ fn partial_frames_hold_no_buffer() {
     }
 }
 
+/// The part of a large frame that a client sends: no buffer has room for two.
+pub(crate) const PART_BYTES: u64 = 9000;
+
 /// A frame that nearly fills a buffer, of which clients send a part and stay.
-fn large_begun() -> Vec<u8> {
+pub(crate) fn large() -> Vec<u8> {
     frame(HEADERS, END_HEADERS, 1, &[1; 12_000])
+}
+
+/// Whether of each client the part is received, or its first 64 bytes, and the client waits.
+pub(crate) fn are_settled(stats: &Stats, clients: u64) -> bool {
+    let [waiting, used] = ["waiting", "receive_bytes_used"].map(|key| stats.get(key));
+    waiting <= clients && used == PART_BYTES * (clients - waiting) + 64 * waiting
 }
 
 /// Clients whose partial frames fill a little memory, so that some wait.
 fn fill(bench: &Bench) -> Vec<(TcpStream, TcpStream)> {
-    let mut pairs: Vec<_> = (0..12).map(|_| bench.open_pair()).collect();
+    let mut pairs: Vec<_> = (0..16).map(|_| bench.open_pair()).collect();
     for (client, _) in &mut pairs {
-        client.write_all(&large_begun()[..9000]).expect("the kernel takes it");
+        client.write_all(&large()[..PART_BYTES as usize]).expect("the kernel takes it");
     }
-    bench.relay.wait_for("waiters", |stats| stats.get("waiting") >= 4);
+    bench.relay.wait_for("waiters", |stats| stats.get("waiting") >= 4 && are_settled(stats, 16));
     pairs
 }
 
@@ -78,13 +87,13 @@ fn waiting_client_is_served_once_others_leave() {
         let holders = fill(&bench);
         let (mut client, mut backend) = bench.open_pair();
         let waiting = bench.relay.stats().get("waiting");
-        client.write_all(&large_begun()).expect("the kernel takes it");
+        client.write_all(&large()).expect("the kernel takes it");
         bench.relay.wait_for("one more that waits", |stats| stats.get("waiting") == waiting + 1);
         assert!(!has_arrived(&backend), "nothing gets through");
         // What fits is served meanwhile.
         pass(&mut backend, &mut client, &settings());
         drop(holders);
-        expect(&mut backend, &large_begun());
+        expect(&mut backend, &large());
         serve_once(&mut (client, backend), 3);
         bench.relay.stop();
     }
@@ -140,7 +149,7 @@ fn slow_reader_does_not_delay_others() {
 #[test]
 fn idle_holders_are_shed_for_others() {
     for mode in POOLS {
-        let options = ["--memory-kib", "10", "--buffer-size", "1024", "--grace-ms", "100"];
+        let options = ["--memory-kib", "16", "--buffer-size", "1024", "--grace-ms", "100"];
         let bench = Bench::start(&[mode, &options].concat());
         let mut attackers = hold_on(&bench, 3, 100);
         for (_, backend) in &mut attackers {
@@ -148,7 +157,7 @@ fn idle_holders_are_shed_for_others() {
         }
         bench.relay.pass_time(Duration::from_millis(400));
         assert_eq!(bench.relay.stats().get("shed"), 0, "no other client waits");
-        attackers.extend(hold_on(&bench, 60, 100));
+        attackers.extend(hold_on(&bench, 80, 100));
         let mut honest = bench.open_pair();
         for stream in 0.. {
             serve_once(&mut honest, 2 * stream + 1);
@@ -188,7 +197,7 @@ fn slow_readers_are_shed_for_others() {
             // What the sockets did not take is kept for as long as the room is not needed.
             let partial: Vec<_> = (0..12).map(|_| bench.open_pair()).collect();
             for (client, _) in &partial {
-                (&*client).write_all(&large_begun()[..9000]).expect("the kernel takes it");
+                (&*client).write_all(&large()[..PART_BYTES as usize]).expect("the kernel takes it");
             }
             bench.relay.wait_for("sheds", |stats| stats.get("shed") >= 2);
             let mut honest = bench.open_pair();
@@ -280,7 +289,7 @@ fn misbehave(random: &mut fastrand::Rng, mut socket: TcpStream, opening: &[u8]) 
     let mut bytes = match random.u8(0..4) {
         0 => Vec::new(),
         1 => (0..random.usize(0..3000)).map(|_| random.u8(..)).collect(),
-        _ => [opening, &one_of_each(), &large(random)].concat(),
+        _ => [opening, &one_of_each(), &large_of_any_kind(random)].concat(),
     };
     if !bytes.is_empty() && random.bool() {
         let at = random.usize(0..bytes.len());
@@ -306,7 +315,7 @@ fn misbehave(random: &mut fastrand::Rng, mut socket: TcpStream, opening: &[u8]) 
     None
 }
 
-fn large(random: &mut fastrand::Rng) -> Vec<u8> {
+fn large_of_any_kind(random: &mut fastrand::Rng) -> Vec<u8> {
     let kind = [DATA, HEADERS, PUSH_PROMISE, 0x99][random.usize(0..4)];
     frame(kind, END_HEADERS, 5, &vec![1; random.usize(4..16385)])
 }

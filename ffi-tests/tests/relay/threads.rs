@@ -1,6 +1,6 @@
 //! Several event loops on one pool.
 
-use super::crowd::{hold_on, serve_once};
+use super::crowd::{PART_BYTES, are_settled, large, serve_once};
 use super::frames::*;
 use super::harness::*;
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,22 +12,26 @@ use std::process::{Command, Stdio};
 
 #[test]
 fn threads_release_reaches_a_waiter_of_another() {
-    // Four buffers, and slots in which those that wait receive the beginning of a frame.
-    let bench = Bench::start(&["--threads", "3", "--memory-kib", "80"]);
-    let mut pairs = hold_on(&bench, 60, 100);
-    bench.relay.wait_for("the hold", |stats| stats.get("client_buffers_held") == 4 && stats.get("waiting") == 56);
-    // Each holder releases its buffer in turn: each client is served, on whichever thread it is.
-    let whole = frame(HEADERS, 0, 1, &[1; 500]);
+    // The least memory: 24 buffers.
+    let bench = Bench::start(&["--threads", "3", "--memory-kib", "386"]);
+    let mut pairs: Vec<_> = (0..60).map(|_| bench.pair()).collect();
+    for (client, backend) in &mut pairs {
+        pass(client, backend, &client_opening());
+        client.write_all(&large()[..PART_BYTES as usize]).expect("the kernel takes it");
+    }
+    bench.relay.wait_for("the hold", |stats| stats.get("waiting") >= 36 && are_settled(stats, 60));
+    // Each holder releases its buffer in turn: each client is served, on whichever thread it is. No clock would help: the
+    // grace is an hour.
     for (client, _) in &mut pairs {
-        client.write_all(&whole[100..]).expect("the relay, or the kernel, takes it");
+        client.write_all(&large()[PART_BYTES as usize..]).expect("the relay, or the kernel, takes it");
     }
     for (_, backend) in &mut pairs {
-        expect(backend, &[client_opening(), whole.clone()].concat());
+        expect(backend, &large());
     }
-    let stats = bench.relay.wait_for("the end of all waits", |stats| stats.get("leased") == 0);
+    let stats = bench.relay.wait_for("the end of all waits", |stats| are_settled(stats, 0));
     assert!(stats.get("wakes") > 0, "all were on one thread: {stats:?}");
-    assert!(stats.get("wakes") <= stats.get("granted_by_handoff"), "{stats:?}");
-    assert_eq!((stats.get("threads"), stats.get("leased_peak"), stats.get("requests")), (3, 4, 60));
+    assert_eq!(["threads", "requests", "shed"].map(|key| stats.get(key)), [3, 60, 0]);
+    assert!(stats.get("claims") >= 36 && stats.get("leased_peak") <= 24, "{stats:?}");
     bench.relay.stop();
 }
 
@@ -35,7 +39,7 @@ fn threads_release_reaches_a_waiter_of_another() {
 fn threads_all_serve_and_statistics_sum() {
     const CLIENTS: usize = 16;
     const ROUNDS: u32 = 40;
-    let bench = Bench::start(&["--threads", "4", "--memory-kib", "100"]);
+    let bench = Bench::start(&["--threads", "4", "--memory-kib", "514"]);
     let mut pairs: Vec<_> = (0..CLIENTS).map(|_| bench.open_pair()).collect();
     std::thread::scope(|scope| {
         for (seed, pair) in pairs.iter_mut().enumerate() {
@@ -53,7 +57,7 @@ fn threads_all_serve_and_statistics_sum() {
         for _ in 0..20 {
             serve_once(&mut bench.open_pair(), 1);
             let stats = bench.relay.stats();
-            assert!(stats.get("leased") + stats.get("assigned") <= 5, "{stats:?}");
+            assert!(stats.get("leased") + stats.get("assigned") <= 32, "{stats:?}");
         }
     });
     drop(pairs);
@@ -61,7 +65,7 @@ fn threads_all_serve_and_statistics_sum() {
     assert_eq!(stats.get("connections_total"), CLIENTS as u64 + 20);
     assert_eq!(stats.get("requests"), (CLIENTS as u64 * u64::from(ROUNDS)) + 20);
     assert_eq!((stats.get("dropped_bytes"), stats.get("protocol_errors"), stats.get("shed")), (0, 0, 0));
-    assert!((2..=5).contains(&stats.get("leased_peak")), "{stats:?}");
+    assert!((4..=32).contains(&stats.get("leased_peak")), "{stats:?}");
 }
 
 #[test]

@@ -516,6 +516,11 @@ impl ModelConnection {
         self.policy.reads_ahead
     }
 
+    /// How its host learns that there is something.
+    pub fn mode(&self) -> Mode {
+        self.policy.mode
+    }
+
     /// Whether the connection is attached and not closed.
     pub fn is_open(&self) -> bool {
         self.life == Life::Open

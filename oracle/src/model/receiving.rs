@@ -2,13 +2,16 @@
 //! are counted each time.
 
 mod flight;
+mod for_pool;
 mod key;
 mod legal;
 mod memory;
+mod requests;
 mod service;
 mod tenants;
 
 pub use legal::Legal;
+pub(super) use requests::Requests;
 
 use crate::receiving_system::{After, Begin, Facts, Notice, Reason, ReceivingConfig, ReceivingSystem, Rest, Totals};
 use flight::Flight;
@@ -53,6 +56,8 @@ struct Borrow {
     flight: Option<Flight>,
     /// It counts against `in_flight_max`.
     counted: bool,
+    /// What the decoder consumed.
+    consumed: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -67,6 +72,8 @@ struct Receiver {
     /// Which of the sizes.
     cell: Option<usize>,
     borrow: Option<Borrow>,
+    /// Where the content begins in a buffer that is borrowed, or the receiver's own.
+    offset: u32,
     start: Option<u64>,
     held_since: Option<u64>,
     claim_since: Option<u64>,
@@ -96,6 +103,7 @@ impl Receiver {
             bytes: Vec::new(),
             cell: None,
             borrow: None,
+            offset: 0,
             start: None,
             held_since: None,
             claim_since: None,
@@ -131,11 +139,17 @@ pub struct ModelReceiving {
     sizes: Vec<u32>,
     receivers: BTreeMap<u32, Receiver>,
     leases: u32,
+    /// Where buffers come from, if the host's own requests have them as well.
+    requests: Option<Requests>,
+    /// A receiver whose borrow of a free buffer ends: nothing else uses that buffer until its content has a place.
+    ending: Option<u32>,
     /// Host time of the last advance.
     advanced_at: Option<u64>,
     /// Pool time, and that before the last advance.
     now: u64,
     before: u64,
+    /// Host time that did not count.
+    skipped: u64,
     /// Advances.
     iteration: u64,
     /// Of this iteration.
@@ -165,9 +179,12 @@ impl ModelReceiving {
             sizes: split.sizes,
             receivers: BTreeMap::new(),
             leases: 0,
+            requests: None,
+            ending: None,
             advanced_at: None,
             now: 0,
             before: 0,
+            skipped: 0,
             iteration: 0,
             trials_left: EACH_ITERATION_MAX,
             evictions_left: EACH_ITERATION_MAX,
@@ -273,9 +290,28 @@ impl ModelReceiving {
     fn borrow(&mut self, id: u32, place: Place, purpose: Purpose, max: u32) {
         let receiver = self.receiver_mut(id);
         let (before, counted) = (receiver.kept(), receiver.submits && max > 0);
+        let stays = place == Place::OwnCell && max == 0;
         receiver.off = None;
-        let (brought, receives, flight) = (0, 0, None);
-        receiver.borrow = Some(Borrow { place, purpose, max, asked: max, brought, receives, before, flight, counted });
+        receiver.offset = if stays { receiver.offset } else { 0 };
+        let (asked, brought, receives, consumed, flight) = (max, 0, 0, 0, None);
+        receiver.borrow =
+            Some(Borrow { place, purpose, max, asked, brought, receives, before, consumed, flight, counted });
+        self.settle_buffers();
+    }
+
+    pub(super) fn unborrow(&mut self, id: u32) {
+        let borrow = self.receiver_mut(id).borrow.take();
+        self.ending = borrow.filter(|borrow| borrow.place == Place::FreeBuffer).map(|_| id);
+    }
+
+    fn begin_claim(&mut self, id: u32) {
+        let now = self.now;
+        let receiver = self.receiver_mut(id);
+        receiver.start.get_or_insert(now);
+        if receiver.claim_since.is_none() {
+            receiver.claim_since = Some(now);
+            self.counts.claims += 1;
+        }
     }
 
     /// Something is there: what waited before was a guess.
@@ -315,11 +351,8 @@ impl ModelReceiving {
             self.receiver_mut(id).off.get_or_insert(place);
             return Begin::Off;
         } else {
-            let now = self.now;
-            let receiver = self.receiver_mut(id);
-            receiver.is_guess |= is_guess;
-            receiver.claim_since.get_or_insert(now);
-            receiver.start.get_or_insert(now);
+            self.receiver_mut(id).is_guess |= is_guess;
+            self.begin_claim(id);
             return Begin::Claimed;
         };
         if ends_claim {
@@ -345,7 +378,7 @@ impl ModelReceiving {
             (receiver.start, receiver.is_guess) = (None, false);
             self.end_claim(id);
         }
-        self.after_report(id, 0)
+        self.after_report(id)
     }
 
     /// What is left waits for the host from now on.
@@ -360,6 +393,8 @@ impl ModelReceiving {
         self.end_claim(id);
         self.counts.shed[reason as usize] += 1;
         *self.receiver_mut(id) = Receiver { shed: Some((reason, notice)), ..Receiver::new(false, 0) };
+        self.ending = self.ending.filter(|&ending| ending != id);
+        self.settle_buffers();
     }
 
     /// The receiver was shed by a call that cannot answer it.
@@ -370,17 +405,15 @@ impl ModelReceiving {
         }
     }
 
-    /// Ends what is borrowed when the clock is advanced.
-    fn end_borrows(&mut self) {
-        let borrowing: Vec<u32> =
-            self.live().filter(|(_, receiver)| receiver.borrows_openly()).map(|(id, _)| id).collect();
-        for id in borrowing {
-            let may_receive = self.receiver(id).borrow.is_some_and(|borrow| borrow.max > 0);
-            let after = if may_receive { self.end_dry(id) } else { self.decoded(id, 0, Rest::Held) };
-            if let After::Shed { .. } = after {
-                self.notify_shed(id);
-            }
+    /// Ends the borrow of the receiver with the lowest number, if one borrows openly, as an advance of the clock does.
+    pub(super) fn end_first_borrow(&mut self) -> Option<u32> {
+        let open = |receiver: &Receiver| receiver.borrow.filter(|_| receiver.borrows_openly());
+        let (id, borrow) = self.live().find_map(|(id, receiver)| open(receiver).map(|borrow| (id, borrow)))?;
+        let after = if borrow.max > 0 { self.end_dry(id) } else { self.decoded(id, 0, Rest::Held) };
+        if let After::Shed { .. } = after {
+            self.notify_shed(id);
         }
+        Some(id)
     }
 }
 
@@ -404,6 +437,7 @@ impl ReceivingSystem for ModelReceiving {
             return self.close_in_flight(receiver);
         }
         self.receivers.remove(&receiver);
+        self.settle_buffers();
     }
 
     fn begin(&mut self, id: u32) -> Begin {
@@ -455,6 +489,7 @@ impl ReceivingSystem for ModelReceiving {
     fn complete(&mut self, receiver: u32) {
         let closed = self.receivers.remove(&receiver);
         assert!(closed.is_some_and(|receiver| receiver.closed), "receiver {receiver} was not closed in flight");
+        self.settle_buffers();
     }
 
     fn decode(&mut self, id: u32) -> bool {
@@ -463,7 +498,7 @@ impl ReceivingSystem for ModelReceiving {
         };
         let now = self.now;
         let receiver = self.receiver_mut(id);
-        let held_ns = now - receiver.held_since.take().expect("held content is decoded again");
+        let held_ns = receiver.held_since.take().map_or(0, |since| now - since);
         receiver.start = receiver.start.map(|start| start + held_ns);
         self.borrow(id, place, Purpose::Plain, 0);
         true
@@ -471,17 +506,15 @@ impl ReceivingSystem for ModelReceiving {
 
     fn decoded(&mut self, id: u32, consumed: u32, rest: Rest) -> After {
         let now = self.now;
-        if consumed > 0 {
-            self.settle_charge(id);
+        self.consume_borrowed(id, consumed);
+        let borrow = self.receiver(id).borrow.expect("the decoder reports on a borrow");
+        if borrow.consumed > 0 {
             self.end_wait(id);
         }
         let receiver = self.receiver_mut(id);
-        receiver.credit = (receiver.credit + i64::from(consumed)).min(CREDIT_MAX);
-        receiver.bytes.drain(..consumed as usize);
-        let borrow = receiver.borrow.expect("the decoder reports on a borrow");
         if receiver.bytes.is_empty() {
             receiver.start = None;
-        } else if consumed > 0 && (borrow.receives == 0 || consumed >= borrow.before) {
+        } else if borrow.consumed > 0 && (borrow.receives == 0 || borrow.consumed >= borrow.before) {
             receiver.start = Some(now);
         }
         (receiver.needed, receiver.usable) = match rest {
@@ -491,7 +524,7 @@ impl ReceivingSystem for ModelReceiving {
         if rest == Rest::Held {
             self.hold(id);
         }
-        self.after_report(id, consumed)
+        self.after_report(id)
     }
 
     fn end(&mut self, id: u32) {
@@ -499,19 +532,23 @@ impl ReceivingSystem for ModelReceiving {
         self.hold(id);
         let receiver = self.receiver_mut(id);
         (receiver.start, receiver.is_guess, receiver.ended) = (None, false, true);
-        if receiver.borrow.take().is_some() && !self.keep_leftovers(id) {
+        let borrows = receiver.borrow.is_some();
+        self.unborrow(id);
+        if borrows && !self.keep_leftovers(id) {
             self.shed(id, Reason::Memory, None);
             self.notify_shed(id);
         }
     }
 
     fn advance(&mut self, now_ns: u64) {
-        self.end_borrows();
+        while self.end_first_borrow().is_some() {}
         self.free_receive_buffer();
         self.iteration += 1;
         let step_max = self.step_ns_max();
         self.before = self.now;
-        self.now += self.advanced_at.map_or(0, |last| now_ns.saturating_sub(last).min(step_max));
+        let since_last = self.advanced_at.map_or(0, |last| now_ns.saturating_sub(last));
+        self.now += since_last.min(step_max);
+        self.skipped += since_last.saturating_sub(step_max);
         self.advanced_at = self.advanced_at.max(Some(now_ns));
         (self.trials_left, self.evictions_left) = (EACH_ITERATION_MAX, EACH_ITERATION_MAX);
     }

@@ -4,9 +4,8 @@ mod deadlines;
 mod state;
 mod turns;
 
-use crate::system::{Ask, Asked, Demand, Notice, System};
+use crate::system::{Ask, Asked, Demand, Notice, Stats, System, UNKNOWN_SIZE};
 use deadlines::{LeasePhase, Timed, Turns};
-use demuxbuf::pool::PoolStats;
 use demuxbuf::scheduler::{CLASSES_MAX, LeaseInfo, SchedulerConfig, TenantConfig, TenantInfo, WEIGHT_MAX, WaitInfo};
 use demuxbuf_capi::*;
 pub(super) use state::Names;
@@ -51,8 +50,6 @@ struct Tenant {
     guaranteed: u32,
     cap: u32,
     granted: u64,
-    /// Receivers that request for it.
-    pinned: u32,
     is_retiring: bool,
 }
 
@@ -89,7 +86,7 @@ pub struct ModelScheduler {
     advanced_ns: Option<u64>,
     next_id: u64,
     /// What is counted and cannot be derived from leases and waits.
-    pub(super) stats: PoolStats,
+    pub(super) stats: Stats,
 }
 
 impl ModelScheduler {
@@ -109,7 +106,7 @@ impl ModelScheduler {
             now_ns: 0,
             advanced_ns: None,
             next_id: DEFAULT_TENANT,
-            stats: PoolStats::default(),
+            stats: Stats::default(),
         }
     }
 
@@ -175,48 +172,38 @@ impl ModelScheduler {
         Ok(Some(lease.id))
     }
 
-    /// Whether a wait is queued, and nothing else is that a holder of its tenant could help.
-    pub(super) fn waits_alone(&self, wait: u64) -> bool {
-        let Some(alone) = self.queued.iter().find(|queued| queued.id == wait) else {
-            return false;
-        };
-        let are_blocked = (0..self.classes()).all(|class| self.next_of(class).is_none());
-        let others = self.queued.iter().filter(|other| other.id != wait);
-        others.filter(|other| !are_blocked || other.tenant == alone.tenant).count() == 0
+    /// How many buffers of the default size a class may take without waiting, one after the other, for the default tenant.
+    pub(super) fn could_take(&self, class: u8) -> u32 {
+        let class = usize::from(class);
+        let waits_already = self.queued.iter().any(|wait| wait.class == class && wait.tenant == DEFAULT_TENANT);
+        if self.next_of(class).is_some() || waits_already || self.is_behind_larger(class) {
+            return 0;
+        }
+        let fits = |units: &u32| self.verdict(class, *units) == Verdict::Fits && *units <= self.left_of(DEFAULT_TENANT);
+        (1..=self.all()).take_while(fits).count() as u32
     }
 
-    /// What could never be granted while its holder keeps this lease.
-    pub(super) fn admit_beside(&mut self, lease: u64, ask: Ask, tenant: u64) -> Result<(), i32> {
+    /// Whether a wait is queued that a buffer more could serve, and that no cap of its class or of its tenant blocks.
+    pub(super) fn is_wanted(&self) -> bool {
+        let left = |class: usize| self.cap_of(class) > self.out_of(|lease| lease.class == class);
+        (0..usize::from(self.config.classes)).any(|class| left(class) && self.next_of(class).is_some())
+    }
+
+    /// A lease counts in this class, and for the default tenant, from now on, by a handle of its own; none if the cap of the class
+    /// does not allow it.
+    pub(super) fn reassign(&mut self, lease: u64, class: u8) -> Option<u64> {
+        let class = usize::from(class);
         let held = *self.held.iter().find(|held| held.id == lease).expect("a lease in force");
-        let (more, class) = (self.units_of(ask.size_index), usize::from(ask.class));
-        let beside = |is_same: bool| if is_same { held.units } else { 0 };
-        let possible = more + held.units <= self.all() - self.reserve_of(class)
-            && more + beside(held.class == class) <= self.cap_of(class)
-            && more + beside(held.tenant == tenant) <= self.tenants[&tenant].cap;
-        if possible { Ok(()) } else { self.refuse(DEMUXBUF_ERR_TOO_LARGE) }
-    }
-
-    /// A wait that is queued asks in another class, behind the waits there, unless it could never be granted there.
-    pub(super) fn reclass(&mut self, wait: u64, class: u8) {
-        let Some(at) = self.queued.iter().position(|queued| queued.id == wait) else {
-            return;
-        };
-        let Wait { class: before, tenant, size_index, .. } = self.queued[at];
-        let (class, refused) = (usize::from(class), self.stats.scheduler.refused);
-        let could = self.admit(Ask { size_index, ..Ask::new(class as u8, 0) }, tenant).is_ok();
-        self.stats.scheduler.refused = refused;
-        if class == before || !could {
-            return;
+        if held.class != class && held.units > self.cap_of(class) - self.out_of(|lease| lease.class == class) {
+            return None;
         }
-        let wait = self.queued.remove(at);
-        self.place(tenant);
-        if self.next_of(before).is_none() {
-            self.classes[before].bypassed = 0;
-        }
-        let place = self.new_id();
-        self.queued.push(Wait { class, place, bypasses: 0, ..wait });
-        self.place(tenant);
+        let id = self.new_id();
+        let moved = self.held.iter_mut().find(|held| held.id == lease).expect("a lease in force");
+        (moved.id, moved.class, moved.tenant) = (id, class, DEFAULT_TENANT);
+        self.place(held.tenant);
+        self.forget_if_done(held.tenant);
         self.hand_over();
+        Some(id)
     }
 
     fn resolve(&mut self, tenant: Option<u64>) -> Result<u64, i32> {
@@ -232,7 +219,7 @@ impl ModelScheduler {
         }
         let units = self.units_of(ask.size_index);
         if units == 0 {
-            return self.refuse(DEMUXBUF_ERR_SIZE);
+            return self.refuse(UNKNOWN_SIZE);
         }
         let possible = (self.all() - self.reserve_of(class)).min(self.cap_of(class)).min(self.tenants[&tenant].cap);
         if units > possible { self.refuse(DEMUXBUF_ERR_TOO_LARGE) } else { Ok(units) }
@@ -273,10 +260,6 @@ impl ModelScheduler {
     /// Units of a buffer of this size; 0 if there is no such size.
     pub(super) fn units_of(&self, size_index: u8) -> u32 {
         self.config.sizes.get(usize::from(size_index)).copied().unwrap_or(0)
-    }
-
-    pub(super) fn units_held(&self, lease: u64) -> Option<u32> {
-        self.held.iter().find(|held| held.id == lease).map(|held| held.units)
     }
 
     fn leases(&self) -> impl Iterator<Item = &Lease> {
@@ -330,11 +313,11 @@ impl ModelScheduler {
         self.stats.scheduler.leased_peak = self.stats.scheduler.leased_peak.max(out);
     }
 
-    /// A tenant that is removed goes with its last lease, wait and receiver.
+    /// A tenant that is removed goes with its last lease and wait.
     fn forget_if_done(&mut self, tenant: u64) {
-        let Tenant { is_retiring, pinned, .. } = self.tenants[&tenant];
+        let Tenant { is_retiring, .. } = self.tenants[&tenant];
         let has_out = self.leases().any(|lease| lease.tenant == tenant);
-        if is_retiring && pinned == 0 && !has_out && self.queued.iter().all(|wait| wait.tenant != tenant) {
+        if is_retiring && !has_out && self.queued.iter().all(|wait| wait.tenant != tenant) {
             self.tenants.remove(&tenant);
         }
     }
@@ -344,36 +327,18 @@ impl ModelScheduler {
         let live = self.tenants.get(&tenant).is_some_and(|entry| !entry.is_retiring);
         (live && tenant != DEFAULT_TENANT).then_some(tenant)
     }
-
-    /// Keeps a tenant while a receiver requests buffers of this size for it.
-    pub(super) fn pin(&mut self, tenant: Option<u64>, size_index: u8) -> Result<u64, i32> {
-        let Some(tenant) = tenant else {
-            return Ok(DEFAULT_TENANT);
-        };
-        let tenant = self.find(tenant).ok_or(DEMUXBUF_ERR_STALE)?;
-        if self.units_of(size_index) > self.tenants[&tenant].cap {
-            return Err(DEMUXBUF_ERR_TOO_LARGE);
-        }
-        self.tenants.get_mut(&tenant).expect("it was found").pinned += 1;
-        Ok(tenant)
-    }
-
-    pub(super) fn unpin(&mut self, tenant: u64) {
-        if tenant != DEFAULT_TENANT {
-            self.tenants.get_mut(&tenant).expect("a tenant that is pinned").pinned -= 1;
-            self.forget_if_done(tenant);
-        }
-    }
 }
 
 impl Tenant {
     fn new(tenant_config: TenantConfig) -> Tenant {
         let TenantConfig { weight, guaranteed, cap } = tenant_config;
-        Tenant { weight, guaranteed, cap, granted: 0, pinned: 0, is_retiring: false }
+        Tenant { weight, guaranteed, cap, granted: 0, is_retiring: false }
     }
 }
 
 impl System for ModelScheduler {
+    const HAS_RECEIVERS: bool = false;
+
     fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
         self.request_timed(ask, true)
     }
@@ -507,7 +472,7 @@ impl System for ModelScheduler {
         self.bound()
     }
 
-    fn stats(&mut self) -> PoolStats {
+    fn stats(&mut self) -> Stats {
         let mut stats = self.stats;
         let scheduler = &mut stats.scheduler;
         (scheduler.capacity, scheduler.free) = (self.all(), self.free());

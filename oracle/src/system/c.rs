@@ -1,11 +1,12 @@
 //! The C API, called as C calls it.
 #![allow(unsafe_code)]
 
-use super::{Ask, Asked, Attach, Cell, Info, Notice, Step, System, Taken};
+use super::{Ask, Asked, Attach, Cell, Info, Notice, Stats, Step, System, Taken};
 use crate::Facts;
+use crate::receiving_system::Reason;
 use demuxbuf::connection::{Event, Policy};
-use demuxbuf::pool::{PoolConfig, PoolStats};
-use demuxbuf::scheduler::{LeaseInfo, ReclaimStats, SchedulerStats, TenantConfig, TenantInfo};
+use demuxbuf::pool::{MemoryModelStats, PoolConfig, PoolStats};
+use demuxbuf::scheduler::{SchedulerStats, TenantConfig, TenantInfo};
 use demuxbuf_capi::*;
 use std::ptr::{null, null_mut};
 
@@ -40,6 +41,7 @@ fn c_options(with: Attach, policy: Option<&demuxbuf_policy>) -> demuxbuf_attach_
         tenant: with.tenant.unwrap_or(0),
         policy: policy.map_or(null(), |policy| policy),
         notify_if_full: with.notify_if_full.into(),
+        unknown_length: with.unknown_length.into(),
         ..Default::default()
     }
 }
@@ -48,8 +50,6 @@ fn c_request(ask: Ask) -> demuxbuf_request {
     demuxbuf_request {
         struct_size: size_of::<demuxbuf_request>() as u32,
         class_index: ask.class.into(),
-        size_index: ask.size_index.into(),
-        reserved: 0,
         token: ask.token,
         tenant: ask.tenant.unwrap_or(0),
     }
@@ -165,26 +165,18 @@ impl CPool {
     pub fn new(config: &PoolConfig) -> CPool {
         let mut c = demuxbuf_pool_config::default();
         // SAFETY: a pointer to a local.
-        let status = unsafe { demuxbuf_pool_config_init(&mut c, config.scheduler.buffers, config.receivers_max) };
+        let status = unsafe { demuxbuf_pool_config_init(&mut c, config.memory_bytes, config.receivers_max) };
         assert_eq!(status, DEMUXBUF_OK);
-        (c.buffer_bytes, c.waiters_max, c.slots) = (config.buffer_bytes, config.scheduler.waiters_max, config.slots);
-        (c.classes, c.class_burst) = (config.scheduler.classes.into(), config.scheduler.class_burst);
-        (c.reserves, c.class_caps) = (config.scheduler.reserves, config.scheduler.class_caps);
-        let unit_bytes = config.buffer_bytes / config.scheduler.sizes[0];
-        for (bytes, units) in c.other_buffer_bytes.iter_mut().zip(&config.scheduler.sizes[1..]) {
-            *bytes = units * unit_bytes;
-        }
-        (c.first_size_index, c.large_slots) = (config.first_size_index.into(), config.large_slots);
-        c.continuation_class = config.continuation_class.map_or(DEMUXBUF_NO_CLASS, u32::from);
-        // In C, the largest number is never.
-        let number = |ns: Option<u64>| ns.unwrap_or(u64::MAX);
-        (c.tenants_max, c.park_ns, c.lease_ns) =
-            (config.scheduler.tenants_max, number(config.scheduler.park_ns), number(config.scheduler.lease_ns));
+        (c.buffer_bytes, c.waiters_max, c.tenants_max) = (config.buffer_bytes, config.waiters_max, config.tenants_max);
+        (c.frame_grace_ns, c.blocked_ns) = (config.frame_grace_ns, config.blocked_ns);
+        c.in_flight_max = config.in_flight_max;
+        (c.classes, c.class_burst) = (config.classes.into(), config.class_burst);
+        (c.reserves, c.class_caps) = (config.reserves, config.class_caps);
         let policy = c_policy(config.policy);
-        (c.lifeline, c.mode, c.reads_per_wake) = (config.lifeline.into(), policy.mode, policy.reads_per_wake);
-        (c.park_bytes, c.reclaim_bytes) = (policy.park_bytes, policy.reclaim_bytes);
+        (c.mode, c.reads_per_wake) = (policy.mode, policy.reads_per_wake);
         (c.resume_free_bytes, c.pause_when_blocked) = (policy.resume_free_bytes, policy.pause_when_blocked);
-        c.reads_ahead = policy.reads_ahead;
+        (c.reads_ahead, c.audit) = (policy.reads_ahead, config.audit.into());
+        (c.wipe, c.no_dump) = (config.wipe.into(), config.no_dump.into());
         let mut pool = null_mut();
         // SAFETY: pointers to locals; no message is asked for.
         let status = unsafe { demuxbuf_pool_new(&c, &mut pool, null_mut(), null_mut()) };
@@ -224,9 +216,14 @@ fn step(step: demuxbuf_step) -> Result<Step, i32> {
 
 /// Events that C has no function for, because each is a mistake by itself.
 fn refuse_for_c(pool: *mut demuxbuf_pool, it: u64, refusal: i32) -> i32 {
+    // Any call shows a receiver that was evicted, also one that is refused.
     // SAFETY: as in `report`.
-    let known = step(unsafe { demuxbuf_receiver_pending(pool, it) });
-    known.err().unwrap_or(refusal)
+    let refused = step(unsafe { demuxbuf_receiver_report(pool, it, DEMUXBUF_EVENT_RECLAIM_REQUESTED, 0) });
+    match refused {
+        Err(DEMUXBUF_ERR_INTERNAL_EVENT) => refusal,
+        Err(status) => status,
+        Ok(step) => unreachable!("an event of the pool's own is accepted: {step:?}"),
+    }
 }
 
 fn report(pool: *mut demuxbuf_pool, it: u64, event: Event) -> Result<Step, i32> {
@@ -273,6 +270,8 @@ fn is_closed(pool: *mut demuxbuf_pool, it: u64) -> bool {
 
 impl System for CPool {
     const COUNTS_REFUSALS: bool = false;
+    const REPORTS_USABLE: bool = false;
+    const NAMES_SIZES: bool = false;
 
     fn attach(&mut self, with: Attach, bytes: &[u8]) -> Result<u64, i32> {
         let (mut id, policy) = (0, with.policy.map(c_policy));
@@ -318,7 +317,7 @@ impl System for CPool {
         report(self.0, receiver, event)
     }
 
-    fn decoded(&mut self, receiver: u64, consumed: u32, need_more: u32) -> Result<Step, i32> {
+    fn decoded(&mut self, receiver: u64, consumed: u32, need_more: u32, _usable: u32) -> Result<Step, i32> {
         // SAFETY: our own pool.
         step(unsafe { demuxbuf_receiver_decoded(self.0, receiver, consumed, need_more) })
     }
@@ -357,9 +356,13 @@ impl System for CPool {
             token: info.token,
             class: u8::try_from(info.class_index).expect("a class below 8"),
             age_ns: info.wait_age_ns,
-            bypasses: info.bypasses,
-            lease_info: filled!(LeaseInfo::default();
-                held_ns: info.held_ns, idle_ns: info.idle_ns, progress_bytes: info.progress_bytes),
+            shed_reason: match info.shed_reason {
+                0 => None,
+                DEMUXBUF_SHED_REASON_DEADLINE => Some(Reason::Deadline),
+                DEMUXBUF_SHED_REASON_EVICTED => Some(Reason::Evicted),
+                DEMUXBUF_SHED_REASON_MEMORY => Some(Reason::Memory),
+                reason => unreachable!("no reason is {reason}"),
+            },
         })
     }
 
@@ -367,11 +370,6 @@ impl System for CPool {
         let mut bytes = 0;
         // SAFETY: our own pool; a pointer to a local.
         assert_eq!(unsafe { demuxbuf_pool_trim(self.0, &mut bytes) }, DEMUXBUF_OK);
-    }
-
-    fn grow(&mut self, receiver: u64, size_index: u8) -> Result<Step, i32> {
-        // SAFETY: our own pool.
-        step(unsafe { demuxbuf_receiver_grow(self.0, receiver, size_index.into()) })
     }
 
     fn set_tenant(&mut self, receiver: u64, tenant: Option<u64>) -> Result<(), i32> {
@@ -383,7 +381,7 @@ impl System for CPool {
         let request = c_request(ask);
         let mut handle = 0;
         // The shorter of the two calls is used where it suffices.
-        let is_default = ask.size_index == 0 && ask.tenant.is_none();
+        let is_default = ask.tenant.is_none();
         // SAFETY: our own pool; pointers to locals.
         let status = unsafe {
             match is_default {
@@ -483,7 +481,7 @@ impl System for CPool {
         grants
     }
 
-    fn stats(&mut self) -> PoolStats {
+    fn stats(&mut self) -> Stats {
         let mut stats = demuxbuf_pool_stats::default();
         // SAFETY: our own pool; a pointer to a local.
         assert_eq!(unsafe { demuxbuf_pool_get_stats(self.0, &mut stats) }, DEMUXBUF_OK);
@@ -507,32 +505,28 @@ impl System for CPool {
                 bypass_peak: stats.bypass_peak,
                 clock_backwards: stats.clock_backwards,
             ),
-            reclaim: filled!(ReclaimStats::default();
-                parks_asked: stats.parks_asked,
-                sheds_asked: stats.sheds_asked,
-                clock_skipped_ns: stats.clock_skipped_ns,
-            ),
+            clock_skipped_ns: stats.clock_skipped_ns,
             receivers: stats.receivers,
             receivers_max: stats.receivers_max,
-            slots: stats.slots,
-            slots_in_use: stats.slots_in_use,
-            slots_in_use_by_size: stats.slots_in_use_by_size,
-            slots_in_use_peak: stats.slots_in_use_peak,
-            parked: stats.parked,
-            parked_on_demand: stats.parked_on_demand,
             shed: stats.shed,
-            grown: stats.grown,
-            unparked: stats.unparked,
-            lifelines: stats.lifelines,
-            park_refused: stats.park_refused,
-            compactions: stats.compactions,
-            compacted_bytes: stats.compacted_bytes,
             received_bytes: stats.received_bytes,
             consumed_bytes: stats.consumed_bytes,
             dropped_bytes: stats.dropped_bytes,
             taken_bytes: stats.taken_bytes,
             memory_bytes: stats.memory_bytes,
+            memory_model: filled!(MemoryModelStats::default();
+                claims: stats.claims,
+                grants: stats.grants,
+                trials: stats.trials,
+                shed_at_deadline: stats.shed_at_deadline,
+                evicted: stats.evicted,
+                shed_for_memory: stats.shed_for_memory,
+                longest_claim_ns: stats.longest_claim_ns,
+                wait_ns_max: stats.wait_ns_max,
+                copied_bytes: stats.copied_bytes,
+            ),
         )
+        .into()
     }
 
     fn check_invariants(&mut self) -> Result<(), String> {

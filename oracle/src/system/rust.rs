@@ -1,9 +1,11 @@
 //! The Rust API.
 
-use super::{Ask, Asked, Attach, Cell, Demand, Info, Notice, Step, System, Taken};
+use super::{Ask, Asked, Attach, Cell, Demand, Info, Notice, Stats, Step, System, Taken, UNKNOWN_SIZE};
 use crate::Facts;
+use crate::receiving_system::Reason;
 use demuxbuf::connection::{Action, Actions, Event, Policy};
 use demuxbuf::pool::{self, AttachOptions, LeasedContent, Pool, PoolConfig, PoolError, PoolStats, ReceiverId};
+use demuxbuf::receiving::ShedReason;
 use demuxbuf::scheduler::{
     self, LeaseId, LeaseInfo, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, WaitId, WaitInfo,
 };
@@ -15,7 +17,7 @@ use demuxbuf_capi::*;
 pub struct RustScheduler(Scheduler);
 
 /// Receivers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RustPool(Pool);
 
 impl RustScheduler {
@@ -30,23 +32,19 @@ impl RustScheduler {
     }
 }
 
-impl Clone for RustPool {
-    fn clone(&self) -> RustPool {
-        RustPool(self.0.clone())
-    }
-}
-
 impl RustPool {
     /// Receivers with this configuration, which is allowed.
     pub fn new(config: &PoolConfig) -> RustPool {
         RustPool(Pool::new(config).expect("an allowed configuration"))
     }
 
-    /// Writes down all that the future depends on, by the caller's numbers for receivers, and for the host's own waits
-    /// and leases.
-    pub fn state_key(&self, state: &mut Vec<u64>, name: &dyn Fn(u64) -> u64) {
+    /// Writes down all that the future depends on, by the places of receivers in these, and the caller's numbers for the host's own
+    /// waits and leases. Ages count up to a limit.
+    pub fn state_key(&self, state: &mut Vec<u64>, age_ns_max: u64, receivers: &[u64], name: &dyn Fn(u64) -> u64) {
+        let place = |bits: u64| receivers.iter().position(|&known| known == bits);
+        let receiver = |receiver: ReceiverId| place(receiver.to_bits()).map_or(u64::MAX, |place| place as u64);
         let (wait, lease) = (|wait: WaitId| name(wait.to_bits()), |lease: LeaseId| name(lease.to_bits()));
-        self.0.state_key(state, &|id| name(id.to_bits()), &wait, &lease);
+        self.0.state_key(state, Some(age_ns_max), &receiver, &wait, &lease);
     }
 
     fn show(&mut self, id: ReceiverId, actions: Actions) -> Step {
@@ -62,7 +60,7 @@ impl RustPool {
 fn scheduler_code(error: SchedulerError) -> i32 {
     match error {
         SchedulerError::UnknownClass { .. } => DEMUXBUF_ERR_CLASS,
-        SchedulerError::UnknownSize { .. } => DEMUXBUF_ERR_SIZE,
+        SchedulerError::UnknownSize { .. } => UNKNOWN_SIZE,
         SchedulerError::TooLarge { .. } => DEMUXBUF_ERR_TOO_LARGE,
         SchedulerError::WaitersFull { .. } | SchedulerError::TenantsFull { .. } => DEMUXBUF_ERR_TABLE_FULL,
         SchedulerError::StaleLease | SchedulerError::StaleWait | SchedulerError::StaleTenant => DEMUXBUF_ERR_STALE,
@@ -75,12 +73,10 @@ fn code(error: PoolError) -> i32 {
     match error {
         PoolError::Stale => DEMUXBUF_ERR_STALE,
         PoolError::Scheduler(error) => scheduler_code(error),
-        PoolError::NotLarger => DEMUXBUF_ERR_NOT_LARGER,
-        PoolError::AlreadyWaiting => DEMUXBUF_ERR_ALREADY_WAITING,
+        PoolError::TenantsUnsupported => DEMUXBUF_ERR_TENANTS_UNSUPPORTED,
         PoolError::ReceiversFull { .. } => DEMUXBUF_ERR_TABLE_FULL,
         PoolError::NoBufferFree => DEMUXBUF_ERR_NO_BUFFER_FREE,
         PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
-        PoolError::Policy { .. } => DEMUXBUF_ERR_RANGE,
         PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
         PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
         PoolError::Event(error) => error.code(),
@@ -88,16 +84,17 @@ fn code(error: PoolError) -> i32 {
     }
 }
 
-fn options(with: Attach) -> AttachOptions {
-    let Attach { class, token, tenant, policy, notify_if_full } = with;
-    AttachOptions {
-        class,
-        token,
-        tenant: tenant.map(TenantId::from_bits),
-        policy,
-        notify_if_full,
-        unknown_length: false,
+fn reason(reason: ShedReason) -> Reason {
+    match reason {
+        ShedReason::Deadline => Reason::Deadline,
+        ShedReason::Evicted => Reason::Evicted,
+        ShedReason::Memory => Reason::Memory,
     }
+}
+
+fn options(with: Attach) -> AttachOptions {
+    let Attach { class, token, tenant, policy, notify_if_full, unknown_length } = with;
+    AttachOptions { class, token, tenant: tenant.map(TenantId::from_bits), policy, notify_if_full, unknown_length }
 }
 
 fn request(ask: Ask) -> Request {
@@ -113,6 +110,8 @@ fn asked(outcome: Outcome) -> Asked {
 }
 
 impl System for RustScheduler {
+    const HAS_RECEIVERS: bool = false;
+
     fn request(&mut self, ask: Ask) -> Result<Asked, i32> {
         self.0.request_for(&Request { has_deadline: true, ..request(ask) }).map(asked).map_err(scheduler_code)
     }
@@ -176,8 +175,9 @@ impl System for RustScheduler {
         self.0.bypass_bound()
     }
 
-    fn stats(&mut self) -> PoolStats {
-        filled!(PoolStats::default(); scheduler: self.0.stats(), reclaim: self.0.reclaim_stats())
+    fn stats(&mut self) -> Stats {
+        let pool = filled!(PoolStats::default(); scheduler: self.0.stats());
+        Stats { pool, reclaim: self.0.reclaim_stats() }
     }
 
     fn check_invariants(&mut self) -> Result<(), String> {
@@ -218,9 +218,12 @@ impl System for RustPool {
         Ok(self.show(id, actions))
     }
 
-    fn decoded(&mut self, receiver: u64, consumed: u32, need_more: u32) -> Result<Step, i32> {
+    fn decoded(&mut self, receiver: u64, consumed: u32, need_more: u32, usable: u32) -> Result<Step, i32> {
         let id = ReceiverId::from_bits(receiver);
-        let actions = self.0.decoded(id, consumed, need_more).map_err(code)?;
+        let actions = match usable {
+            0 => self.0.decoded(id, consumed, need_more).map_err(code)?,
+            _ => self.0.decoded_usable(id, consumed, need_more, usable).map_err(code)?,
+        };
         Ok(self.show(id, actions))
     }
 
@@ -248,23 +251,16 @@ impl System for RustPool {
     fn describe(&mut self, receiver: u64) -> Result<Info, i32> {
         let info = self.0.describe(ReceiverId::from_bits(receiver)).map_err(code)?;
         Ok(Info {
-            facts: Facts::from(&info.connection),
+            facts: Facts { pending: info.pending.bits(), ..Facts::from(&info.connection) },
             token: info.token,
             class: info.class,
             age_ns: info.wait_age_ns,
-            bypasses: info.bypasses,
-            lease_info: info.lease_info.unwrap_or_default(),
+            shed_reason: info.shed_reason.map(reason),
         })
     }
 
     fn trim(&mut self) {
         self.0.trim();
-    }
-
-    fn grow(&mut self, receiver: u64, size_index: u8) -> Result<Step, i32> {
-        let id = ReceiverId::from_bits(receiver);
-        let actions = self.0.grow(id, size_index).map_err(code)?;
-        Ok(self.show(id, actions))
     }
 
     fn set_tenant(&mut self, receiver: u64, tenant: Option<u64>) -> Result<(), i32> {
@@ -320,16 +316,12 @@ impl System for RustPool {
         self.0.describe_tenant(TenantId::from_bits(tenant)).map_err(code)
     }
 
-    fn describe_wait(&self, wait: u64) -> Option<Result<WaitInfo, i32>> {
-        Some(self.0.describe_wait(WaitId::from_bits(wait)).map_err(code))
-    }
-
     fn bypass_bound(&mut self) -> u64 {
         self.0.bypass_bound()
     }
 
-    fn stats(&mut self) -> PoolStats {
-        self.0.stats()
+    fn stats(&mut self) -> Stats {
+        self.0.stats().into()
     }
 
     fn check_invariants(&mut self) -> Result<(), String> {

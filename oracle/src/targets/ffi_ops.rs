@@ -12,7 +12,7 @@ pub(super) const EXAMPLES: &[&str] = &[
     "no-output 0",
     "forged 5",
     "config 1 99",
-    "buffers 1",
+    "buffers 9",
     "attach 0 0",
     "attach 0 70",
     "readable 0",
@@ -21,6 +21,7 @@ pub(super) const EXAMPLES: &[&str] = &[
     "decoded 0 1 2",
     "take 0",
     "adopt 0 0 0 10",
+    "later 10",
     "request 0",
     "release 0",
     "release 100",
@@ -122,15 +123,17 @@ fn with_forged(pool: *mut demuxbuf_pool, handle: u64, choice: u64) -> i32 {
 fn with_config(line: Line<'_>) -> Result<(), String> {
     let mut config = demuxbuf_pool_config::default();
     // SAFETY: a pointer to a local.
-    unsafe { demuxbuf_pool_config_init(&mut config, 1, 1) };
+    unsafe { demuxbuf_pool_config_init(&mut config, 1 << 20, 1) };
     let value = line.short(1);
-    match line.number(0) % 6 {
+    match line.number(0) % 8 {
         0 => config.struct_size = value % 8,
         1 => config.classes = 9 + value % 1000,
         2 => config.buffer_bytes = 64 * (value % 1000) + 1,
-        3 => config.buffers = 0,
+        3 => config.memory_bytes = u64::from(value) % (8 * 16_448),
         4 => config.mode = 5 + (value % 100) as u8,
-        _ => config.class_burst = 0,
+        5 => config.class_burst = 0,
+        6 => config.frame_grace_ns = u64::from(value) % 8,
+        _ => config.reserved = 1 + (value % 255) as u8,
     }
     let mut pool = null_mut();
     let mut message = [0x7f_u8; 80];

@@ -1,47 +1,41 @@
-//! Receivers with their pool, memory and time against the model, then a drain that serves every waiter.
+//! A pool with its receivers, memory and time against the model, then a drain that serves every waiter.
 
 use super::text::{Line, lines};
-use crate::{Differential, HandleRef, ModelPool, Op, RustPool, System};
+use crate::{Differential, HandleRef, ModelPool, Op, Response, RustPool, System};
 use demuxbuf::connection::{Actions, Event, Mode, Policy};
-use demuxbuf::memory::SLOT_SIZES;
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::CLASSES_MAX;
 
-/// Lines of the configuration, which count as long as nothing was done; then operations.
+/// Lines of the configuration, wherever they are; then operations.
 pub(super) const EXAMPLES: &[&str] = &[
-    "buffers 2",
-    "bytes 128",
+    "buffers 9",
+    "bytes 256",
     "receivers 4",
     "waits 3",
-    "slots 2",
-    "no-lifeline",
     "mode 1",
     "reads 1",
-    "park 64",
-    "reclaim 64",
     "resume 10",
     "pause-when-blocked",
     "reads-ahead",
+    "wipe",
+    "grace-ms 80",
+    "blocked-ms 80",
     "classes 3",
     "burst 1",
     "reserve 1 1",
-    "cap 2 1",
-    "sizes 2 1",
-    "first-size 1",
-    "large-slots 1",
-    "continuation 0",
+    "cap 2 8",
     "tenants 2",
-    "park-ns 5",
-    "lease-ns 10",
+    "in-flight 2",
     "attach 0 0",
-    "attach 0 10 1 1",
+    "attach 0 70 0 1 1",
     "set-class 0 1",
-    "set-policy 0 1 64 64",
-    "adopt 0 0 0 10",
+    "set-policy 0 1 2 64",
+    "adopt 0 0 10 70",
     "obey 0 0 2",
-    "decoded 0 1 2",
+    "obey 0 1 70",
+    "obey 1 0 200",
+    "decoded 0 5 9 20",
     "take 0",
-    "grow 0 1",
     "tenant 2 1 3",
     "remove-tenant 0",
     "in-name-of 0 1",
@@ -52,8 +46,11 @@ pub(super) const EXAMPLES: &[&str] = &[
     "release 0",
     "cancel 0",
     "poll",
+    "drain",
     "tick 5",
     "later 5",
+    "later 10",
+    "wait 20",
     "pages",
     "readable 0",
     "received 0 5",
@@ -97,94 +94,85 @@ pub(super) fn play<S: System>(
     mut other: impl FnMut(&mut Differential<ModelPool, S>, Line<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
     for line in lines(text) {
-        match op(line) {
-            Some(op) => drop(differential.play(op)?),
-            None => other(differential, line)?,
-        }
+        let played = match (op(line), line.word) {
+            (Some(op), _) => differential.play(op).map(drop),
+            (None, "drain") => poll_all(differential),
+            // Nothing happens for this many loop iterations.
+            (None, "wait") => {
+                (0..line.number(0) % 32).try_for_each(|_| differential.play(Op::Later { ns: 10 * MS }).map(drop))
+            }
+            (None, _) => other(differential, line),
+        };
+        played.map_err(|broken| format!("{line:?}: {broken}"))?;
     }
     differential.drain()
 }
 
+/// Each receiver, each trial and each wait is named a few times at most, unless a host does nothing about them.
+fn poll_all<S: System>(differential: &mut Differential<ModelPool, S>) -> Result<(), String> {
+    let handles = differential.model.receivers().len() + differential.model.waits().len();
+    for _ in 0..4 * handles + 64 {
+        if differential.play(Op::PollNotice)?.response == Response::Nothing {
+            return Ok(());
+        }
+    }
+    Err("the notices have no end".into())
+}
+
+const MS: u64 = 1_000_000;
+
 /// An allowed configuration, small enough that a few lines exhaust it.
 pub(super) fn config(text: &[u8]) -> PoolConfig {
-    let mut config = PoolConfig { buffer_bytes: 64, ..PoolConfig::new(2, 4) };
-    let mut sizes = [0, 0];
-    for line in lines(text).take_while(|line| op(*line).is_none()) {
-        let PoolConfig { scheduler, policy, .. } = &mut config;
+    let mut buffers = 8;
+    let (buffer_bytes, frame_grace_ns, blocked_ns, waiters_max) = (256, 80 * MS, 80 * MS, 2);
+    let mut config = PoolConfig { buffer_bytes, frame_grace_ns, blocked_ns, waiters_max, ..PoolConfig::new(0, 4) };
+    for line in lines(text) {
         let number = line.short(0);
         let class = number as usize % CLASSES_MAX;
+        let policy = &mut config.policy;
         match line.word {
-            "buffers" => scheduler.buffers = 1 + number.wrapping_sub(1) % 4,
-            "bytes" => config.buffer_bytes = 64 * (1 + (number / 64).wrapping_sub(1) % 3),
-            "receivers" => config.receivers_max = 1 + number.wrapping_sub(1) % 5,
-            "waits" => scheduler.waiters_max = number % 8,
-            "slots" => config.slots = number % 5,
-            "no-lifeline" => config.lifeline = false,
+            "buffers" => buffers = 8 + u64::from(number % 16),
+            "bytes" => config.buffer_bytes = 128 + number / 64 % 20 * 64,
+            "receivers" => config.receivers_max = 1 + number.wrapping_sub(1) % 12,
+            "waits" => config.waiters_max = number % 8,
             "mode" => policy.mode = Mode::try_from((number % 5) as u8).unwrap_or_default(),
             "reads" => policy.reads_per_wake = number as u8 % 4,
-            "park" => policy.park_bytes = number as u16 % 65,
-            "reclaim" => policy.reclaim_bytes = number as u16 % 65,
             "resume" => policy.resume_free_bytes = number,
             "pause-when-blocked" => policy.pause_when_blocked = true,
             "reads-ahead" => policy.reads_ahead = true,
-            "classes" => scheduler.classes = 1 + number.wrapping_sub(1) as u8 % 8,
-            "burst" => scheduler.class_burst = number.max(1),
-            "reserve" => scheduler.reserves[class] = line.short(1),
-            "cap" => scheduler.class_caps[class] = line.short(1).max(1),
-            "sizes" => sizes = [line.short(0) % 7, line.short(1) % 7],
-            "first-size" => config.first_size_index = number as u8 % 3,
-            "large-slots" => config.large_slots[0] = number % 3,
-            "continuation" => config.continuation_class = Some(number as u8 % 8),
-            "tenants" => scheduler.tenants_max = number % 4,
-            "park-ns" => scheduler.park_ns = Some(number.into()),
-            "lease-ns" => scheduler.lease_ns = Some(u64::from(number).max(1)),
+            "wipe" => config.wipe = true,
+            "grace-ms" => config.frame_grace_ns = line.number(0).clamp(8, 1 << 40) * MS,
+            "blocked-ms" => config.blocked_ns = (line.number(0).min(1 << 40) * MS).max(8),
+            "classes" => config.classes = 1 + number.wrapping_sub(1) as u8 % 8,
+            "burst" => config.class_burst = number.max(1),
+            "reserve" => config.reserves[class] = line.short(1) % 8,
+            "cap" => config.class_caps[class] = line.short(1).max(1),
+            "in-flight" => config.in_flight_max = number % 9,
+            "tenants" => config.tenants_max = number % 4,
             _ => {}
         }
     }
-    allow(&mut config, sizes);
+    config.memory_bytes = buffers * u64::from(config.buffer_bytes);
+    allow_requests(&mut config);
     config
 }
 
-/// Changes what the docs of `SchedulerConfig` and `PoolConfig` do not allow to the nearest that they do, so that
-/// no input is passed over: the library is not asked whether it allows the configuration, and a refusal is a finding.
-/// Refusals are the matter of the target `config`. The sizes of buffers beside the default are units of 64 bytes.
-fn allow(config: &mut PoolConfig, sizes: [u32; 2]) {
-    let sizes = sizes.map(|units| 64 * units);
-    if sizes != [0, 0] {
-        config.set_buffer_sizes(&[config.buffer_bytes, sizes[0], sizes[1]]).expect("there is a default size");
+/// Changes reserves and caps that the docs of `PoolConfig` do not allow to the nearest that they do, so that no input is passed
+/// over: a refusal is a finding. Refusals are the matter of the target `config`.
+pub fn allow_requests(config: &mut PoolConfig) {
+    for class in usize::from(config.classes)..CLASSES_MAX {
+        config.reserves[class] = 0;
     }
-    let scheduler = &mut config.scheduler;
-    // One wait for each receiver, and those of the host's own above them.
-    scheduler.waiters_max = scheduler.waiters_max % 8 + config.receivers_max;
-    for class in 0..CLASSES_MAX {
-        let reserve_max = if class < usize::from(scheduler.classes) { scheduler.buffers - 1 } else { 0 };
-        scheduler.reserves[class] = scheduler.reserves[class].min(reserve_max);
+    // Receivers have the last class, and need the receive buffer, the header buffers and two more; a request needs one more.
+    let buffers = (config.memory_bytes / u64::from(config.buffer_bytes)) as u32;
+    let header_cells = u64::from(config.receivers_max).min(u64::from(buffers) * u64::from(config.buffer_bytes) / 512);
+    let least = (header_cells as u32).div_ceil(config.buffer_bytes / 64) + 3;
+    let last = usize::from(config.classes) - 1;
+    for reserve in &mut config.reserves {
+        *reserve = (*reserve).min(buffers - least + 1);
     }
-    scheduler.park_ns = scheduler.park_ns.and_then(|park_ns| Some(park_ns.min(scheduler.lease_ns?)));
-    config.continuation_class = config.continuation_class.map(|class| class % scheduler.classes);
-    allow_first_buffer(config);
-}
-
-/// The first size becomes the default if there is none such, or some class could never have one; and slots that are
-/// larger than a first buffer go. The rest of the configuration is allowed.
-pub fn allow_first_buffer(config: &mut PoolConfig) {
-    let scheduler = &config.scheduler;
-    let units = scheduler.sizes[usize::from(config.first_size_index)];
-    let could_have_one = |class: usize| {
-        let in_units = |buffers: u32| u64::from(buffers) * u64::from(scheduler.sizes[0]);
-        let most = in_units(scheduler.buffers - scheduler.reserves[class]).min(in_units(scheduler.class_caps[class]));
-        u64::from(units) <= most
-    };
-    if units == 0 || !(0..usize::from(scheduler.classes)).all(could_have_one) {
-        config.first_size_index = 0;
-    }
-    let unit_bytes = config.buffer_bytes / scheduler.sizes[0];
-    let first_bytes = scheduler.sizes[usize::from(config.first_size_index)] * unit_bytes;
-    for (count, &slot_bytes) in config.large_slots.iter_mut().zip(&SLOT_SIZES[1..]) {
-        if slot_bytes > first_bytes as usize {
-            *count = 0;
-        }
-    }
+    config.reserves[last] = config.reserves[last].min(buffers - least);
+    config.class_caps[last] = config.class_caps[last].max(least);
 }
 
 /// Handles below 100 are in force, those below 200 are over, higher ones name nothing.
@@ -201,19 +189,24 @@ fn named(number: u64) -> Option<HandleRef> {
     number.checked_sub(1).map(which)
 }
 
+/// As `named`, of a receiver: no tenant but the default one has receivers here.
+fn unknown(number: u64) -> Option<HandleRef> {
+    (number > 0).then_some(HandleRef::Unknown)
+}
+
 fn op(line: Line<'_>) -> Option<Op> {
     let (first, second, third) = (which(line.number(0)), line.short(1), line.short(2));
     Some(match line.word {
         "attach" => {
-            let (class, tenant) = (line.short(0) as u8, named(line.number(2)));
-            let notify_if_full = line.number(3) != 0;
-            Op::Attach { class, bytes: second as u16 % 256, tenant, policy: None, notify_if_full }
+            let (class, tenant) = (line.short(0) as u8, unknown(line.number(2)));
+            let (notify_if_full, unknown_length) = (line.number(3) != 0, line.number(4) != 0);
+            Op::Attach { class, bytes: second as u16 % 512, tenant, policy: None, notify_if_full, unknown_length }
         }
         "set-class" => Op::SetClass { receiver: first, class: second as u8 },
         "set-policy" => {
             let mode = Mode::try_from(second as u8).unwrap_or_default();
-            let policy =
-                Policy { mode, park_bytes: third as u16, reclaim_bytes: line.short(3) as u16, ..Policy::default() };
+            let (reads_per_wake, resume_free_bytes) = (third as u8, line.short(3));
+            let policy = Policy { mode, reads_per_wake, resume_free_bytes, ..Policy::default() };
             Op::SetPolicy { receiver: first, policy }
         }
         "adopt" => {
@@ -221,10 +214,9 @@ fn op(line: Line<'_>) -> Option<Op> {
             Op::Adopt { class, lease, offset: third, buffered_bytes: line.short(3) }
         }
         "obey" => Op::Obey { receiver: first, choice: second as u8, amount: third },
-        "decoded" => Op::Decoded { receiver: first, consumed: second, need_more: third },
+        "decoded" => Op::Decoded { receiver: first, consumed: second, need_more: third, usable: line.short(3) },
         "take" => Op::Take { receiver: first },
-        "grow" => Op::Grow { receiver: first, size_index: second as u8 },
-        "in-name-of" => Op::SetTenant { receiver: first, tenant: named(line.number(1)) },
+        "in-name-of" => Op::SetTenant { receiver: first, tenant: unknown(line.number(1)) },
         "tenant" => Op::CreateTenant { weight: line.short(0), guaranteed: second, cap: third },
         "remove-tenant" => Op::RemoveTenant { tenant: first },
         "request" => {
@@ -237,7 +229,7 @@ fn op(line: Line<'_>) -> Option<Op> {
         "cancel" => Op::Cancel { wait: first },
         "poll" => Op::PollNotice,
         "tick" => Op::Tick { now_ns: line.number(0) },
-        "later" => Op::Later { ns: line.number(0) },
+        "later" => Op::Later { ns: line.number(0).saturating_mul(MS) },
         "pages" => Op::GiveBackPages,
         _ => Op::Report { receiver: first, event: event(line)? },
     })

@@ -4,8 +4,8 @@
 use super::ops::event;
 use super::text::{Line, lines};
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode};
-use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, PoolError, ReceiverId};
-use demuxbuf::receiving::{PoolConfig, ReceivingPool, Totals};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::receiving::Totals;
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, TenantConfig, TenantId, WaitId};
 
 /// Lines of the configuration, wherever they are; then operations.
@@ -107,7 +107,7 @@ struct Receiver {
 type Seen = (Vec<(Connection, Actions)>, u64, Totals, u32);
 
 struct Play {
-    pool: ReceivingPool,
+    pool: Pool,
     buffer_bytes: u32,
     /// Free buffers before anything happened.
     free: u32,
@@ -126,7 +126,7 @@ struct Play {
 impl Play {
     fn new(text: &[u8]) -> Result<Play, String> {
         let config = config(text);
-        let pool = ReceivingPool::new(&config).map_err(|error| format!("an allowed configuration: {error}"))?;
+        let pool = Pool::new(&config).map_err(|error| format!("an allowed configuration: {error}"))?;
         Ok(Play {
             free: pool.memory().free_buffers(),
             pool,

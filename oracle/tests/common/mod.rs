@@ -7,7 +7,7 @@ pub mod trio;
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::SchedulerConfig;
-use demuxbuf_oracle::targets::allow_first_buffer;
+use demuxbuf_oracle::targets::allow_requests;
 use demuxbuf_oracle::{HandleRef, Op};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -167,40 +167,79 @@ pub fn connection_op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A policy that a pool may refuse.
-fn receiver_policy() -> impl Strategy<Value = Policy> {
-    let limits = prop_oneof![8 => Just((0, 0)), 1 => Just((65, 0)), 1 => Just((0, 4097))];
-    (policy(), limits).prop_map(|(policy, (park_bytes, reclaim_bytes))| Policy {
-        park_bytes: policy.park_bytes.max(park_bytes),
-        reclaim_bytes: policy.reclaim_bytes.max(reclaim_bytes),
-        ..policy
-    })
+/// Bytes and lengths about the sizes of cells and buffers.
+fn length() -> impl Strategy<Value = u32> {
+    prop_oneof![3 => 0..70u32, 4 => 0..300u32, 2 => prop::sample::select(vec![0, 1, 64, 65, 128, 256, 257]), 1 => small()]
+}
+
+fn pool_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        12 => event(),
+        3 => length().prop_map(|bytes| Event::Received { bytes }),
+        2 => length().prop_map(|bytes| Event::Consumed { bytes }),
+        2 => length().prop_map(|bytes| Event::NeedMore { bytes }),
+        1 => any_event(),
+    ]
+}
+
+/// Steps of the clock, of which an eighth of the grace counts at most.
+fn later() -> impl Strategy<Value = Op> {
+    prop_oneof![2 => 0..10 * MS, 5 => Just(10 * MS), 1 => 0..500 * MS].prop_map(|ns| Op::Later { ns })
+}
+
+const MS: u64 = 1_000_000;
+
+fn attach_op() -> impl Strategy<Value = Op> {
+    let bytes = prop_oneof![4 => Just(0), 3 => 1..300u16];
+    let tenant = prop_oneof![9 => Just(None), 1 => Just(Some(HandleRef::Unknown))];
+    let policy = prop_oneof![3 => Just(None), 1 => policy().prop_map(Some)];
+    let unknown_length = prop_oneof![4 => Just(false), 1 => Just(true)];
+    (class(), bytes, tenant, policy, any::<bool>(), unknown_length).prop_map(
+        |(class, bytes, tenant, policy, notify_if_full, unknown_length)| Op::Attach {
+            class,
+            bytes,
+            tenant,
+            policy,
+            notify_if_full,
+            unknown_length,
+        },
+    )
 }
 
 /// Operations on receivers and their pool.
 pub fn receivers_op() -> impl Strategy<Value = Op> {
-    let attached = prop_oneof![4 => Just(0), 2 => 1..70u16, 1 => 60..200u16];
-    let content = (class(), which(), 0..70u32, small());
-    let attached_tenant = prop_oneof![4 => Just(None), 1 => tenant()];
-    let attached_policy = prop_oneof![3 => Just(None), 1 => receiver_policy().prop_map(Some)];
+    let content = (class(), which(), 0..70u32, length());
     prop_oneof![
-        6 => (class(), attached, attached_tenant, attached_policy, any::<bool>()).prop_map(
-            |(class, bytes, tenant, policy, notify_if_full)| Op::Attach { class, bytes, tenant, policy, notify_if_full }
-        ),
+        6 => attach_op(),
         1 => (which(), class()).prop_map(|(receiver, class)| Op::SetClass { receiver, class }),
-        1 => (which(), receiver_policy()).prop_map(|(receiver, policy)| Op::SetPolicy { receiver, policy }),
+        1 => (which(), policy()).prop_map(|(receiver, policy)| Op::SetPolicy { receiver, policy }),
         2 => content.prop_map(|(class, lease, offset, buffered_bytes)| Op::Adopt { class, lease, offset, buffered_bytes }),
-        20 => (which(), event()).prop_map(|(receiver, event)| Op::Report { receiver, event }),
-        1 => (which(), any_event()).prop_map(|(receiver, event)| Op::Report { receiver, event }),
-        4 => (which(), small(), small())
-            .prop_map(|(receiver, consumed, need_more)| Op::Decoded { receiver, consumed, need_more }),
-        20 => obey(),
+        20 => (which(), pool_event()).prop_map(|(receiver, event)| Op::Report { receiver, event }),
+        8 => (which(), length(), length(), prop_oneof![3 => Just(0), 1 => length()])
+            .prop_map(|(receiver, consumed, need_more, usable)| Op::Decoded { receiver, consumed, need_more, usable }),
+        50 => obey(),
         2 => which().prop_map(|receiver| Op::Take { receiver }),
-        2 => (which(), size_index()).prop_map(|(receiver, size_index)| Op::Grow { receiver, size_index }),
-        2 => (which(), tenant()).prop_map(|(receiver, tenant)| Op::SetTenant { receiver, tenant }),
+        1 => (which(), any::<bool>()).prop_map(|(receiver, is_default)| Op::SetTenant {
+            receiver,
+            tenant: (!is_default).then_some(HandleRef::Unknown),
+        }),
         1 => Just(Op::GiveBackPages),
+        12 => later(),
         12 => host_op(),
+        10 => Just(Op::PollNotice),
     ]
+}
+
+/// What comes before random operations: receivers are attached, and the host leases all but a few buffers.
+pub fn crowd() -> impl Strategy<Value = Vec<Op>> {
+    (0..6usize, 0..7usize).prop_map(|(receivers, leases)| {
+        let attached = std::iter::repeat_n(Op::attach(0), receivers);
+        [Op::Tick { now_ns: 0 }]
+            .into_iter()
+            .chain(attached)
+            .chain(std::iter::repeat_n(Op::request(0), leases))
+            .collect()
+    })
 }
 
 /// Deadlines, as `park_ns` and `lease_ns`.
@@ -234,21 +273,36 @@ pub fn scheduler_config() -> impl Strategy<Value = SchedulerConfig> {
     })
 }
 
-/// With buffers of 64 bytes for each unit.
+/// Few receivers, in little memory, so that shortage is common.
 pub fn pool_config() -> impl Strategy<Value = PoolConfig> {
-    let slots = (0..5u32, prop_oneof![1 => Just(0), 1 => 1..3u32]);
-    let first = (any::<bool>(), 0..3u8, prop_oneof![1 => Just(None), 1 => (0..8u8).prop_map(Some)]);
-    (scheduler_config(), first, 1..5u32, slots, policy()).prop_map(
-        |(mut scheduler, (lifeline, first_size_index, continuation), receivers_max, (slots, large), policy)| {
-            scheduler.waiters_max += receivers_max;
-            let continuation_class = continuation.map(|class| class % scheduler.classes);
-            let large_slots = [large, 0, 0];
-            let new = PoolConfig { large_slots, continuation_class, ..PoolConfig::new(1, receivers_max) };
-            let sizes_bytes = scheduler.sizes.map(|units| 64 * units);
-            let mut config = PoolConfig { scheduler, slots, lifeline, first_size_index, policy, ..new };
-            config.set_buffer_sizes(&sizes_bytes).expect("there is a default size");
-            // All else that is drawn is allowed.
-            allow_first_buffer(&mut config);
+    let buffer_bytes = prop_oneof![3 => Just(128), 1 => Just(192), 4 => Just(256), 2 => Just(576), 1 => Just(2_112)];
+    let ns = || prop_oneof![1 => Just(8 * MS), 4 => Just(80 * MS)];
+    let class = (0..4u32, prop_oneof![3 => Just(u32::MAX), 1 => 1..8u32]);
+    let (classes, table) = (prop_oneof![8 => 1..4u8, 1 => Just(8u8)], prop::array::uniform8(class));
+    let in_flight_max = prop_oneof![2 => Just(0), 1 => 1..4u32];
+    let requests = (in_flight_max, 0..4u32, 1..4u32, prop_oneof![2 => Just(0), 1 => 1..4u32], classes, table);
+    (buffer_bytes, 8..12u64, 1..8u32, (ns(), ns(), any::<bool>()), requests, policy()).prop_map(
+        |(buffer_bytes, buffers, receivers_max, (frame_grace_ns, blocked_ns, wipe), requests, policy)| {
+            let (in_flight_max, waiters_max, class_burst, tenants_max, classes, table) = requests;
+            let policy = Policy { park_bytes: 0, reclaim_bytes: 0, ..policy };
+            let memory_bytes = buffers * u64::from(buffer_bytes) + 63;
+            let mut config = PoolConfig {
+                buffer_bytes,
+                frame_grace_ns,
+                blocked_ns,
+                in_flight_max,
+                wipe,
+                waiters_max,
+                classes,
+                class_burst,
+                tenants_max,
+                policy,
+                ..PoolConfig::new(memory_bytes, receivers_max)
+            };
+            for (class, (reserve, cap)) in table.into_iter().enumerate() {
+                (config.reserves[class], config.class_caps[class]) = (reserve, cap);
+            }
+            allow_requests(&mut config);
             config
         },
     )

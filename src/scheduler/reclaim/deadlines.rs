@@ -11,9 +11,6 @@ use crate::scheduler::list::{Linked, Links, List, NIL};
 use crate::scheduler::{ConfigError, SchedulerConfig, ensure};
 use alloc::vec::Vec;
 
-/// Leases that content has to go on in while its host blocks it.
-const BLOCKED_LEASES: u8 = 2;
-
 /// Expired leases are told apart by the power of two of their cost.
 const COSTS: usize = 64;
 
@@ -183,40 +180,12 @@ impl Deadlines {
         self.move_to(index, LeasePhase::Active);
     }
 
-    /// Its holder is not to be shed yet, because its host blocks what it holds: its lease begins anew, unless that has
-    /// happened as often as it may. Returns whether it does.
-    pub(crate) fn defer(&mut self, index: u32, now_ns: u64) -> bool {
-        let deferred = &mut self.table[index as usize].deferred;
-        *deferred += 1;
-        let is_deferred = *deferred < BLOCKED_LEASES;
-        if is_deferred {
-            self.progress(index, 0, now_ns);
-        } else {
-            *deferred = 0;
-        }
-        is_deferred
-    }
-
     /// A lease ends.
     #[inline]
     pub(crate) fn stop(&mut self, index: u32) {
         if self.table.get(index as usize).is_some_and(|entry| entry.phase != LeasePhase::Out) {
             self.unlink(index);
         }
-    }
-
-    /// As `stop`, of one that was asked for nothing, or else nothing; returns whether it did.
-    #[inline(always)]
-    pub(crate) fn try_fast_stop(&mut self, index: u32) -> bool {
-        let Some(entry) = self.table.get_mut(index as usize) else {
-            return true;
-        };
-        if entry.phase != LeasePhase::Active {
-            return entry.phase == LeasePhase::Out;
-        }
-        entry.phase = LeasePhase::Out;
-        self.unlink_active(index);
-        true
     }
 
     /// Whether cap-blocked waiters are tracked by tenant.

@@ -2,8 +2,7 @@
 
 use clap::Parser;
 use demuxbuf::connection::{Action, Actions, Event, Mode};
-use demuxbuf::pool::{AttachOptions, Notice, PoolError, ReceiverId};
-use demuxbuf::receiving::ReceivingPool as Pool;
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolError, ReceiverId};
 use demuxbuf_embed::server::{CONNECTIONS_MAX, Clock, Counts, Echo, Options, SOCKET_FULL, Summary, echo, signals};
 use mio::net::{TcpListener, TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
@@ -159,9 +158,10 @@ fn decode(pool: &mut Pool, connection: &mut Connection, counts: &mut Counts) -> 
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let options = Options::parse();
+    let pool_config = options.pool_config(Mode::Edge);
     let mut server = Server {
         poll: Poll::new()?,
-        pool: Pool::new(&options.pool_config(Mode::Edge))?,
+        pool: Pool::new(&pool_config)?,
         clock: Clock::start(),
         connections: (0..CONNECTIONS_MAX).map(|_| None).collect(),
         scheduled: Vec::new(),
@@ -175,5 +175,6 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     while server.iterate(&listener, &mut events)? {}
     (0..CONNECTIONS_MAX).try_for_each(|token| server.close(token))?;
     server.pool.check_invariants()?;
-    Ok(Summary::new(server.pool.stats(), server.counts).finish())
+    let stats = server.pool.stats();
+    Ok(Summary::new(stats, server.counts).finish(stats.scheduler.leased - pool_config.split()?.always))
 }

@@ -3,8 +3,7 @@
 
 use clap::Parser;
 use demuxbuf::connection::{Action, Actions, Event, Mode};
-use demuxbuf::pool::{AttachOptions, Notice, PoolError, ReceiverId};
-use demuxbuf::receiving::ReceivingPool as Pool;
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolError, ReceiverId};
 use demuxbuf_embed::server::{CONNECTIONS_MAX, Clock, Counts, Echo, Options, SOCKET_FULL, Summary, echo, signals};
 use demuxbuf_embed::tls::{Identity, Outcome, TlsStream};
 use mio::net::{TcpListener, TcpStream, UnixStream};
@@ -238,5 +237,6 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     (0..CONNECTIONS_MAX).try_for_each(|token| server.close(token))?;
     server.pool.check_invariants()?;
     println!("wrote_first {}\ntruncated {}", server.wrote_first, server.truncated);
-    Ok(Summary::new(server.pool.stats(), server.counts).finish())
+    let stats = server.pool.stats();
+    Ok(Summary::new(stats, server.counts).finish(stats.scheduler.leased - pool_config.split()?.always))
 }

@@ -2,9 +2,8 @@
 
 use clap::{Parser, error::ErrorKind};
 use demuxbuf::connection::Mode;
-use demuxbuf::pool::PoolConfig;
 use demuxbuf::shared::SharedPool;
-use demuxbuf_embed::server::{CONNECTIONS_MAX, Options, Summary};
+use demuxbuf_embed::server::{Options, Summary};
 use demuxbuf_embed::tasks::Host;
 use std::error::Error;
 use std::net::TcpListener as StdListener;
@@ -60,20 +59,6 @@ fn serve_or_exit(common: &Common, thread: u32) -> Summary {
     })
 }
 
-/// A shared pool is not on the memory model: an eighth of the memory is slots for partial frames of up to 64 bytes, the rest
-/// is buffers, and what holds one without progress for 1 s is closed while others wait.
-fn pool_config(options: &Options, threads: u32) -> PoolConfig {
-    let slots = (options.memory_kib * 1024 / (8 * 64 * u64::from(threads))).min(CONNECTIONS_MAX as u64) as u32;
-    let slots_bytes = u64::from(slots * threads) * 64;
-    let mut config = PoolConfig::new(0, CONNECTIONS_MAX as u32);
-    config.slots = slots;
-    config.scheduler.buffers = ((options.memory_kib * 1024 - slots_bytes) / u64::from(config.buffer_bytes)) as u32;
-    config.scheduler.lease_ns = Some(1_000_000_000);
-    // tokio's read interest lasts from one `WouldBlock` to the next report: one-shot.
-    config.policy.mode = Mode::OneShot;
-    config
-}
-
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let ThreadsOptions { common: options, threads } = ThreadsOptions::parse();
     let runtime = runtime()?;
@@ -81,7 +66,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (sender, stop) = watch::channel(());
     let common = Common {
-        shared_pool: SharedPool::new(&pool_config(&options, threads), threads).unwrap_or_else(|error| {
+        // tokio's read interest lasts from one `WouldBlock` to the next report: one-shot.
+        shared_pool: SharedPool::new(&options.pool_config(Mode::OneShot), threads).unwrap_or_else(|error| {
             let message = format!("--memory-kib is {}: {error}\n", options.memory_kib);
             clap::Error::raw(ErrorKind::ValueValidation, message).exit()
         }),
@@ -90,6 +76,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         stop,
         closed: Barrier::new(threads as usize),
     };
+    let leased_always = common.shared_pool.stats().scheduler.leased;
     let summary = std::thread::scope(|scope| {
         let serve = |thread| {
             scope.spawn({
@@ -108,5 +95,6 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         workers.into_iter().map(|worker| worker.join().expect("it exits instead of failing")).reduce(Summary::and)
     });
     common.shared_pool.check_invariants()?;
-    Ok(summary.map_or(ExitCode::FAILURE, Summary::finish))
+    let leased = common.shared_pool.stats().scheduler.leased - leased_always;
+    Ok(summary.map_or(ExitCode::FAILURE, |summary| summary.finish(leased)))
 }

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use demuxbuf::connection::Mode;
-use demuxbuf::receiving::ReceivingPool as Pool;
+use demuxbuf::pool::Pool;
 use demuxbuf_embed::server::Options;
 use demuxbuf_embed::tasks::Host;
 use std::error::Error;
@@ -22,11 +22,11 @@ async fn serve(options: Options) -> Result<ExitCode, Box<dyn Error>> {
         }
     };
     // tokio's read interest lasts from one `WouldBlock` to the next report: one-shot.
-    let pool = Pool::new(&options.pool_config(Mode::OneShot))?;
-    let host = Host::new(pool, 0, Arc::new(vec![Notify::new()]));
+    let pool_config = options.pool_config(Mode::OneShot);
+    let host = Host::new(Pool::new(&pool_config)?, 0, Arc::new(vec![Notify::new()]));
     host.serve(TcpListener::from_std(options.listen()?)?, stop).await?;
     host.check_invariants()?;
-    Ok(host.summary().finish())
+    Ok(host.summary().finish(host.leased() - pool_config.split()?.always))
 }
 
 #[tokio::main(flavor = "current_thread")]

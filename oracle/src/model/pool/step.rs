@@ -1,252 +1,523 @@
-//! What a receiver does by itself, and what is shown of it.
+//! What a connection asks of the memory, and what it is shown of the answers.
 
-use super::{ModelPool, OWN, Receiver};
-use crate::system::{Ask, Asked, Demand, Notice, Step, System};
-use demuxbuf::connection::{Action, Actions, Event, Hold};
-use demuxbuf::memory::SLOT_SIZES;
-use demuxbuf::scheduler::ReclaimKind;
+use super::{ModelPool, OWN};
+use crate::receiving_system::{After, Begin, ReceivingSystem, Rest};
+use crate::system::Cell;
+use demuxbuf::connection::{Action, Actions, Event, Hold, Mode};
+use demuxbuf_capi::*;
+
+/// How a receiver stands in the memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It borrows, and may receive this much; 0 if the decoder's report is next.
+    Borrowing(u32),
+    /// It was shed.
+    Shed,
+    /// It waits for its peer, or for nothing.
+    Resting,
+    /// It waits for room or for the end of shortage, or its content for the host.
+    Waiting,
+}
 
 impl ModelPool {
-    pub(super) fn apply_event(&mut self, id: u64, event: Event) {
+    fn pending_of(&self, id: u64) -> Actions {
+        self.connection(id).pending()
+    }
+
+    pub(super) fn feed(&mut self, id: u64, event: Event) {
         self.at(id).connection.handle(event, &[]).expect("an event that the connection asked for");
     }
 
-    /// Takes bytes off the front, and remembers where the rest begins: in a slot always at the front.
-    pub(super) fn advance(&mut self, id: u64, bytes: u32) {
-        let receiver = self.at(id);
-        let is_empty = receiver.connection.buffered_bytes() == 0 && !receiver.connection.in_flight();
-        let at_front = is_empty || receiver.connection.hold() == Hold::Slot;
-        receiver.start = if at_front { 0 } else { receiver.start + bytes };
-        if let Some(lease) = receiver.lease.filter(|_| bytes > 0) {
-            self.scheduler.progress(lease, bytes.into()).expect("a lease in force");
+    fn apply(&mut self, id: u64, event: Event, arrived: &[Cell]) -> Result<(), i32> {
+        self.at(id).connection.handle(event, arrived).map(drop).map_err(|refusal| refusal.code())
+    }
+
+    fn standing(&self, id: u64) -> Standing {
+        let row = self.row(id);
+        let facts = self.memory.facts(row);
+        if facts.shed {
+            Standing::Shed
+        } else if facts.borrowed {
+            Standing::Borrowing(self.memory.legal(row).receive_max)
+        } else if facts.claim_since.is_some() || facts.off || facts.held_since.is_some() {
+            Standing::Waiting
+        } else {
+            Standing::Resting
         }
     }
 
-    /// Does what is asked about buffers, until nothing is left but what the host does.
-    pub(super) fn run_own_actions(&mut self, id: u64) -> Actions {
-        loop {
-            let pending = self.at(id).connection.pending();
-            let done = match OWN.into_iter().find(|&action| pending.has(action)) {
-                Some(Action::Discard) => self.discard(id),
-                Some(Action::CancelRequest) => self.cancel_request(id),
-                Some(Action::ReleaseBuffer) => self.release_held(id),
-                Some(Action::RequestBuffer) => self.request_buffer(id),
-                Some(Action::Park) => self.park(id),
-                _ => false,
-            };
-            if !done {
-                return OWN.into_iter().fold(pending, |left, own| left.without(own.into()));
+    fn is_borrowing(&self, id: u64) -> bool {
+        matches!(self.standing(id), Standing::Borrowing(_))
+    }
+
+    /// How much may be received now.
+    pub(super) fn area(&self, id: u64) -> u32 {
+        match self.standing(id) {
+            Standing::Borrowing(max) if self.pending_of(id).has(Action::Recv) => max,
+            _ => 0,
+        }
+    }
+
+    /// What is undecoded; of a receiver that was shed or closed, nothing is left.
+    pub(super) fn data(&self, id: u64) -> Vec<Cell> {
+        if self.standing(id) == Standing::Shed || !self.connection(id).is_open() {
+            Vec::new()
+        } else {
+            self.connection(id).content()
+        }
+    }
+
+    /// An event that the host reports; returns what the host is to do.
+    pub(super) fn handle(&mut self, id: u64, event: Event, arrived: &[Cell]) -> Result<Actions, i32> {
+        match event {
+            Event::Attach { .. } | Event::BufferGranted { .. } | Event::BufferDenied | Event::BufferParked { .. } => {
+                return Err(DEMUXBUF_ERR_INTERNAL_EVENT);
+            }
+            Event::BufferReleased | Event::ReclaimRequested | Event::LeaseExpired | Event::Sync { .. } => {
+                return Err(DEMUXBUF_ERR_INTERNAL_EVENT);
+            }
+            event if !self.connection(id).is_open() => return self.handle_closed(id, event),
+            Event::Received { bytes } => self.receive(id, bytes, arrived)?,
+            Event::Consumed { bytes } => return self.decode(id, bytes, 0, 0),
+            Event::Close => return Ok(self.close(id)),
+            Event::Done(actions) => self.acknowledge(id, actions)?,
+            event => self.apply(id, event, &[])?,
+        }
+        match event {
+            Event::Readable => {
+                self.at(id).is_scheduled = false;
+                return Ok(self.readable(id));
+            }
+            Event::Wake => self.at(id).is_scheduled = false,
+            Event::EndOfStream | Event::TransportError if self.standing(id) != Standing::Shed => {
+                self.memory.end(self.row(id));
+            }
+            _ => {}
+        }
+        Ok(self.settle(id))
+    }
+
+    fn receive(&mut self, id: u64, bytes: u32, arrived: &[Cell]) -> Result<(), i32> {
+        let area = if self.connection(id).in_flight() { self.max_in_flight(id) } else { self.area(id) };
+        if bytes > area {
+            // Unless the connection has another reason.
+            let mut trial = self.connection(id).clone();
+            trial.handle(Event::Received { bytes }, arrived).map_err(|refusal| refusal.code())?;
+            return Err(DEMUXBUF_ERR_TOO_MANY_BYTES);
+        }
+        self.apply(id, Event::Received { bytes }, arrived)?;
+        self.memory.received(self.row(id), &vec![0; bytes as usize]);
+        self.counts.received_bytes += u64::from(bytes);
+        Ok(())
+    }
+
+    /// `Shed` stays until the receiver is closed, and `Reschedule` may be the pool's.
+    fn acknowledge(&mut self, id: u64, actions: Actions) -> Result<(), i32> {
+        let is_late = actions.has(Action::Reschedule) && self.is_late(id);
+        let mut others = actions;
+        if self.standing(id) == Standing::Shed {
+            others = others.without(Action::Shed.into());
+        }
+        if is_late {
+            others = others.without(Action::Reschedule.into());
+        }
+        self.apply(id, Event::Done(others), &[])?;
+        self.at(id).is_scheduled |= is_late;
+        if actions.has(Action::Recv) {
+            self.memory.submit(self.row(id));
+        }
+        Ok(())
+    }
+
+    /// The decoder's report.
+    pub(super) fn decode(&mut self, id: u64, consumed: u32, need_more: u32, usable: u32) -> Result<Actions, i32> {
+        let mut trial = self.connection(id).clone();
+        trial.handle(Event::Consumed { bytes: consumed }, &[]).map_err(|refusal| refusal.code())?;
+        if need_more > 0 {
+            trial.handle(Event::NeedMore { bytes: need_more }, &[]).map_err(|refusal| refusal.code())?;
+        }
+        if consumed > 0 {
+            if !self.borrow_to_decode(id) {
+                return Err(DEMUXBUF_ERR_NO_BUFFER_FREE);
+            }
+            let row = self.row(id);
+            match self.memory.facts(row).in_flight {
+                true => self.memory.consume(row, consumed),
+                false => self.memory.consume_borrowed(row, consumed),
             }
         }
-    }
-
-    fn discard(&mut self, id: u64) -> bool {
-        let bytes = self.at(id).connection.buffered_bytes();
-        self.counts.dropped_bytes += u64::from(bytes);
-        self.apply_event(id, Event::Consumed { bytes });
-        self.advance(id, bytes);
-        true
-    }
-
-    fn cancel_request(&mut self, id: u64) -> bool {
-        self.cancel_wait(id);
-        self.apply_event(id, Event::done(Action::CancelRequest));
-        true
-    }
-
-    /// Ends the wait, if there is one, or releases what was granted and not used.
-    pub(super) fn cancel_wait(&mut self, id: u64) {
-        if let Some(wait) = self.at(id).wait.take() {
-            self.scheduler.cancel(wait).expect("a wait in force");
+        self.feed(id, Event::Consumed { bytes: consumed });
+        if need_more > 0 {
+            self.feed(id, Event::NeedMore { bytes: need_more });
         }
-        if let Some(granted) = self.at(id).granted.take() {
-            self.scheduler.release(granted).expect("a lease in force");
-        }
+        self.counts.consumed_bytes += u64::from(consumed);
+        Ok(self.settle_as(id, usable, false))
     }
 
-    fn release_held(&mut self, id: u64) -> bool {
-        (self.at(id).start, self.at(id).slot) = (0, None);
-        if let Some(lease) = self.at(id).lease.take() {
-            self.leave(id, lease);
-        }
-        self.apply_event(id, Event::BufferReleased);
-        true
-    }
-
-    /// Releases a buffer. A receiver that waits for a larger one in its place no longer needs that one.
-    fn leave(&mut self, id: u64, lease: u64) {
-        if !self.at(id).connection.facts().waiting {
-            self.cancel_wait(id);
-        }
-        self.scheduler.release(lease).expect("a lease in force");
-    }
-
-    /// The request of a receiver. A partial frame is never less critical than a new one.
-    pub(super) fn ask(&mut self, id: u64, size_index: u8) -> Ask {
-        let continuation = self.config.continuation_class;
-        let receiver = self.at(id);
-        let continues = continuation.filter(|_| receiver.connection.buffered_bytes() > 0);
-        let class = continues.map_or(receiver.class, |class| class.min(receiver.class));
-        Ask { class, size_index, tenant: None, token: receiver.token }
-    }
-
-    fn request_buffer(&mut self, id: u64) -> bool {
-        let ask = self.ask(id, self.config.first_size_index);
-        let tenant = self.at(id).tenant;
-        match self.scheduler.request_as(ask, tenant, true).expect("there is a wait for each receiver") {
-            Asked::Lease(lease) => self.enter(id, lease),
-            Asked::Wait(wait) => {
-                self.at(id).wait = Some(wait);
-                self.apply_event(id, Event::BufferDenied);
-                let is_of_use = self.config.lifeline && !self.at(id).connection.reads_ahead();
-                let lifeline = self.smallest_slot().filter(|_| is_of_use);
-                if let Some(slot) = lifeline.filter(|_| self.at(id).connection.hold() == Hold::None) {
-                    self.counts.lifelines += 1;
-                    self.enter_slot(id, slot);
-                }
-            }
-        }
-        true
-    }
-
-    pub(super) fn enter_slot(&mut self, id: u64, size_index: usize) {
-        (self.at(id).start, self.at(id).slot) = (0, Some(size_index));
-        self.apply_event(id, Event::BufferParked { capacity: SLOT_SIZES[size_index] as u32 });
-        let in_use = (0..SLOT_SIZES.len()).map(|size_index| self.slots_in_use(size_index)).sum();
-        self.counts.slots_in_use_peak = self.counts.slots_in_use_peak.max(in_use);
-    }
-
-    /// Moves the content of a slot or a smaller buffer to the front of the buffer.
-    pub(super) fn enter(&mut self, id: u64, lease: u64) {
-        let buffered_bytes = self.at(id).connection.buffered_bytes();
-        self.counts.unparked += u64::from(self.at(id).slot.take().is_some() && buffered_bytes > 0);
-        self.at(id).start = 0;
-        if let Some(smaller) = self.at(id).lease.replace(lease) {
-            self.counts.grown += 1;
-            self.scheduler.release(smaller).expect("a lease in force");
-        }
-        let capacity = self.capacity_of(lease);
-        self.apply_event(id, Event::BufferGranted { capacity });
-    }
-
-    fn park(&mut self, id: u64) -> bool {
-        let buffered_bytes = self.at(id).connection.buffered_bytes();
-        let Some(slot) = self.free_slot(buffered_bytes as usize) else {
-            self.counts.park_refused += 1;
-            return false;
-        };
-        self.counts.parked += 1;
-        let lease = self.at(id).lease.take().expect("parked content was in a buffer");
-        self.enter_slot(id, slot);
-        self.leave(id, lease);
-        true
-    }
-
-    /// Whether a demand is not passed on: no request waits but the receiver's own for a larger buffer, or the host
-    /// blocks the content, which then has more time before it is shed.
-    pub(super) fn spares(&mut self, demand: &Demand) -> bool {
-        let holds = |receiver: &&Receiver| [receiver.lease, receiver.granted].contains(&Some(demand.lease));
-        let holder = self.receivers.values().find(holds).expect("its holder");
-        let is_blocked = holder.connection.facts().blocked != 0;
-        if holder.wait.is_some_and(|wait| self.scheduler.waits_alone(wait)) {
-            self.scheduler.spare(demand.lease, demand.kind);
+    /// What is consumed is in a borrowed buffer; false if there is none.
+    fn borrow_to_decode(&mut self, id: u64) -> bool {
+        if self.is_borrowing(id) {
             return true;
         }
-        demand.kind == ReclaimKind::Shed && is_blocked && self.scheduler.defer(demand.lease)
-    }
-
-    /// Asks a receiver to return its buffer; returns its notice, if the receiver is to do something new.
-    pub(super) fn reclaim(&mut self, demand: Demand) -> Option<Notice> {
-        let holds = |lease: Option<u64>| lease == Some(demand.lease);
-        let mut all = self.receivers.iter();
-        let (&id, _) = all.find(|(_, receiver)| holds(receiver.lease) || holds(receiver.granted)).expect("its holder");
-        let before = self.host_actions(id);
-        let parked = self.counts.parked;
-        match demand.kind {
-            ReclaimKind::Park => self.apply_event(id, Event::ReclaimRequested),
-            ReclaimKind::Shed => self.apply_event(id, Event::LeaseExpired),
+        let is_borrowed = self.memory.decode(self.row(id));
+        if is_borrowed && self.connection(id).hold() != Hold::Buffer {
+            let capacity = self.connection(id).buffered_bytes();
+            self.feed(id, Event::BufferGranted { capacity });
         }
-        let notice = self.notice_for(id);
-        self.counts.parked_on_demand += self.counts.parked - parked;
-        let new = self.host_actions(id).without(before);
-        self.counts.shed += u64::from(new.has(Action::Shed));
-        notice.filter(|_| !new.is_empty())
+        is_borrowed
     }
 
-    /// A wait for a larger buffer ends with its need; a partial frame is waited for in the class of those.
-    fn review_wait(&mut self, id: u64, may_end_growth: bool) {
-        let facts = self.at(id).connection.facts();
-        let does_not_fit = self.at(id).connection.is_misfit();
-        let is_needed = facts.open && does_not_fit && facts.blocked == 0;
-        let waits = self.at(id).wait.or(self.at(id).granted).is_some();
-        if waits && !facts.waiting && may_end_growth && !is_needed {
-            self.cancel_wait(id);
-            // Once it is not blocked any more, it is reported again that the frame does not fit.
-            if facts.open && does_not_fit {
-                self.apply_event(id, Event::NeedMore { bytes: facts.needed_bytes });
-            }
-        } else if facts.open && facts.buffered_bytes > 0 && facts.pending & Action::Decode as u32 == 0 {
-            let Ask { class, .. } = self.ask(id, 0);
-            if let Some(wait) = self.at(id).wait.filter(|_| class != self.receivers[&id].class) {
-                self.scheduler.reclass(wait, class);
+    fn close(&mut self, id: u64) -> Actions {
+        if self.standing(id) != Standing::Shed {
+            self.counts.dropped_bytes += u64::from(self.connection(id).buffered_bytes());
+        }
+        self.memory.close(self.row(id));
+        self.feed(id, Event::Close);
+        let is_in_flight = self.connection(id).in_flight();
+        for (action, event) in [
+            (Action::CancelRequest, Event::done(Action::CancelRequest)),
+            (Action::ReleaseBuffer, Event::BufferReleased),
+        ] {
+            if self.pending_of(id).has(action) {
+                self.feed(id, event);
             }
         }
+        let actions = self.pending_of(id);
+        if !is_in_flight {
+            self.remove(id);
+        }
+        actions
     }
 
-    fn host_actions(&mut self, id: u64) -> Actions {
-        let pending = self.at(id).connection.pending();
-        OWN.into_iter().fold(pending, |left, own| left.without(own.into()))
+    fn max_in_flight(&self, id: u64) -> u32 {
+        self.memory.max_in_flight(self.row(id))
     }
 
-    /// The notice of a receiver after the pool did something for it, if it is to do anything.
-    pub(super) fn notice_for(&mut self, id: u64) -> Option<Notice> {
-        let actions = self.run_own_actions(id);
-        let token = self.at(id).token;
-        (!actions.is_empty()).then(|| Notice::Receiver { id, token, step: self.show(id, actions) })
+    /// What is left to come for a receiver that was closed with a receive in flight is the outcome of that.
+    fn handle_closed(&mut self, id: u64, event: Event) -> Result<Actions, i32> {
+        match event {
+            Event::Consumed { .. } => return Err(DEMUXBUF_ERR_CLOSED),
+            Event::Received { bytes } => {
+                if bytes > self.max_in_flight(id) {
+                    return Err(DEMUXBUF_ERR_TOO_MANY_BYTES);
+                }
+                self.apply(id, event, &[])?;
+                self.counts.received_bytes += u64::from(bytes);
+                self.counts.dropped_bytes += u64::from(bytes);
+            }
+            event => self.apply(id, event, &[])?,
+        }
+        if self.connection(id).in_flight() {
+            return Ok(self.pending_of(id));
+        }
+        self.memory.complete(self.row(id));
+        self.feed(id, Event::BufferReleased);
+        let actions = self.pending_of(id);
+        self.remove(id);
+        Ok(actions)
     }
 
-    /// What a step shows: where to receive, or what is buffered.
-    pub(super) fn show(&mut self, id: u64, actions: Actions) -> Step {
-        let Some(receiver) = self.receivers.get_mut(&id) else {
-            return Step { actions: actions.bits(), area: 0, data: Vec::new() };
+    /// The memory learns what of the policy it heeds.
+    pub(super) fn follow_policy(&mut self, id: u64) {
+        self.follow_mode(id);
+        self.memory.set_reads_ahead(self.row(id), self.connection(id).reads_ahead());
+    }
+
+    /// Whether receives are submitted follows the mode. What was allowed before was by the rules of the other one.
+    fn follow_mode(&mut self, id: u64) {
+        let (row, submits) = (self.row(id), self.connection(id).mode() == Mode::Completion);
+        if self.memory.submits(row) == submits {
+            return;
+        }
+        if self.memory.legal(row).receive_max > 0 {
+            let after = self.memory.dry(row);
+            self.follow(id, after);
+        }
+        self.memory.set_submits(row, submits);
+    }
+
+    /// The receiver may receive this much.
+    pub(super) fn grant(&mut self, id: u64, max: u32) {
+        let facts = self.connection(id).facts();
+        let is_reported = self.connection(id).mode() == Mode::Level && !self.connection(id).reads_ahead();
+        let sees_all = is_reported || facts.needed_bytes > max;
+        let capacity = if sees_all { self.config.buffer_bytes } else { facts.buffered_bytes + max };
+        let sees_it_already = facts.hold == Hold::Buffer as u8 && facts.capacity >= capacity;
+        self.feed(id, if sees_it_already { Event::Readable } else { Event::BufferGranted { capacity } });
+    }
+
+    /// What the receiver had is gone: it fails, and receives no more.
+    pub(super) fn lose_content(&mut self, id: u64) {
+        let bytes = self.connection(id).buffered_bytes();
+        self.counts.dropped_bytes += u64::from(bytes);
+        self.feed(id, Event::Fail);
+        self.feed(id, Event::PauseRecv);
+        self.feed(id, Event::Consumed { bytes });
+        self.show_hold(id);
+    }
+
+    fn is_shed_unseen(&self, id: u64) -> bool {
+        self.standing(id) == Standing::Shed && self.connection(id).buffered_bytes() > 0
+    }
+
+    /// The host calls for a receiver that was shed, before it has the notice.
+    pub(super) fn follow_shed(&mut self, id: u64) {
+        if self.is_shed_unseen(id) {
+            self.lose_content(id);
+        }
+    }
+
+    /// The clock was advanced while the receiver borrowed.
+    pub(super) fn follow_end_of_borrow(&mut self, id: u64) {
+        if self.standing(id) == Standing::Shed {
+            self.lose_content(id);
+        }
+        self.show_hold(id);
+        self.end_needless_claim(id);
+    }
+
+    /// What is left for the host.
+    pub(super) fn host_actions(&self, id: u64) -> Actions {
+        if self.is_shed_unseen(id) {
+            return Action::Shed.into();
+        }
+        let mut actions = OWN.into_iter().fold(self.pending_of(id), |left, own| left.without(own.into()));
+        if self.is_late(id) {
+            actions = actions.without(Action::Decode.into());
+            if !self.receivers[&id].is_scheduled {
+                actions |= Actions::from(Action::Reschedule);
+            }
+        }
+        if self.standing(id) == Standing::Shed { actions | Actions::from(Action::Shed) } else { actions }
+    }
+
+    /// There was no buffer to borrow.
+    fn is_late(&self, id: u64) -> bool {
+        let pending = self.pending_of(id);
+        pending.has(Action::RequestBuffer) || (pending.has(Action::Decode) && !self.is_borrowing(id))
+    }
+
+    /// Connection and memory ask things of each other, until only the host is asked.
+    pub(super) fn settle(&mut self, id: u64) -> Actions {
+        self.settle_as(id, 0, false)
+    }
+
+    /// `usable` is what the decoder reported; `is_reported`, whether the poller did.
+    fn settle_as(&mut self, id: u64, usable: u32, is_reported: bool) -> Actions {
+        loop {
+            self.show_hold(id);
+            if !self.settle_once(id, usable, is_reported) {
+                return self.host_actions(id);
+            }
+        }
+    }
+
+    /// Does the first thing that is to be done; false if there is none.
+    fn settle_once(&mut self, id: u64, usable: u32, is_reported: bool) -> bool {
+        let (pending, standing) = (self.pending_of(id), self.standing(id));
+        if pending.has(Action::CancelRequest) {
+            self.memory.cancel(self.row(id));
+            self.feed(id, Event::done(Action::CancelRequest));
+            return true;
+        }
+        if let Standing::Borrowing(max) = standing {
+            return self.settle_borrow(id, max, usable);
+        }
+        if self.connection(id).facts().waiting && standing == Standing::Resting {
+            // What it kept is gone, and its claim with that, but not its need.
+            self.memory.claim_anew(self.row(id));
+            return true;
+        }
+        if standing == Standing::Shed {
+            return false;
+        }
+        if pending.has(Action::Discard) {
+            self.discard(id);
+            return true;
+        }
+        if self.follow_held(id) || self.end_needless_claim(id) {
+            return true;
+        }
+        let keeps_misfit = self.connection(id).buffered_bytes() > 0 && self.is_misfit(id);
+        if pending.has(Action::Decode) || (pending.has(Action::RequestBuffer) && keeps_misfit) {
+            return self.borrow_to_decode(id);
+        }
+        pending.has(Action::RequestBuffer) && self.begin(id, is_reported)
+    }
+
+    /// As `settle_once`, of a receiver that borrows.
+    fn settle_borrow(&mut self, id: u64, max: u32, usable: u32) -> bool {
+        let pending = self.pending_of(id);
+        if self.memory.facts(self.row(id)).in_flight {
+            return self.settle_flight(id);
+        }
+        if pending.has(Action::Discard) {
+            self.discard(id);
+            return true;
+        }
+        if self.is_misfit(id) {
+            return self.show_misfit(id);
+        }
+        let is_next = if max > 0 { pending.has(Action::Recv) } else { pending.has(Action::Decode) };
+        if is_next {
+            return false;
+        }
+        let after = match max {
+            0 => self.memory.decoded(self.row(id), 0, self.rest(id, usable)),
+            _ => self.memory.dry(self.row(id)),
         };
-        let (area, start, buffered_bytes) =
-            (receiver.connection.recv_max(), receiver.start, receiver.connection.buffered_bytes());
-        if area == 0 {
-            return Step { actions: actions.bits(), area, data: receiver.connection.content() };
-        }
-        receiver.start = 0;
-        if start > 0 && buffered_bytes > 0 {
-            self.counts.compactions += 1;
-            self.counts.compacted_bytes += u64::from(buffered_bytes);
-        }
-        Step { actions: actions.bits(), area, data: Vec::new() }
+        self.follow(id, after);
+        true
     }
 
-    pub(super) fn close(&mut self, id: u64) -> Result<Step, i32> {
-        let connection = &self.find(id)?.connection;
-        let lost = if connection.is_open() { connection.buffered_bytes() } else { 0 };
-        self.counts.dropped_bytes += u64::from(lost);
-        self.apply_event(id, Event::Close);
-        Ok(self.conclude(id, true))
+    /// As `settle_borrow`, of one whose receive is in flight, or was until its outcome, which brought nothing.
+    fn settle_flight(&mut self, id: u64) -> bool {
+        if !self.connection(id).in_flight() {
+            let after = self.memory.dry(self.row(id));
+            self.follow(id, after);
+            return true;
+        }
+        let discards = self.pending_of(id).has(Action::Discard);
+        if discards {
+            self.discard(id);
+        }
+        discards
     }
 
-    /// What is left to do after an event: a deferred grant is used, the receiver's own actions are done, and a receiver
-    /// that is finished goes.
-    pub(super) fn conclude(&mut self, id: u64, may_end_growth: bool) -> Step {
-        let connection = &self.at(id).connection;
-        if connection.is_open() && !connection.in_flight() {
-            if let Some(lease) = self.at(id).granted.take() {
-                self.enter(id, lease);
+    fn follow(&mut self, id: u64, after: After) {
+        match after {
+            After::Ended => {}
+            After::Receive { max } => {
+                // A trial has a number of receives of its own.
+                self.feed(id, Event::Wake);
+                let facts = self.connection(id).facts();
+                if facts.capacity >= facts.buffered_bytes + max {
+                    self.feed(id, Event::Readable);
+                } else {
+                    self.grant(id, max);
+                }
+            }
+            After::Shed { .. } => self.lose_content(id),
+        }
+    }
+
+    fn discard(&mut self, id: u64) {
+        let row = self.row(id);
+        let bytes = match self.memory.facts(row) {
+            memory if memory.in_flight => {
+                self.memory.consume(row, memory.kept);
+                memory.kept
+            }
+            _ => self.memory.discard(row),
+        };
+        self.counts.dropped_bytes += u64::from(bytes);
+        self.feed(id, Event::Consumed { bytes });
+    }
+
+    /// The frame at the front fits into no buffer.
+    pub(super) fn is_misfit(&self, id: u64) -> bool {
+        let facts = self.connection(id).facts();
+        let length = u64::from(facts.buffered_bytes) + u64::from(facts.needed_bytes);
+        facts.end == 0 && !facts.failed && facts.needed_bytes > 0 && length > self.config.buffer_bytes.into()
+    }
+
+    /// The connection sees that the frame does not fit into a whole buffer; false if it does already.
+    fn show_misfit(&mut self, id: u64) -> bool {
+        let (facts, capacity) = (self.connection(id).facts(), self.config.buffer_bytes);
+        let sees_it = facts.hold == Hold::Buffer as u8 && facts.capacity == capacity;
+        if !sees_it {
+            self.feed(id, Event::BufferGranted { capacity });
+        }
+        !sees_it
+    }
+
+    fn begin(&mut self, id: u64, is_reported: bool) -> bool {
+        let row = self.row(id);
+        let begin = if is_reported { self.memory.begin(row) } else { self.memory.begin_unreported(row) };
+        let facts = self.connection(id).facts();
+        match begin {
+            Begin::Receive { max } => self.grant(id, max),
+            Begin::Later => return false,
+            Begin::Claimed | Begin::Off if facts.waiting => return false,
+            Begin::Claimed if !is_reported && self.is_reported_again(id) => {
+                // The poller reports what there is.
+                self.memory.cancel(row);
+                self.feed(id, Event::WouldBlock);
+            }
+            Begin::Claimed | Begin::Off => {
+                // While it waits, there is no room behind what it keeps.
+                if facts.buffered_bytes > 0 {
+                    self.feed(id, Event::BufferParked { capacity: facts.buffered_bytes });
+                }
+                self.feed(id, Event::BufferDenied);
             }
         }
-        self.review_wait(id, may_end_growth);
-        let actions = self.run_own_actions(id);
-        if actions.has(Action::Finished) {
-            let tenant = self.at(id).tenant;
-            self.scheduler.unpin(tenant);
-            self.receivers.remove(&id);
+        true
+    }
+
+    /// Whether the poller reports once more what there is, for a receiver that keeps nothing.
+    fn is_reported_again(&self, id: u64) -> bool {
+        let connection = self.connection(id);
+        connection.mode() != Mode::Edge && !connection.reads_ahead() && connection.buffered_bytes() == 0
+    }
+
+    /// A report, also of a receiver that waits: it begins again, and knows that there is something. An edge is certain only then.
+    fn readable(&mut self, id: u64) -> Actions {
+        let waited = self.connection(id).facts().waiting;
+        let is_certain = self.connection(id).mode() != Mode::Edge;
+        let actions = self.settle_as(id, 0, is_certain);
+        let may_begin = !self.is_borrowing(id) && self.standing(id) != Standing::Shed;
+        if waited && self.connection(id).facts().waiting && may_begin && self.begin(id, true) {
+            return self.settle(id);
         }
-        self.show(id, actions)
+        actions
+    }
+
+    /// Why the decoder left bytes.
+    fn rest(&self, id: u64, usable: u32) -> Rest {
+        let facts = self.connection(id).facts();
+        let needed = facts.needed_bytes;
+        if facts.buffered_bytes == 0 {
+            Rest::Nothing
+        } else if needed > 0 && facts.blocked == 0 && !facts.paused && facts.end == 0 && !self.is_misfit(id) {
+            Rest::Short { needed, usable }
+        } else {
+            Rest::Held
+        }
+    }
+
+    /// A connection sees a buffer while it borrows, a slot while it keeps bytes, else nothing.
+    fn show_hold(&mut self, id: u64) {
+        let facts = self.connection(id).facts();
+        let sees_misfit = facts.hold == Hold::Buffer as u8 && self.is_misfit(id);
+        if facts.hold == Hold::None as u8 || self.is_borrowing(id) || sees_misfit {
+            return;
+        }
+        if facts.buffered_bytes == 0 {
+            self.feed(id, Event::BufferReleased);
+        } else if facts.hold == Hold::Buffer as u8 {
+            self.feed(id, Event::BufferParked { capacity: self.config.buffer_bytes });
+        }
+    }
+
+    /// A receiver claims only while there may be something to be received.
+    fn end_needless_claim(&mut self, id: u64) -> bool {
+        let claims = self.memory.facts(self.row(id)).claim_since.is_some();
+        let wants = self.connection(id).facts().waiting || self.pending_of(id).has(Action::RequestBuffer);
+        if claims && !wants {
+            self.memory.cancel(self.row(id));
+        }
+        claims && !wants
+    }
+
+    /// What is kept waits for the host, or for its peer, as the connection has it; while it waits for room, for that.
+    fn follow_held(&mut self, id: u64) -> bool {
+        let facts = self.connection(id).facts();
+        let is_held = !facts.waiting && self.rest(id, 0) == Rest::Held;
+        let changes = facts.buffered_bytes > 0 && is_held != self.memory.facts(self.row(id)).held_since.is_some();
+        if changes {
+            self.memory.set_held(self.row(id), is_held);
+        }
+        changes
     }
 }

@@ -59,6 +59,7 @@ impl ModelReceiving {
         if let Some(borrow) = in_flight.next().filter(|_| is_free) {
             borrow.place = Place::FreeBuffer;
         }
+        self.settle_buffers();
     }
 
     /// The outcome of a receive, if it was in flight.
@@ -76,6 +77,7 @@ impl ModelReceiving {
         let receiver = self.receiver_mut(id);
         receiver.credit = (receiver.credit + i64::from(bytes)).min(super::CREDIT_MAX);
         receiver.bytes.drain(..bytes as usize);
+        receiver.offset += bytes;
         receiver.start = Some(now).filter(|_| !receiver.bytes.is_empty());
         (receiver.needed, receiver.usable) = (1, 1);
         let borrow = receiver.borrow.as_mut().expect("it is in flight");
@@ -92,6 +94,7 @@ impl ModelReceiving {
             borrow.place = Place::FreeBuffer;
         }
         *receiver = Receiver { borrow: Some(borrow), closed: true, ..Receiver::new(false, 0) };
+        self.settle_buffers();
     }
 
     /// A buffer in flight could help something.
@@ -100,7 +103,7 @@ impl ModelReceiving {
             let is_claim = receiver.claim_since.is_some() && !receiver.borrows_openly();
             is_claim || receiver.off.is_some()
         });
-        of_receivers || self.is_receive_buffer_in_flight()
+        of_receivers || self.is_receive_buffer_in_flight() || self.is_wanted()
     }
 
     pub(super) fn is_receive_buffer_in_flight(&self) -> bool {

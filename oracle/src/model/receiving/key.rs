@@ -1,9 +1,9 @@
 //! For the search: all that the future depends on.
 
-use super::ModelReceiving;
+use super::{Borrow, ModelReceiving};
 
 impl ModelReceiving {
-    /// Writes down the state, between borrows. States are alike if their receivers are, if these come in the same order
+    /// Writes down the state. States are alike if their receivers are, if these come in the same order
     /// wherever there is one, and if each waits for as long, up to what makes no difference. Of credit counts only
     /// whether there is enough. Counts of trials and evictions are left out.
     pub fn state_key(&self, state: &mut Vec<u64>) {
@@ -37,8 +37,16 @@ impl ModelReceiving {
                 u64::from(receiver.kept_for_good),
                 u64::from(receiver.shed.is_some()),
                 u64::from(self.is_in_credit(id)),
+                u64::from(receiver.offset),
             ]);
             self.flight_key(id, state);
+            if let Some(Borrow { place, purpose, max, asked, brought, receives, before, consumed, .. }) =
+                receiver.borrow
+            {
+                state.extend(
+                    [place as u32, purpose as u32, max, asked, brought, receives, before, consumed].map(u64::from),
+                );
+            }
         }
     }
 }

@@ -70,9 +70,22 @@ impl ModelReceiving {
 
     /// Buffers that nothing uses.
     pub(super) fn free(&self) -> u32 {
+        let all = self.requests.as_ref().map_or(self.usable_buffers - self.leases, super::Requests::reachable);
+        all - self.used()
+    }
+
+    /// Buffers that are cut, whole cells, or borrowed.
+    pub(super) fn used(&self) -> u32 {
         let cut: u32 = (1..self.sizes.len()).map(|size| self.cells(size).div_ceil(self.cells_of_buffer(size))).sum();
-        let borrowed = self.borrows_of(Place::FreeBuffer);
-        self.usable_buffers - self.leases - borrowed - cut
+        cut + self.borrows_of(Place::FreeBuffer)
+    }
+
+    /// Each buffer that is used is taken, and no other is.
+    pub(super) fn settle_buffers(&mut self) {
+        let taken = self.used() + u32::from(self.ending.is_some());
+        if let Some(requests) = &mut self.requests {
+            requests.settle(taken);
+        }
     }
 
     pub(super) fn borrows_of(&self, place: Place) -> u32 {
@@ -143,6 +156,14 @@ impl ModelReceiving {
         if self.is_in_credit(id) { 0 } else { self.reserve }
     }
 
+    /// Whether one more cell of a size needs no free buffer.
+    pub(super) fn has_hole(&self, size: usize) -> bool {
+        match size {
+            0 => self.cells(0) < self.header_cells,
+            _ => self.cells(size) % self.cells_of_buffer(size) != 0,
+        }
+    }
+
     pub(super) fn has_room(&self, size: usize, floor: u32) -> bool {
         if size == 0 {
             return self.cells(0) < self.header_cells;
@@ -150,7 +171,7 @@ impl ModelReceiving {
         self.cells(size) % self.cells_of_buffer(size) != 0 || self.free() > floor
     }
 
-    fn set_cell(&mut self, id: u32, cell: Option<usize>) {
+    pub(super) fn set_cell(&mut self, id: u32, cell: Option<usize>) {
         if self.receiver(id).cell != cell {
             self.settle_charge(id);
             self.receiver_mut(id).cell = cell;
@@ -164,6 +185,7 @@ impl ModelReceiving {
         let smallest = self.size_for(bytes, false);
         let fits = own.is_some_and(|own| self.sizes[own] >= bytes);
         if fits && (own == Some(smallest) || self.free() <= self.reserve) {
+            self.end_keeping();
             return true;
         }
         if want > 0 && self.is_capped(self.receiver(id).tenant) {
@@ -176,13 +198,24 @@ impl ModelReceiving {
         if found.is_some() {
             self.set_cell(id, found);
         }
-        found.is_some() || fits
+        let is_kept = found.is_some() || fits;
+        if is_kept {
+            self.end_keeping();
+        }
+        is_kept
+    }
+
+    /// What a borrow left has its place.
+    fn end_keeping(&mut self) {
+        self.ending = None;
+        self.settle_buffers();
     }
 
     /// Keeps what a borrow left, if need be in the room of others; false if there is none.
     pub(super) fn keep_leftovers(&mut self, id: u32) -> bool {
         if self.receiver(id).bytes.is_empty() {
             self.set_cell(id, None);
+            self.end_keeping();
             return true;
         }
         while !self.keep(id, 0) {

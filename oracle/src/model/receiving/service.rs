@@ -8,7 +8,10 @@ impl ModelReceiving {
     /// Section 10.
     pub(super) fn next_notice(&mut self) -> Option<Notice> {
         self.next_shed()
-            .or_else(|| self.next_trial())
+            .or_else(|| {
+                self.evict_for_requests();
+                self.next_trial()
+            })
             .or_else(|| self.next_grant())
             .or_else(|| self.next_resume())
             .or_else(|| self.next_take_back())
@@ -99,10 +102,10 @@ impl ModelReceiving {
     }
 
     /// Section 6, 7 and 8: what follows when nothing is left, or the decoder reported what is.
-    pub(super) fn after_report(&mut self, id: u32, consumed: u32) -> After {
+    pub(super) fn after_report(&mut self, id: u32) -> After {
         let receiver = self.receiver(id);
         let borrow = receiver.borrow.expect("a report ends a borrow");
-        let is_done = consumed > 0 || receiver.held_since.is_some() || receiver.bytes.is_empty();
+        let is_done = borrow.consumed > 0 || receiver.held_since.is_some() || receiver.bytes.is_empty();
         let has_room = receiver.kept() < self.config.buffer_bytes;
         if borrow.purpose == Purpose::Trial && !is_done {
             if borrow.brought == borrow.asked && has_room && borrow.receives < TRIAL_RECEIVES_MAX {
@@ -114,7 +117,7 @@ impl ModelReceiving {
             return self.end_trial(id);
         }
         let leaves_partial_frame = receiver.held_since.is_none() && !receiver.bytes.is_empty();
-        self.receiver_mut(id).borrow = None;
+        self.unborrow(id);
         if borrow.purpose == Purpose::Grant && leaves_partial_frame && self.keep(id, self.length(id)) {
             return After::Ended;
         }
@@ -129,7 +132,7 @@ impl ModelReceiving {
 
     /// Section 8, of a trial that brought no frame.
     fn end_trial(&mut self, id: u32) -> After {
-        self.receiver_mut(id).borrow = None;
+        self.unborrow(id);
         if self.deadline(id) > Some(self.now) && self.keep(id, 0) {
             return After::Ended;
         }

@@ -24,8 +24,6 @@ pub(super) struct Timed {
     granted_ns: u64,
     progress_ns: u64,
     progress_bytes: u64,
-    /// How often its lease began anew without progress because its host blocks it.
-    pub(super) deferred: u64,
     pub(super) phase: LeasePhase,
     /// Among equal holders the smallest is first.
     place: u64,
@@ -53,7 +51,7 @@ impl ModelScheduler {
     pub(super) fn timed(&mut self) -> Option<Timed> {
         let (granted_ns, progress_ns) = (self.now_ns, self.now_ns);
         let place = self.new_id();
-        let timed = Timed { granted_ns, progress_ns, progress_bytes: 0, deferred: 0, phase: LeasePhase::Active, place };
+        let timed = Timed { granted_ns, progress_ns, progress_bytes: 0, phase: LeasePhase::Active, place };
         self.config.lease_ns.map(|_| timed)
     }
 
@@ -69,41 +67,6 @@ impl ModelScheduler {
         };
         timed.progress_bytes = timed.progress_bytes.saturating_add(bytes);
         (timed.progress_ns, timed.phase, timed.place) = (now_ns, LeasePhase::Active, place);
-        timed.deferred *= u64::from(bytes == 0);
-        self.shedding = self.shedding.filter(|&(shed, _)| shed != lease);
-        self.take_turns();
-    }
-
-    /// A holder is not asked after all: its time begins anew.
-    pub(in crate::model) fn spare(&mut self, lease: u64, kind: ReclaimKind) {
-        match kind {
-            ReclaimKind::Park => self.stats.reclaim.parks_asked -= 1,
-            ReclaimKind::Shed => self.stats.reclaim.sheds_asked -= 1,
-        }
-        self.progressed(lease, 0);
-    }
-
-    /// A holder with content that its host blocks has two leases before it is shed.
-    pub(in crate::model) fn defer(&mut self, lease: u64) -> bool {
-        let timed = self.lease_mut(lease).and_then(|lease| lease.timed.as_mut()).expect("it has a deadline");
-        if timed.deferred == 1 {
-            timed.deferred = 0;
-            return false;
-        }
-        timed.deferred += 1;
-        self.stats.reclaim.sheds_asked -= 1;
-        self.progressed(lease, 0);
-        true
-    }
-
-    pub(in crate::model) fn start_timing(&mut self, lease: u64) {
-        let timed = self.timed();
-        let lease = self.lease_mut(lease).expect("a lease in force");
-        lease.timed = lease.timed.or(timed);
-    }
-
-    pub(in crate::model) fn stop_timing(&mut self, lease: u64) {
-        self.lease_mut(lease).expect("a lease in force").timed = None;
         self.shedding = self.shedding.filter(|&(shed, _)| shed != lease);
         self.take_turns();
     }

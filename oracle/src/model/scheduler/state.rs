@@ -67,8 +67,8 @@ impl ModelScheduler {
         queued.into_iter().for_each(|wait| write_wait(state, wait));
         state.extend([u64::MAX, (*weight_peak).into()]);
         for tenant in tenants.values() {
-            let Tenant { weight, guaranteed, cap, granted: _, pinned, is_retiring } = *tenant;
-            state.extend([weight, guaranteed, cap, pinned, is_retiring.into()].map(u64::from));
+            let Tenant { weight, guaranteed, cap, granted: _, is_retiring } = *tenant;
+            state.extend([weight, guaranteed, cap, is_retiring.into()].map(u64::from));
         }
         classes.iter().for_each(|class| self.write_class(state, class));
         let Turns { to_park, to_shed } = turns;
@@ -96,11 +96,11 @@ impl ModelScheduler {
     }
 
     /// The owner of a lease, its purpose, the progress of its holder, its place among equals, and for how long it has
-    /// been shed, and how often it was deferred.
-    fn describe_fully(&self, lease: &Lease, owner: &dyn Fn(u64) -> u64) -> [u64; 12] {
+    /// been shed.
+    fn describe_fully(&self, lease: &Lease, owner: &dyn Fn(u64) -> u64) -> [u64; 11] {
         let Lease { id, token: _, class, tenant, units, timed } = *lease;
         let known = [owner(id), class as u64, self.age_of(tenant), units.into()];
-        let timed = timed.map_or([0; 8], |timed| {
+        let timed = timed.map_or([0; 7], |timed| {
             let phase = timed.phase;
             let place = self.in_phase(|other| other == phase).iter().position(|&(other, _)| other == id);
             let phase = match phase {
@@ -113,10 +113,10 @@ impl ModelScheduler {
             let idle = timed.lease_info(self.now_ns);
             let place = place.expect("it is in the list") as u64;
             let shed_ns = shed.map_or(0, |(_, since_ns)| self.now_ns - since_ns + 1);
-            [1, phase, place, idle.held_ns, idle.idle_ns, idle.progress_bytes, shed_ns, timed.deferred]
+            [1, phase, place, idle.held_ns, idle.idle_ns, idle.progress_bytes, shed_ns]
         });
         let [a, b, c, d] = known;
-        let [e, f, g, h, i, j, k, l] = timed;
-        [a, b, c, d, e, f, g, h, i, j, k, l]
+        let [e, f, g, h, i, j, k] = timed;
+        [a, b, c, d, e, f, g, h, i, j, k]
     }
 }

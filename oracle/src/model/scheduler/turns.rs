@@ -181,6 +181,6 @@ impl ModelScheduler {
         let a_turn = (u64::from(self.weight_peak) + left_over) * u64::from(largest.div_ceil(smallest));
         let grants = if others == 0 { q_and_1 } else { q_and_1 * (others * a_turn + 1) * (burst + 1) };
         let passes = if classes == 1 { 1 } else { burst + classes };
-        (grants * passes).saturating_sub(1)
+        grants.saturating_mul(passes).saturating_sub(1)
     }
 }

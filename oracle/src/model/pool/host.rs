@@ -1,0 +1,65 @@
+//! Buffers of the host's own.
+
+use super::ModelPool;
+use crate::system::{Ask, Asked, Notice, System, Taken};
+use demuxbuf::connection::Event;
+use demuxbuf_capi::*;
+
+impl ModelPool {
+    pub(super) fn request_own(&mut self, ask: Ask) -> Result<Asked, i32> {
+        self.memory.secure_borrow();
+        let asked = self.memory.scheduler().request_timed(ask, false)?;
+        if let Asked::Lease(lease) = asked {
+            self.buffers.insert(lease, Vec::new());
+        }
+        Ok(asked)
+    }
+
+    pub(super) fn try_request_own(&mut self, ask: Ask) -> Result<Option<u64>, i32> {
+        self.memory.secure_borrow();
+        let lease = self.memory.scheduler().try_request_timed(ask, false)?;
+        self.buffers.extend(lease.map(|lease| (lease, Vec::new())));
+        Ok(lease)
+    }
+
+    /// A request that waited and was granted.
+    pub(super) fn next_lease(&mut self) -> Option<Notice> {
+        let granted = self.memory.scheduler().poll_notice()?;
+        if let Notice::Lease { lease, .. } = granted {
+            self.buffers.insert(lease, Vec::new());
+        }
+        Some(granted)
+    }
+
+    /// What a receiver has not decoded leaves with a buffer.
+    pub(super) fn take_content(&mut self, id: u64) -> Result<Taken, i32> {
+        self.follow_shed(id);
+        if self.connection(id).in_flight() {
+            return Err(DEMUXBUF_ERR_IN_FLIGHT);
+        }
+        let content = self.connection(id).content();
+        if content.is_empty() {
+            return Err(DEMUXBUF_ERR_NO_BUFFER);
+        }
+        self.memory.secure_borrow();
+        let row = self.row(id);
+        let left = self.memory.take(row).ok_or(DEMUXBUF_ERR_NO_BUFFER_FREE)?;
+        let taken = Taken { lease: left.lease, offset: left.offset, buffered_bytes: content.len() as u32 };
+        let mut memory = vec![None; left.offset as usize];
+        memory.extend(content);
+        self.buffers.insert(left.lease, memory);
+        self.counts.taken_bytes += u64::from(taken.buffered_bytes);
+        if self.connection(id).facts().waiting {
+            // It asks anew.
+            self.feed(id, Event::BufferGranted { capacity: self.config.buffer_bytes });
+        }
+        self.feed(id, Event::BufferReleased);
+        self.settle(id);
+        Ok(taken)
+    }
+
+    /// Whether the host and receivers have this many buffers.
+    pub(super) fn has_all(&self, leased: u32) -> bool {
+        self.memory.taken() + self.buffers.len() as u32 == leased
+    }
+}

@@ -1,0 +1,95 @@
+//! Receives in flight, as the machine and the memory model have them.
+
+use super::{BufferSource, Pool, PoolError};
+use crate::connection::{Action, Actions, Event, EventError, Mode, Policy};
+
+impl<S: BufferSource> Pool<S> {
+    /// The receiver follows this policy from now on: whether its receives are submitted.
+    pub(super) fn follow_mode(&mut self, index: u32, policy: &Policy) {
+        let submits = policy.mode == Mode::Completion;
+        if self.memory.submits_at(index) == submits {
+            return;
+        }
+        // What is allowed was allowed by the rules of the other mode.
+        if self.memory.borrowed(index).is_some_and(|borrowed| borrowed.max_bytes > 0) {
+            let after = self.memory.dry(index).expect("it may receive");
+            self.follow(index, after);
+        }
+        self.memory.set_submits(index, submits).expect("it has no receive");
+    }
+
+    /// The host has submitted the receive that was pending.
+    pub(super) fn submit(&mut self, index: u32) {
+        self.memory.submit(index).expect("the machine has the same room");
+    }
+
+    /// Refuses a call that needs the buffer of a receive in flight.
+    pub(super) fn check_not_in_flight(&self, index: u32) -> Result<(), PoolError> {
+        if self.table.connection(index).is_in_flight() { Err(EventError::InFlight.into()) } else { Ok(()) }
+    }
+
+    /// Refuses a call for a receiver that is closed, and has a receive in flight.
+    pub(super) fn check_open(&self, index: u32) -> Result<(), PoolError> {
+        if self.table.connection(index).is_open() { Ok(()) } else { Err(EventError::Closed.into()) }
+    }
+
+    /// As `handle_row`, of a receiver that was closed with a receive in flight: all that is left to come is its outcome.
+    pub(super) fn handle_closed(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
+        match event {
+            Event::Received { bytes } => self.drop_late(index, bytes)?,
+            Event::Consumed { .. } => return Err(EventError::Closed.into()),
+            event => self.apply(index, event)?,
+        }
+        if self.table.connection(index).is_in_flight() {
+            return Ok(self.table.connection(index).pending());
+        }
+        self.memory.complete(index).expect("it was in flight");
+        self.feed(index, Event::BufferReleased);
+        let actions = self.table.connection(index).pending();
+        self.leave_tenant(index);
+        self.table.remove(index);
+        Ok(actions)
+    }
+
+    /// Bytes came after all.
+    fn drop_late(&mut self, index: u32, bytes: u32) -> Result<(), PoolError> {
+        if self.memory.borrowed(index).is_none_or(|borrowed| bytes > borrowed.max_bytes) {
+            return Err(PoolError::TooManyBytes);
+        }
+        self.apply(index, Event::Received { bytes })?;
+        self.counts.received_bytes += u64::from(bytes);
+        self.counts.dropped_bytes += u64::from(bytes);
+        Ok(())
+    }
+
+    /// Others wait for the buffer that its receive is in flight in.
+    pub(super) fn take_back(&mut self, index: u32) {
+        self.feed(index, Event::ReclaimRequested);
+    }
+
+    /// As `reconcile_borrow`, while a receive is in flight, or was until its outcome, which brought nothing.
+    pub(super) fn reconcile_in_flight(&mut self, index: u32, pending: Actions) -> bool {
+        if !self.table.connection(index).is_in_flight() {
+            let after = self.memory.dry(index).expect("it was in flight");
+            self.follow(index, after);
+            return true;
+        }
+        // The buffer stays, whatever becomes of its content.
+        if pending.has(Action::Discard) {
+            self.discard(index);
+        }
+        pending.has(Action::Discard)
+    }
+
+    /// The part of `check_invariants` about receives in flight; whether the receiver is closed, and there is no more to check.
+    pub(super) fn check_in_flight(&self, index: u32) -> Result<bool, &'static str> {
+        let connection = self.table.connection(index);
+        if connection.is_in_flight() != self.memory.has_in_flight(index) {
+            return Err("I2: the machine knows what is in flight");
+        }
+        match (connection.is_open(), connection.is_in_flight()) {
+            (false, false) => Err("I7: a receiver that is closed has nothing but a receive in flight"),
+            (is_open, _) => Ok(!is_open),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! What happens inside a step: the machine and the memory model ask things of each other, until only the host's actions are left.
+
+use super::{BufferSource, Pool};
+use crate::connection::{Action, Actions, Event, Hold, Mode, Policy};
+use crate::receiving::{After, Begin, Borrowed, Rest};
+
+impl<S: BufferSource> Pool<S> {
+    /// The receiver may receive. The machine sees that much room, so that it knows when a receive filled it. It sees the whole
+    /// buffer that the receive goes to if a poller reports again what a filled receive leaves (not of a layer that reads ahead), or if a cell has less room than
+    /// the frame needs, since the frame does fit. A machine that sees as much already goes on with a report.
+    pub(super) fn grant(&mut self, index: u32, max_bytes: u32) {
+        let connection = self.table.connection(index);
+        let Policy { mode, reads_ahead, .. } = connection.policy();
+        let is_partial = (mode == Mode::Level && !reads_ahead) || connection.needed_bytes() > max_bytes;
+        let capacity =
+            if is_partial { self.memory.config().buffer_bytes } else { connection.buffered_bytes() + max_bytes };
+        let has_room = connection.hold() == Hold::Buffer && connection.capacity() >= capacity;
+        self.feed(index, if has_room { Event::Readable } else { Event::BufferGranted { capacity } });
+    }
+
+    /// The memory model dropped what the receiver kept.
+    pub(super) fn shed(&mut self, index: u32) {
+        let bytes = self.table.connection(index).buffered_bytes();
+        self.counts.dropped_bytes += u64::from(bytes);
+        self.feed(index, Event::Fail);
+        self.feed(index, Event::PauseRecv);
+        self.feed(index, Event::Consumed { bytes });
+        self.follow_hold(index);
+    }
+
+    /// The host calls before the notice.
+    pub(crate) fn follow_shed(&mut self, index: u32) {
+        if self.is_shed_unseen(index) {
+            self.shed(index);
+        }
+    }
+
+    /// What it kept is gone, and the machine does not know yet.
+    fn is_shed_unseen(&self, index: u32) -> bool {
+        self.memory.is_shed(index) && self.table.connection(index).buffered_bytes() > 0
+    }
+
+    /// As `pending`, of the receiver in this row.
+    #[doc(hidden)]
+    pub fn pending_at(&self, index: u32) -> Actions {
+        self.host_actions(index, self.table.connection(index).pending())
+    }
+
+    /// What is left for the host of what is pending.
+    fn host_actions(&self, index: u32, pending: Actions) -> Actions {
+        if self.is_shed_unseen(index) {
+            return Action::Shed.into();
+        }
+        const OWN: Actions = Actions::of(&[
+            Action::RequestBuffer,
+            Action::CancelRequest,
+            Action::ReleaseBuffer,
+            Action::Park,
+            Action::Discard,
+        ]);
+        let mut actions = pending.without(OWN);
+        if self.is_late(index, pending) {
+            let next = if self.scheduled.get(index) { Actions::NONE } else { Action::Reschedule.into() };
+            actions = actions.without(Action::Decode.into()) | next;
+        }
+        if self.memory.is_shed(index) { actions | Action::Shed } else { actions }
+    }
+
+    /// There was no buffer that it could borrow in this loop iteration.
+    pub(super) fn is_late(&self, index: u32, pending: Actions) -> bool {
+        let decodes = pending.has(Action::Decode) && !self.memory.borrows_lightly(index);
+        pending.has(Action::RequestBuffer) || (decodes && self.memory.borrowed(index).is_none())
+    }
+
+    /// Does what the machine and the memory model ask of each other, until only the host is asked.
+    pub(crate) fn reconcile(&mut self, index: u32) -> Actions {
+        self.reconcile_with(index, 0)
+    }
+
+    /// As `reconcile`, after a decoder's report of what it could use at once.
+    pub(super) fn reconcile_with(&mut self, index: u32, usable_bytes: u32) -> Actions {
+        self.reconcile_reported(index, usable_bytes, false)
+    }
+
+    fn reconcile_reported(&mut self, index: u32, usable_bytes: u32, is_reported: bool) -> Actions {
+        loop {
+            self.follow_hold(index);
+            let pending = self.table.connection(index).pending();
+            if !self.reconcile_once(index, pending, usable_bytes, is_reported) {
+                return self.host_actions(index, pending);
+            }
+        }
+    }
+
+    /// One step of it; `false` if there was nothing to do, and `pending` is as it was.
+    fn reconcile_once(&mut self, index: u32, pending: Actions, usable_bytes: u32, is_reported: bool) -> bool {
+        if pending.has(Action::CancelRequest) {
+            self.memory.cancel(index).expect("it is attached");
+            self.feed(index, Event::done(Action::CancelRequest));
+            return true;
+        }
+        if let Some(borrowed) = self.memory.borrowed(index) {
+            return self.reconcile_borrow(index, borrowed, pending, usable_bytes);
+        }
+        if self.table.connection(index).is_waiting() && self.memory.is_resting(index) {
+            // What it kept is gone, and its claim with that, but not its need.
+            self.memory.claim_anew(index);
+            return true;
+        }
+        if self.memory.is_idle(index) {
+            return pending.has(Action::RequestBuffer) && self.begin(index, is_reported);
+        }
+        if self.memory.is_shed(index) {
+            return false;
+        }
+        if pending.has(Action::Discard) {
+            self.discard(index);
+            return true;
+        }
+        if self.follow_held(index) || self.follow_wait(index, pending) {
+            return true;
+        }
+        let keeps_misfit = self.table.connection(index).buffered_bytes() > 0 && self.is_misfit(index);
+        if pending.has(Action::Decode) || (pending.has(Action::RequestBuffer) && keeps_misfit) {
+            return self.borrow_to_decode(index).is_ok();
+        }
+        pending.has(Action::RequestBuffer) && self.begin(index, is_reported)
+    }
+
+    /// As `reconcile_once`, of a receiver that borrows.
+    fn reconcile_borrow(&mut self, index: u32, borrowed: Borrowed, pending: Actions, usable_bytes: u32) -> bool {
+        if borrowed.is_in_flight {
+            return self.reconcile_in_flight(index, pending);
+        }
+        if pending.has(Action::Discard) {
+            self.discard(index);
+            return true;
+        }
+        if self.is_misfit(index) {
+            return self.show_misfit(index);
+        }
+        let after = if borrowed.is_unreported && !pending.has(Action::Decode) {
+            self.memory.decoded(index, 0, self.rest(index, usable_bytes))
+        } else if !borrowed.is_unreported && !pending.has(Action::Recv) {
+            self.memory.dry(index)
+        } else {
+            return false;
+        };
+        self.follow(index, after.expect("it borrows"));
+        true
+    }
+
+    pub(super) fn discard(&mut self, index: u32) {
+        let bytes = self.memory.discard(index).expect("it is attached");
+        self.counts.dropped_bytes += u64::from(bytes);
+        self.feed(index, Event::Consumed { bytes });
+    }
+
+    /// The frame at the front fits into no buffer.
+    pub(super) fn is_misfit(&self, index: u32) -> bool {
+        let connection = self.table.connection(index);
+        let is_receiving = connection.end().is_none() && !connection.is_failed();
+        let length_bytes = connection.buffered_bytes().saturating_add(connection.needed_bytes());
+        is_receiving && connection.needed_bytes() > 0 && length_bytes > self.memory.config().buffer_bytes
+    }
+
+    /// The machine holds what it takes for the buffer that a frame does not fit into.
+    pub(super) fn is_misfit_seen(&self, index: u32) -> bool {
+        self.table.connection(index).hold() == Hold::Buffer && self.is_misfit(index)
+    }
+
+    /// The machine has to see that the frame does not fit into a whole buffer, whatever the room was; `false` if it does.
+    fn show_misfit(&mut self, index: u32) -> bool {
+        let (connection, buffer_bytes) = (self.table.connection(index), self.memory.config().buffer_bytes);
+        let is_shown = connection.hold() == Hold::Buffer && connection.capacity() == buffer_bytes;
+        if !is_shown {
+            self.feed(index, Event::BufferGranted { capacity: buffer_bytes });
+        }
+        !is_shown
+    }
+
+    fn begin(&mut self, index: u32, is_reported: bool) -> bool {
+        let memory = &mut self.memory;
+        let begin = if is_reported { memory.begin(index) } else { memory.begin_unreported(index) };
+        match begin.expect("the machine receives behind what is short") {
+            Begin::Receive { max_bytes } => self.grant(index, max_bytes),
+            Begin::Later => return false,
+            Begin::Claimed | Begin::Off if self.table.connection(index).is_waiting() => return false,
+            Begin::Claimed if !is_reported && self.reports_again(index) => {
+                // Perhaps there is nothing: the poller reports it when there is.
+                self.memory.cancel(index).expect("it is attached");
+                self.feed(index, Event::WouldBlock);
+            }
+            Begin::Claimed | Begin::Off => {
+                self.fill_slot(index);
+                self.feed(index, Event::BufferDenied);
+            }
+        }
+        true
+    }
+
+    /// Whether a poller reports what is there once more, of a receiver that keeps nothing.
+    fn reports_again(&self, index: u32) -> bool {
+        let connection = self.table.connection(index);
+        let Policy { mode, reads_ahead, .. } = connection.policy();
+        mode != Mode::Edge && !reads_ahead && connection.buffered_bytes() == 0
+    }
+
+    /// Something is there to be received, also for a receiver that waits. An edge may be late: what it was reported for may have been
+    /// received since. So only the report of one that waits is certain.
+    pub(super) fn readable(&mut self, index: u32) -> Actions {
+        let waited = self.table.connection(index).is_waiting();
+        let actions = self.reconcile_reported(index, 0, self.table.connection(index).policy().mode != Mode::Edge);
+        let waits = waited && self.table.connection(index).is_waiting() && !self.memory.is_shed(index);
+        if waits && self.memory.borrowed(index).is_none() && self.begin(index, true) {
+            return self.reconcile(index);
+        }
+        actions
+    }
+
+    pub(super) fn follow(&mut self, index: u32, after: After) {
+        match after {
+            After::Ended => {}
+            After::Receive { max_bytes } => {
+                // A trial has a number of receives of its own.
+                self.feed(index, Event::Wake);
+                let connection = self.table.connection(index);
+                if connection.capacity() >= connection.buffered_bytes() + max_bytes {
+                    self.feed(index, Event::Readable);
+                } else {
+                    self.grant(index, max_bytes);
+                }
+            }
+            After::Shed { .. } => self.shed(index),
+        }
+    }
+
+    /// Why the decoder left bytes.
+    fn rest(&self, index: u32, usable_bytes: u32) -> Rest {
+        let connection = self.table.connection(index);
+        let (buffered_bytes, needed_bytes) = (connection.buffered_bytes(), connection.needed_bytes());
+        let waits_for_host = connection.blocked() > 0 || connection.is_paused() || connection.end().is_some();
+        if buffered_bytes == 0 {
+            Rest::Nothing
+        } else if needed_bytes > 0 && !waits_for_host && !self.is_misfit(index) {
+            Rest::Short { needed_bytes, usable_bytes }
+        } else {
+            Rest::Held
+        }
+    }
+
+    /// The machine holds a buffer while the receiver borrows, a slot while it keeps bytes, else nothing. But it goes on to see a frame
+    /// that does not fit, or it would report that in each loop iteration.
+    pub(super) fn follow_hold(&mut self, index: u32) {
+        let is_none = self.table.connection(index).hold() == Hold::None;
+        if is_none || self.memory.borrowed(index).is_some() || self.is_misfit_seen(index) {
+            return;
+        }
+        let connection = self.table.connection(index);
+        if connection.buffered_bytes() == 0 {
+            self.feed(index, Event::BufferReleased);
+        } else if connection.hold() == Hold::Buffer {
+            // The next receive may bring as much as fits.
+            let capacity = self.memory.config().buffer_bytes;
+            self.feed(index, Event::BufferParked { capacity });
+        }
+    }
+
+    /// While it waits, there is no room behind what it keeps.
+    fn fill_slot(&mut self, index: u32) {
+        let capacity = self.table.connection(index).buffered_bytes();
+        if capacity > 0 {
+            self.feed(index, Event::BufferParked { capacity });
+        }
+    }
+
+    /// A receiver claims only while there may be something to be received.
+    pub(super) fn follow_wait(&mut self, index: u32, pending: Actions) -> bool {
+        let is_over = self.memory.is_claiming(index)
+            && !self.table.connection(index).is_waiting()
+            && !pending.has(Action::RequestBuffer);
+        if is_over {
+            self.memory.cancel(index).expect("it is attached");
+        }
+        is_over
+    }
+
+    /// What is kept waits for the host, or for its peer, as the machine has it.
+    fn follow_held(&mut self, index: u32) -> bool {
+        let connection = self.table.connection(index);
+        let keeps = connection.buffered_bytes() > 0;
+        // While it waits for room, it goes on waiting: there the host sees a frame that does not fit.
+        let is_held = keeps && !connection.is_waiting() && self.rest(index, 0) == Rest::Held;
+        if keeps && is_held != self.memory.is_held(index) {
+            self.memory.hold(index, is_held).expect("it does not borrow");
+            return true;
+        }
+        false
+    }
+}

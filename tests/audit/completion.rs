@@ -1,0 +1,59 @@
+//! Completion mode: polls that are not submitted, and receives that are not cancelled.
+
+use super::*;
+
+#[test]
+fn s68_poll_that_is_not_submitted_is_named() {
+    let mut host = host(Mode::Completion);
+    let id = host.pool.attach(&AttachOptions::new(0, 7)).expect("there is room");
+    let findings = host.iterate(|pool| {
+        pool.handle(id, Event::Readable).expect("it is attached");
+        pool.handle(id, Event::done(Action::Recv)).expect("it is pending");
+        pool.handle(id, Event::PauseRecv).expect("it is attached");
+        pool.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
+        pool.handle(id, Event::WouldBlock).expect("it was cancelled");
+        pool.handle(id, Event::ResumeRecv).expect("it is attached");
+    });
+    assert_eq!(
+        only(Some(id), &findings),
+        "WantRecv is undone: arm read interest (completion: submit a poll), then report it done"
+    );
+}
+
+/// `StopRecv` taken for "stop polling": the receive is not cancelled.
+#[test]
+fn s68_receive_that_is_not_cancelled_is_named() {
+    let mut host = host(Mode::Completion);
+    let id = host.pool.attach(&AttachOptions::new(0, 7)).expect("there is room");
+    let findings = host.iterate(|pool| {
+        for event in [Event::Readable, Event::done(Action::Recv), Event::PauseRecv, Event::done(Action::StopRecv)] {
+            pool.handle(id, event).expect("it makes sense");
+        }
+    });
+    assert_eq!((findings, host.iterate_after(999 * MS, |_| {})), (vec![], vec![]), "the system may take its time");
+    assert_eq!(
+        only(Some(id), &host.iterate(|_| {})),
+        "a receive was to be cancelled 1000 ms ago and has no outcome: cancel it, then report what it brought, \
+         would_block if nothing"
+    );
+}
+
+/// A receive that is submitted although nothing is to be expected is taken back once others wait.
+#[test]
+fn s68_idle_receive_is_named_while_others_wait() {
+    let mut host = host(Mode::Completion);
+    let idle = host.pool.attach(&AttachOptions::new(0, 7)).expect("there is room");
+    let findings = host.iterate(|pool| {
+        pool.handle(idle, Event::Readable).expect("it is attached");
+        pool.handle(idle, Event::done(Action::Recv)).expect("it is pending");
+    });
+    assert_eq!((findings, host.iterate_after(999 * MS, |_| {})), (vec![], vec![]), "no request waits");
+    let findings = host.iterate(|pool| {
+        lease_all(pool);
+        pool.request(0, 1).expect("it waits");
+    });
+    assert_eq!(
+        only(Some(idle), &findings),
+        "StopRecv is undone: turn read interest off (completion: cancel the receive), then report it done"
+    );
+}

@@ -83,8 +83,8 @@ static inline int tls_mark(int fd, int bytes) {
 static inline int tls_has_record(tls_socket *self) {
     uint8_t header[RECORD_HEADER_BYTES];
     int needed = RECORD_HEADER_BYTES, there = 0;
+    ioctl(self->fd, FIONREAD, &there); /* before the peek: a count is never of bytes whose header was not seen */
     ssize_t peeked = recv(self->fd, header, sizeof header, MSG_PEEK | MSG_DONTWAIT);
-    ioctl(self->fd, FIONREAD, &there);
     if (peeked == RECORD_HEADER_BYTES)
         needed += header[3] << 8 | header[4];
     int may_come = (peeked > 0 || (peeked < 0 && errno == EAGAIN)) && needed <= RECORD_BYTES_MAX;

@@ -133,8 +133,8 @@ impl Finding {
             ),
             FindingKind::ReceiveIdle => write!(
                 f,
-                "a receive has brought nothing for {age} and holds a buffer that requests ({count}) wait for: answer \
-                 such a receive with would_block and submit a poll instead"
+                "a receive has brought nothing for {age} and holds a buffer that requests ({count}) wait for: drain \
+                 poll_notice in each iteration, which asks for it back, and submit a poll before a receive"
             ),
             FindingKind::Spinning => write!(
                 f,

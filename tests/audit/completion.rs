@@ -57,3 +57,27 @@ fn s68_idle_receive_is_named_while_others_wait() {
         "StopRecv is undone: turn read interest off (completion: cancel the receive), then report it done"
     );
 }
+
+/// It is taken back in `poll_notice`: without this, it keeps its buffer.
+#[test]
+fn idle_receive_is_named_while_notices_are_not_polled() {
+    let mut host = host(Mode::Completion);
+    let idle = host.pool.attach(&AttachOptions::new(0, 7)).expect("there is room");
+    host.drains_notices = false;
+    host.iterate(|pool| {
+        pool.handle(idle, Event::Readable).expect("it is attached");
+        pool.handle(idle, Event::done(Action::Recv)).expect("it is pending");
+        lease_all(pool);
+        pool.request(0, 1).expect("it waits");
+    });
+    let findings = host.iterate_after(1000 * MS, |_| {});
+    let findings: Vec<_> = findings.into_iter().filter(|finding| finding.kind == FindingKind::ReceiveIdle).collect();
+    assert_eq!(
+        only(Some(idle), &findings),
+        "a receive has brought nothing for 1000 ms and holds a buffer that requests (1) wait for: drain poll_notice in \
+         each iteration, which asks for it back, and submit a poll before a receive"
+    );
+    host.drains_notices = true;
+    host.iterate(|_| {});
+    assert!(host.pool.pending(idle).expect("it is attached").has(Action::StopRecv));
+}

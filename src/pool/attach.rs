@@ -93,6 +93,10 @@ impl<S: BufferSource> Pool<S> {
             return Err(PoolError::TooManyBytes);
         }
         let index = self.insert(options)?;
+        if !self.memory.may_adopt(lease.index()) {
+            self.remove(index);
+            return Err(PoolError::NoBufferFree);
+        }
         self.secure_borrow();
         // Another thread may have ended or adopted the lease since it was checked.
         if let Err(error) = self.memory.buffers_mut().adopt_host_lease(lease, reach) {

@@ -83,6 +83,10 @@ impl Buffers for Budget {
         (self.scheduler.free_units() - self.reserve).min(self.scheduler.left_of_cap(self.class))
     }
 
+    fn may_adopt(&self, buffer: u32, taken_before: u32) -> bool {
+        self.scheduler.may_reassign_at(buffer, self.class, taken_before)
+    }
+
     fn taken(&self) -> u32 {
         self.taken
     }

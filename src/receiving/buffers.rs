@@ -36,6 +36,11 @@ pub trait Buffers {
     /// How many are taken, by receivers or otherwise by way of `take`.
     fn taken(&self) -> u32;
 
+    /// Whether a buffer of the host's own can become one of a receiver, after this many were taken.
+    fn may_adopt(&self, _buffer: u32, _taken_before: u32) -> bool {
+        true
+    }
+
     /// Whether a request of the host's own waits that content may be evicted for.
     fn is_wanted(&self) -> bool;
 

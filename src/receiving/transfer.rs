@@ -151,10 +151,19 @@ impl<B: Buffers> Receiving<B> {
         self.buffers.take()
     }
 
+    /// Whether a buffer of the host's own can become one of a receiver, beside the one that `secure_borrow` takes.
+    pub(crate) fn may_adopt(&self, buffer: u32) -> bool {
+        self.buffers.may_adopt(buffer, self.secures_borrow().into())
+    }
+
+    fn secures_borrow(&self) -> bool {
+        self.is_receive_buffer_lent && self.buffers.free() == 1
+    }
+
     /// What the receive buffer has may need a place: if one buffer is free, it becomes the receive buffer, so that no request of
     /// the host's own takes that place.
     pub(crate) fn secure_borrow(&mut self) {
-        if self.is_receive_buffer_lent && self.buffers.free() == 1 {
+        if self.secures_borrow() {
             let borrow = self.borrows.iter_mut().find(|borrow| borrow.lender == Lender::Thread);
             borrow.expect("a receiver borrows it").lender = Lender::Pool;
             self.flights.has_receive_buffer = false;

@@ -58,15 +58,21 @@ impl Scheduler {
         self.waits.table()[index as usize].id(index)
     }
 
+    /// Whether `reassign_at` will do it, after this many units more were taken in the class.
+    pub(crate) fn may_reassign_at(&self, buffer: u32, class: u8, taken_units: u32) -> bool {
+        let Lease { class: before, size_index, .. } = self.buffers.table()[buffer as usize];
+        class == before || self.buffers.units_of(size_index) + taken_units <= self.left_of_cap(class)
+    }
+
     /// A leased buffer counts in this class, and for the default tenant, from now on, and the handle of its lease is over. `false`,
     /// and nothing is changed, if the cap of the class does not allow it.
     pub(crate) fn reassign_at(&mut self, buffer: u32, class: u8) -> bool {
         let Lease { class: before, size_index, .. } = self.buffers.table()[buffer as usize];
         let units = self.buffers.units_of(size_index);
+        if !self.may_reassign_at(buffer, class, 0) {
+            return false;
+        }
         if class != before {
-            if units > self.left_of_cap(class) {
-                return false;
-            }
             self.classes[usize::from(before)].outstanding -= units;
             self.classes[usize::from(class)].outstanding += units;
         }

@@ -236,8 +236,10 @@ impl System for ModelPool {
         let known = memory.iter().copied().chain(std::iter::repeat(None));
         let bytes: Vec<Cell> = known.skip(offset as usize).take(buffered_bytes as usize).collect();
         let id = self.insert(with)?;
+        let before = self.memory.clone();
         self.memory.secure_borrow();
         if !self.memory.adopt(self.row(id), lease, offset, buffered_bytes) {
+            self.memory = before;
             return self.refuse_attached(id);
         }
         self.buffers.remove(&lease);

@@ -127,7 +127,7 @@ pub enum Reason {
     Memory,
     /// Its trial brought no frame, and there was no room for its length.
     Deadline,
-    /// Its deadline had passed, and others needed the room.
+    /// Its deadline had passed, or its tenant held more than its share, and others needed the room.
     Evicted,
 }
 

@@ -54,7 +54,7 @@ pub enum After {
 pub enum ShedReason {
     /// Its frame was not whole at its deadline, and there was no place for it.
     Deadline,
-    /// Its deadline had passed, and another receiver needed the place.
+    /// Its deadline had passed, or its tenant holds more than its share, and another receiver needed the place.
     Evicted,
     /// Its decoder left bytes for which there was no place.
     Memory,

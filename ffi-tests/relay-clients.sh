@@ -164,7 +164,7 @@ run_relay "pool, level-triggered" "" 20000
 run_relay "pool, edge-triggered" "" 20000 --edge-triggered
 run_relay "pool of 8 buffers" "" 20000 --memory-kib 129
 run_relay "pool of 8 buffers, edge-triggered" "" 20000 --memory-kib 129 --edge-triggered
-run_relay "pool of 7 buffers, 2 threads" "" 20000 --memory-kib 129 --threads 2
+run_relay "pool of 16 buffers, 2 threads" "" 20000 --memory-kib 258 --threads 2
 run_relay "static buffers, level-triggered" "" 20000 --static-buffers
 run_relay "static buffers, edge-triggered" "" 20000 --static-buffers --edge-triggered
 if has valgrind; then run_valgrind; fi

@@ -30,7 +30,7 @@ pub struct Settings {
     pub seed: u64,
     /// The host receives for three receivers before it decodes for the first, and leases buffers for itself.
     pub is_nesting: bool,
-    /// Attackers are of tenant 1, honest clients of the default one.
+    /// Attackers are of tenant 1, honest clients of tenant 2; else all are of the default one.
     pub are_apart: bool,
 }
 
@@ -244,8 +244,9 @@ impl<S: ReceivingSystem> Simulation<S> {
         if !self.clients[client].is_attached {
             self.clients[client].is_attached = true;
             self.system.attach(client as u32, false);
-            if self.settings.are_apart && self.clients[client].kind.is_none() {
-                self.system.set_tenant(client as u32, 1);
+            if self.settings.are_apart {
+                let is_honest = self.clients[client].kind.is_some();
+                self.system.set_tenant(client as u32, if is_honest { 2 } else { 1 });
             }
         }
         let now = self.now;

@@ -53,6 +53,17 @@ impl ModelReceiving {
         first.into_iter().flat_map(|tenant| waits(tenant).map(|(id, _)| id)).collect()
     }
 
+    /// Whether it holds more than its share, by weight, of what all tenants that hold or claim something hold.
+    fn is_above_share(&self, tenant: usize) -> bool {
+        let claims = |other: usize| self.of_tenant(other).any(|(_, receiver)| receiver.claim_since.is_some());
+        let others = (0..3).filter(|&other| self.held(other) > 0 || claims(other));
+        let weight = |tenant: usize| u64::from(self.config.share(tenant).weight);
+        let (held, weights) = others
+            .map(|other| (self.held(other), weight(other)))
+            .fold((0, 0), |(h, w), (held, weight)| (h + held, w + weight));
+        self.held(tenant) * weights > held * weight(tenant)
+    }
+
     /// Evicts for a claim what may not be evicted for others; false if there is nothing.
     pub(super) fn evict_for(&mut self, id: u32, size: usize) -> bool {
         let claimant = self.receiver(id);
@@ -75,6 +86,7 @@ impl ModelReceiving {
         if self.compare((self.held(greatest), greatest), (2 * would_hold, own)) != Ordering::Greater {
             return false;
         }
+        assert!(self.is_above_share(greatest), "I11: content in time goes only from a tenant above its share");
         let (_, victim) = victims(greatest).min().expect("it has some");
         self.evictions_left -= 1;
         self.counts.evictions += 1;

@@ -1,4 +1,4 @@
-//! Random texts for the target `receiving`: calls of every kind in any order, most of them those that were asked for.
+//! Random texts for the targets `ops` and `receiving`: calls of every kind in any order, most of them those that were asked for.
 
 use demuxbuf_oracle::targets::{TARGETS, Target};
 use fastrand::Rng;
@@ -63,9 +63,8 @@ fn shorten(target: &Target, mut text: Vec<String>) -> Vec<String> {
     text
 }
 
-#[test]
-fn any_calls_in_any_order_are_borne() {
-    let target = TARGETS.into_iter().find(|target| target.name == "receiving").expect("there is such a target");
+fn bears_any_calls(name: &str) {
+    let target = TARGETS.into_iter().find(|target| target.name == name).expect("there is such a target");
     for seed in 0..TEXTS {
         let text = draw(&mut Rng::with_seed(seed), target.examples);
         if broken(&target, &text).is_some() {
@@ -74,4 +73,14 @@ fn any_calls_in_any_order_are_borne() {
             panic!("seed {seed}: {why}\n{}", text.concat());
         }
     }
+}
+
+#[test]
+fn whole_pool_bears_any_calls_in_any_order() {
+    bears_any_calls("ops");
+}
+
+#[test]
+fn receivers_bear_any_calls_in_any_order() {
+    bears_any_calls("receiving");
 }

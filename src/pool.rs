@@ -136,8 +136,8 @@ impl<S: BufferSource> Pool<S> {
         let fast = match event {
             Event::Readable => self.try_fast_begin(id),
             Event::Received { bytes } => self.try_fast_receive(id, bytes),
-            Event::Consumed { bytes } => self.try_fast_finish(id, bytes).or_else(|| self.try_renew(id, event)),
-            Event::WouldBlock | Event::WouldBlockArmed => self.try_renew(id, event),
+            Event::Consumed { bytes } => self.try_fast_finish(id, bytes),
+            Event::WouldBlock | Event::WouldBlockArmed => self.try_fast_dry(id, event),
             Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.try_fast_arm(id),
             _ => None,
         };
@@ -217,11 +217,7 @@ impl<S: BufferSource> Pool<S> {
         needed_bytes: u32,
         usable_bytes: u32,
     ) -> Result<Actions, PoolError> {
-        let renew = |pool: &mut Self| pool.try_renew(id, Event::Consumed { bytes: consumed_bytes });
-        let fast = match needed_bytes {
-            0 => self.try_fast_finish(id, consumed_bytes).or_else(|| renew(self)),
-            _ => None,
-        };
+        let fast = if needed_bytes == 0 { self.try_fast_finish(id, consumed_bytes) } else { None };
         match fast {
             Some(actions) => Ok(actions),
             None => self.consume_usable(self.table.find(id)?, consumed_bytes, needed_bytes, usable_bytes),

@@ -28,12 +28,16 @@ impl<S: BufferSource> Pool<S> {
         Some(actions)
     }
 
-    /// All of it is decoded, and nothing more is there to be received.
+    /// All of it is decoded.
     #[inline(always)]
     pub(super) fn try_fast_finish(&mut self, id: ReceiverId, bytes: u32) -> Option<Actions> {
         let (index, connection) = self.table.find_fast(id)?;
-        if !self.memory.borrows_lightly(index) || !connection.may_finish_fast(bytes) {
+        if !self.memory.borrows_lightly(index) {
             return None;
+        }
+        if !connection.may_finish_fast(bytes) {
+            let is_all = bytes > 0 && bytes == connection.buffered_bytes();
+            return if is_all { self.renew(index, Event::Consumed { bytes }) } else { None };
         }
         let actions = connection.try_fast_finish();
         self.memory.end_light_borrow(bytes);
@@ -41,25 +45,20 @@ impl<S: BufferSource> Pool<S> {
         Some(actions)
     }
 
-    /// Of what was borrowed lightly nothing is left: all is decoded, or a receive found nothing. If the connection goes on to
-    /// receive, it borrows lightly again.
+    /// A receive found nothing (`event`), and nothing is left of those before.
     #[inline(always)]
-    pub(super) fn try_renew(&mut self, id: ReceiverId, event: Event) -> Option<Actions> {
-        if self.memory.light_borrower().is_some() { self.renew(id, event) } else { None }
+    pub(super) fn try_fast_dry(&mut self, id: ReceiverId, event: Event) -> Option<Actions> {
+        let (index, connection) = self.table.find_fast(id)?;
+        let has_nothing = self.memory.borrows_lightly(index) && connection.buffered_bytes() == 0;
+        if has_nothing { self.renew(index, event) } else { None }
     }
 
+    /// After this event, nothing is left of what was borrowed lightly. If there may be more to be received, the connection
+    /// borrows lightly again.
     #[cold] // The common cycle ends before.
-    fn renew(&mut self, id: ReceiverId, event: Event) -> Option<Actions> {
-        let (index, connection) = self.table.find_fast(id)?;
-        let buffered_bytes = connection.buffered_bytes();
-        let leaves_nothing = match event {
-            Event::Consumed { bytes } => bytes > 0 && bytes == buffered_bytes,
-            Event::WouldBlock | Event::WouldBlockArmed => buffered_bytes == 0,
-            _ => false,
-        };
-        if !leaves_nothing || !self.memory.borrows_lightly(index) || connection.apply_event(event).is_err() {
-            return None;
-        }
+    fn renew(&mut self, index: u32, event: Event) -> Option<Actions> {
+        let buffered_bytes = self.table.connection(index).buffered_bytes();
+        self.apply(index, event).ok()?;
         self.memory.end_light_borrow(buffered_bytes);
         self.counts.consumed_bytes += u64::from(buffered_bytes);
         self.feed(index, Event::BufferReleased);

@@ -474,7 +474,8 @@ int32_t demuxbuf_pool_config_check_nested_requests(const demuxbuf_pool_config *c
 // Its frame was not whole at its deadline, and there was no place for it.
 #define DEMUXBUF_SHED_REASON_DEADLINE 1
 
-// Its deadline had passed, and another receiver or a request of the host's own needed the place.
+// Its deadline had passed, or its tenant held more than its share, and another receiver or a request of the host's own needed
+// the place.
 #define DEMUXBUF_SHED_REASON_EVICTED 2
 
 // Its decoder left bytes for which there was no place.
@@ -748,8 +749,8 @@ int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
 //
 // Call `demuxbuf_receiver_pending` next.
 // Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_NO_BUFFER` (nothing is undecoded), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none that the content could leave with),
-// `DEMUXBUF_ERR_IN_FLIGHT`.
+// `DEMUXBUF_ERR_NO_BUFFER` (nothing is undecoded), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none that the content could leave with, though
+// what others kept past their deadline was evicted), `DEMUXBUF_ERR_IN_FLIGHT`. Nothing of the receiver is changed then.
 int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
                                uint64_t receiver,
                                demuxbuf_leased_content *content);

@@ -74,7 +74,8 @@ use bits::Bits;
 use core::cell::Cell;
 use core::marker::PhantomData;
 
-/// A pool of one thread whose receivers borrow to receive and keep only partial frames.
+/// A pool whose receivers borrow to receive and keep only partial frames: of one thread, or one thread's part of a
+/// `SharedPool`.
 #[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub struct Pool<S: BufferSource = Budget> {

@@ -7,15 +7,15 @@ use crate::memory::Reach;
 use crate::receiving::Content;
 use crate::scheduler::{SchedulerError, TenantId};
 
-/// What a connection is attached with. All of it but the token can be changed later: [`Pool::set_class`],
+/// What a connection is attached with. Class, tenant and policy can be changed later: [`Pool::set_class`],
 /// [`Pool::set_tenant`], [`Pool::set_policy`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AttachOptions {
-    /// Class of its requests; 0 is the most critical.
+    /// One of the pool's classes, for [`Pool::describe`] alone: receivers use memory in the last.
     pub class: u8,
     /// Yours; comes back in notices.
     pub token: u64,
-    /// The tenant that it requests for; `None` for the default tenant.
+    /// The tenant that holds what it keeps; `None` for the default tenant.
     pub tenant: Option<TenantId>,
     /// How it receives; `None` for the policy of the pool.
     pub policy: Option<Policy>,

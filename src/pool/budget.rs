@@ -92,8 +92,7 @@ impl Buffers for Budget {
     }
 
     fn take(&mut self) -> Option<u32> {
-        let request = Request { has_deadline: false, ..Request::new(self.class, 0) };
-        let lease = self.scheduler.try_request(&request).ok()??;
+        let lease = self.scheduler.try_request(&Request::new(self.class, 0)).ok()??;
         self.taken += 1;
         Some(lease.index())
     }

@@ -17,7 +17,8 @@ impl<S: BufferSource> Pool<S> {
         self.request_for(&Request::new(class, token))
     }
 
-    /// Asks for a buffer of the host's own, in the name of any tenant.
+    /// Asks for a buffer of the host's own, in the name of any tenant. In pools, a lease of the host's own has no deadline:
+    /// [`Request::has_deadline`] makes no difference.
     ///
     /// # Errors
     ///
@@ -130,7 +131,8 @@ impl<S: BufferSource> Pool<S> {
     /// # Errors
     ///
     /// The handle is stale or foreign; a receive is in flight; nothing is undecoded; no buffer is free that it could leave
-    /// with, or the receiver's tenant may have none. Nothing is changed.
+    /// with, or the receiver's tenant may have none. Nothing of the receiver is changed; what others kept past their deadline may
+    /// have been evicted to make room.
     pub fn take(&mut self, id: ReceiverId) -> Result<LeasedContent, PoolError> {
         let index = self.table.find(id)?;
         self.leave_fast_path();

@@ -26,7 +26,9 @@ impl<S: BufferSource> Pool<S> {
         self.table.find(id)
     }
 
-    /// A hint that events of this receiver follow soon, as [`Pool::prefetch`](crate::pool::Pool::prefetch).
+    /// A hint that events of this receiver follow soon: the processor fetches its row from memory meanwhile. With more
+    /// connections than the caches hold, nearly every event waits for its row otherwise. Call it for all events of a batch, of
+    /// at most about 100, before you handle the first. Any handle is harmless, a stale one too.
     #[inline]
     pub fn prefetch(&self, id: ReceiverId) {
         self.table.prefetch(id);
@@ -96,7 +98,6 @@ impl<S: BufferSource> Pool<S> {
             token: self.table.token(index),
             class: self.table.class(index),
             wait_age_ns: self.memory.claim_age_ns(index).unwrap_or(0),
-            bypasses: 0,
             shed_reason: self.memory.shed_reason(index),
         })
     }
@@ -140,8 +141,10 @@ impl<S: BufferSource> Pool<S> {
         self.memory.buffers().check_thread()
     }
 
-    /// Returns the pages of free buffers to the operating system, and reports how many bytes, as
-    /// [`Pool::trim`](crate::pool::Pool::trim).
+    /// Returns the pages of free buffers that were used since the last call to the operating system, and reports how many bytes.
+    /// A page of which a buffer in use has a part stays. For quiet times: it looks at each buffer, and costs a system call for
+    /// each piece of such pages. Other threads of a shared pool wait for the pages of at most 16 buffers, and of at most 1 MiB
+    /// if that is more than one buffer.
     pub fn trim(&mut self) -> usize {
         self.memory.with_arena(|source, arena| source.trim(arena))
     }

@@ -5,12 +5,12 @@ use crate::connection::{Actions, Connection};
 use crate::receiving::ShedReason;
 use crate::scheduler::{LeaseId, SchedulerStats, WaitId};
 
-/// A notification that does not answer one of your own calls: a queued request was granted, a receiver is to be shed, or the
-/// table of receivers is not full any more.
+/// A notification that does not answer one of your own calls: a receiver may receive, or is to cancel its receive or to be
+/// shed; a request of your own was granted; or the table of receivers is not full any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
-    /// A receiver got its buffer, or is to be shed; these actions are to be done.
+    /// These actions are to be done for a receiver.
     Receiver {
         /// The receiver.
         id: ReceiverId,
@@ -107,12 +107,10 @@ pub struct ReceiverInfo {
     pub pending: Actions,
     /// What the host gave at `attach`.
     pub token: u64,
-    /// Class of its requests.
+    /// Its class, as the host gave it.
     pub class: u8,
-    /// How long it has been queued, in nanoseconds of the pool's clock; 0 if it is not.
+    /// For how long it has waited for room, in nanoseconds of the pool's clock; 0 if it does not.
     pub wait_age_ns: u64,
-    /// Grants that bypassed it while it is queued; 0 if it is not.
-    pub bypasses: u64,
     /// Why it was shed, if it was.
     pub shed_reason: Option<ShedReason>,
 }

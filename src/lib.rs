@@ -77,6 +77,8 @@
 //! After fork(2) a pool of one thread works on in the child, on a copy of the memory. Do not use a shared pool in the
 //! child if the parent had other threads: one of them may have held the lock. No call is for a signal handler.
 //! `docs/c-api.md` has both in full, and dlclose(3).
+// What is not there without `std` is linked to what says so.
+#![cfg_attr(not(feature = "std"), doc = "\n\n[`SharedPool`]: #features\n[`shared`]: #features\n")]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
 

@@ -50,7 +50,7 @@ impl<M: System, S: System> Differential<M, S> {
         if let Response::Refused(_) = seen.response {
             let mut after = self.system.system.stats();
             // Before it is known whether there is a buffer, what is received now is given a place, and content may be evicted.
-            if matches!(op, Op::Take { .. } | Op::Adopt { .. } | Op::Request { .. } | Op::TryRequest { .. }) {
+            if matches!(op, Op::Take { .. }) {
                 let refused = after.scheduler.refused;
                 (after.scheduler, after.memory_model, after.shed) =
                     (before.scheduler, before.memory_model, before.shed);

@@ -194,6 +194,14 @@ impl Source for Budget {
         Ok(lease)
     }
 
+    fn check_request(&mut self, request: &Request) -> Result<(), PoolError> {
+        Ok(self.scheduler.check_request(request, self.class)?)
+    }
+
+    fn check_try_request(&mut self, request: &Request) -> Result<(), PoolError> {
+        Ok(self.scheduler.check_try_request(request)?)
+    }
+
     fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
         Ok(self.scheduler.cancel(wait)?)
     }

@@ -25,9 +25,8 @@ impl<S: BufferSource> Pool<S> {
     /// The class, the size (there is one) or the tenant does not exist; it could never be granted; it would have to wait, and
     /// the table of waits is full.
     pub fn request_for(&mut self, request: &Request) -> Result<Outcome, PoolError> {
-        self.secure_borrow();
         let request = Request { has_deadline: false, ..*request };
-        self.memory.buffers_mut().request_for(&request)
+        self.ask(&request, S::check_request, S::request_for)
     }
 
     /// Asks for a buffer of the host's own that is granted at once or not at all: `None` if the request would have to wait.
@@ -36,9 +35,28 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// The class, the size (there is one) or the tenant does not exist; it could never be granted.
     pub fn try_request(&mut self, request: &Request) -> Result<Option<LeaseId>, PoolError> {
-        self.secure_borrow();
         let request = Request { has_deadline: false, ..*request };
-        self.memory.buffers_mut().try_request(&request)
+        self.ask(&request, S::check_try_request, S::try_request)
+    }
+
+    /// What is received now may need a place, which no request takes. A request that is refused leaves that as it is.
+    fn ask<T>(
+        &mut self,
+        request: &Request,
+        check: impl FnOnce(&mut S, &Request) -> Result<(), PoolError>,
+        call: impl FnOnce(&mut S, &Request) -> Result<T, PoolError>,
+    ) -> Result<T, PoolError> {
+        self.leave_fast_path();
+        // A request takes nothing of what a shard has ready.
+        if !S::IS_SHARED && self.memory.secures_borrow() {
+            check(self.memory.buffers_mut(), request)?;
+            self.memory.secure_borrow();
+        }
+        let asked = call(self.memory.buffers_mut(), request)?;
+        if S::IS_SHARED {
+            self.memory.secure_borrow();
+        }
+        Ok(asked)
     }
 
     /// What is received now may need a place, which no request takes.

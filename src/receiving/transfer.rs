@@ -156,7 +156,8 @@ impl<B: Buffers> Receiving<B> {
         self.buffers.may_adopt(buffer, self.secures_borrow().into())
     }
 
-    fn secures_borrow(&self) -> bool {
+    /// Whether `secure_borrow` does anything.
+    pub(crate) fn secures_borrow(&self) -> bool {
         self.is_receive_buffer_lent && self.buffers.free() == 1
     }
 

@@ -1,7 +1,7 @@
 //! What the pool needs of its scheduler beside the public calls. It knows its indexes to be right.
 
 use super::buffers::Lease;
-use super::{Class, LeaseId, Scheduler, SchedulerError, TenantId, WaitId};
+use super::{Class, LeaseId, Request, Scheduler, SchedulerError, TenantId, WaitId};
 use core::ops::Range;
 
 impl Scheduler {
@@ -56,6 +56,30 @@ impl Scheduler {
     /// The wait at this index.
     pub(crate) fn wait_at(&self, index: u32) -> WaitId {
         self.waits.table()[index as usize].id(index)
+    }
+
+    /// Refuses what `request_for` would refuse after a buffer more was taken in this class, for the default tenant.
+    pub(crate) fn check_request(&mut self, request: &Request, taken_class: u8) -> Result<(), SchedulerError> {
+        let tenant = self.check_named(request)?;
+        if self.waits.has_room() || self.may_have_after(request, tenant, taken_class) {
+            return Ok(());
+        }
+        self.refuse(SchedulerError::WaitersFull { waiters_max: self.waits.max() })
+    }
+
+    /// Refuses what `try_request` would refuse.
+    pub(crate) fn check_try_request(&mut self, request: &Request) -> Result<(), SchedulerError> {
+        self.check_named(request).map(|_| ())
+    }
+
+    fn check_named(&mut self, request: &Request) -> Result<u32, SchedulerError> {
+        let Some(tenant) = request.tenant.map_or(Some(0), |tenant| self.tenants.find(tenant)) else {
+            return self.refuse(SchedulerError::StaleTenant);
+        };
+        match self.admit(request, tenant) {
+            Ok(()) => Ok(tenant),
+            Err(error) => self.refuse(error),
+        }
     }
 
     /// Whether `reassign_at` will do it, after this many units more were taken in the class.

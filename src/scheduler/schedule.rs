@@ -56,6 +56,17 @@ impl Scheduler {
             && (self.stats.waiting == 0 || !self.is_behind(class, tenant))
     }
 
+    /// As `may_have_now`, of a request that is admitted, after a buffer more was taken in this class, for the default tenant.
+    pub(super) fn may_have_after(&self, request: &Request, tenant: u32, taken_class: u8) -> bool {
+        let (units, taken_units) = (self.buffers.units_of(request.size_index), self.buffers.units_of(0));
+        let Class { reserve, cap, outstanding, .. } = self.classes[usize::from(request.class)];
+        let of_class = if request.class == taken_class { taken_units } else { 0 };
+        self.buffers.free_units() >= reserve.saturating_add(taken_units + units)
+            && outstanding + of_class + units <= cap
+            && self.tenants.may_take(tenant, units)
+            && (self.stats.waiting == 0 || !self.is_behind(usize::from(request.class), tenant))
+    }
+
     /// Whether a new request has to queue behind a waiter.
     fn is_behind(&self, class: usize, tenant: u32) -> bool {
         self.tenants.is_ready(class) || self.tenants.is_waiting(class, tenant) || self.is_behind_larger(class)

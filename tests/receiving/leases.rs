@@ -113,6 +113,40 @@ fn borrow_has_a_place_whatever_the_host_requests() {
     assert_eq!((pool.data(id), pool.check_invariants()), (Ok(&[9; 200][..]), Ok(())));
 }
 
+/// The last free buffer becomes the place of what is borrowed only for a request that is granted or queued.
+#[test]
+fn request_that_is_refused_changes_nothing() {
+    let mut config = PoolConfig { buffer_bytes: 256, classes: 2, tenants_max: 1, ..PoolConfig::new(8 * 256, 8) };
+    (config.waiters_max, config.reserves[0]) = (0, 1);
+    let mut pool = Pool::new(&config).expect("it is allowed");
+    let tenant = pool.create_tenant(&TenantConfig::default()).expect("there is room");
+    pool.remove_tenant(tenant).expect("it is there");
+    while pool.memory().free_buffers() > 1 {
+        pool.request(1, 0).expect("a buffer is free");
+    }
+    let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
+    assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
+    let place = pool.receive_area(id).expect("it is attached").as_ptr();
+    let full = SchedulerError::WaitersFull { waiters_max: 0 };
+    let wrong = [
+        (Request::new(2, 0), SchedulerError::UnknownClass { class: 2, classes: 2 }),
+        (Request { size_index: 1, ..Request::new(0, 0) }, SchedulerError::UnknownSize { size_index: 1 }),
+        (Request { tenant: Some(tenant), ..Request::new(0, 0) }, SchedulerError::StaleTenant),
+    ];
+    for (request, error) in wrong {
+        assert_eq!(pool.request_for(&request), Err(error.into()));
+        assert_eq!(pool.try_request(&request), Err(error.into()));
+    }
+    // A buffer is free, and is not for the host: neither beside the reserve, nor as the place of what is borrowed.
+    for class in [0, 1] {
+        assert_eq!(pool.request(class, 0), Err(full.into()));
+        assert_eq!((pool.memory().free_buffers(), pool.check_invariants()), (1, Ok(())), "class {class}");
+    }
+    assert_eq!(pool.receive_area(id).expect("it is attached").as_ptr(), place);
+    // A request that is not refused leaves what is borrowed its place.
+    assert_eq!((pool.try_request(&Request::new(1, 0)), pool.memory().free_buffers()), (Ok(None), 0));
+}
+
 #[test]
 fn borrow_has_a_place_whatever_the_host_takes() {
     let mut pool = pool_of_eight(0);

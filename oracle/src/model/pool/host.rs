@@ -1,14 +1,14 @@
 //! Buffers of the host's own.
 
 use super::ModelPool;
+use crate::model::ModelScheduler;
 use crate::system::{Ask, Asked, Notice, System, Taken};
 use demuxbuf::connection::Event;
 use demuxbuf_capi::*;
 
 impl ModelPool {
     pub(super) fn request_own(&mut self, ask: Ask) -> Result<Asked, i32> {
-        self.memory.secure_borrow();
-        let asked = self.memory.scheduler().request_timed(ask, false)?;
+        let asked = self.ask(|scheduler| scheduler.request_timed(ask, false))?;
         if let Asked::Lease(lease) = asked {
             self.buffers.insert(lease, Vec::new());
         }
@@ -16,10 +16,21 @@ impl ModelPool {
     }
 
     pub(super) fn try_request_own(&mut self, ask: Ask) -> Result<Option<u64>, i32> {
-        self.memory.secure_borrow();
-        let lease = self.memory.scheduler().try_request_timed(ask, false)?;
+        let lease = self.ask(|scheduler| scheduler.try_request_timed(ask, false))?;
         self.buffers.extend(lease.map(|lease| (lease, Vec::new())));
         Ok(lease)
+    }
+
+    /// A request that is refused changes nothing.
+    fn ask<T>(&mut self, request: impl FnOnce(&mut ModelScheduler) -> Result<T, i32>) -> Result<T, i32> {
+        let before = self.memory.clone();
+        self.memory.secure_borrow();
+        let asked = request(self.memory.scheduler());
+        if asked.is_err() {
+            self.memory = before;
+            self.memory.scheduler().stats.scheduler.refused += 1;
+        }
+        asked
     }
 
     /// A request that waited and was granted.

@@ -15,9 +15,10 @@
 //! | life | detached, open, failed, closing, finished | `Attach`, `Fail`, `Close` |
 //! | hold | none, slot, buffer (with capacity and buffered bytes) | `BufferGranted`, `BufferParked`, `BufferReleased`, `Sync` |
 //! | wait | no, queued | `BufferDenied`, `BufferGranted`, `Done(CancelRequest)` |
-//! | readiness | unknown, ready | `Readable`, `Received`, `WouldBlock`, `WouldBlockArmed`, `Sync` (one-shot) |
+//! | readiness | unknown, ready | `Readable`, `PeerClosed`, `KernelFull`, `Received`, `WouldBlock`, `WouldBlockArmed`, `Sync` (one-shot) |
 //! | receive | none, in flight, taken back (completion) | `Done(Recv)`, `Done(StopRecv)`, `Received`, `WouldBlock`, `WouldBlockArmed`, the end |
 //! | read interest | off, armed (completion: a poll is submitted) | `Done(WantRecv)`, `Done(StopRecv)`, `Readable` (one-shot), `WouldBlockArmed`, `Sync` |
+//! | peer | open, closed: it will send no more, and bytes may be unread | `PeerClosed` |
 //! | end | open, ended, broken; then reported | `EndOfStream`, `TransportError`, `Done(End)` |
 //! | decoder | free, needing n bytes, blocked by reasons, yielded | `NeedMore`, `Received`, `Block`, `Unblock`, `SetBlocked`, `Yield`, `Wake` |
 //!
@@ -37,12 +38,13 @@
 //! | event | refused when | effect |
 //! |---|---|---|
 //! | `Attach` | open, closing; more bytes than capacity | open; holds the buffer if capacity > 0 |
-//! | `Readable` | detached | ready, new loop iteration; one-shot read interest (or a poll) is off; nothing after the end or `Close` |
+//! | `Readable`, `KernelFull` | detached | ready, new loop iteration; one-shot read interest (or a poll) is off; nothing after the end or `Close` |
+//! | `PeerClosed` | detached | as `Readable`, and the peer is closed |
 //! | `BufferGranted` | capacity 0 or below the buffered bytes; a buffer as large is held; closed and not queued; in flight | holds it, no longer queued; new loop iteration if it was |
 //! | `BufferDenied` | queued; a buffer is held; closed | queued |
 //! | `BufferParked` | capacity 0 or below the buffered bytes; closed; in flight | holds a slot |
 //! | `BufferReleased` | nothing is held; in flight | holds nothing, buffers nothing |
-//! | `Received` | 0; nothing held; more than the room; after the end; closed and not in flight | the bytes are buffered and no longer count as missing; level, one-shot: not ready if they are less than the room, unless the layer reads ahead; after `Close` nothing |
+//! | `Received` | 0; nothing held; more than the room; after the end; closed and not in flight | the bytes are buffered and no longer count as missing; level, one-shot: not ready if they are less than the room, unless the layer reads ahead or the peer is closed; after `Close` nothing |
 //! | `WouldBlock`, `WouldBlockArmed` | detached | not ready; the second: and read interest is armed |
 //! | `EndOfStream`, `TransportError` | detached | ended or broken (an error outweighs an end that is not reported yet) |
 //! | `Consumed` | more than buffered; from a slot while in flight | buffered less; progress ends the need of bytes, and a request to park or shed |
@@ -86,6 +88,8 @@
 //! | `Shed` | the lease expired with what cannot be parked; until progress or seen |
 //! | `Reschedule` | the budget of the loop iteration is used up and there is work that no read interest would wake for (level: only under a layer that reads ahead); until seen |
 //! | `Finished` | closed, nothing held, not queued |
+//!
+//! `Peek` and `RecvWhole` are asked for by pools alone, of receivers that [count](Policy::counting).
 
 #![forbid(unsafe_code)]
 
@@ -172,6 +176,10 @@ mod flag {
     pub(super) const MODE_SHIFT: u32 = 24;
     /// Only `WouldBlock` means that there is nothing to receive.
     pub(super) const READS_AHEAD: u32 = 1 << 28;
+    /// The host can leave a partial frame in the kernel.
+    pub(super) const COUNTING: u32 = 1 << 29;
+    /// The peer will send no more.
+    pub(super) const PEER_CLOSED: u32 = 1 << 30;
     pub(super) const HELD: u32 = BUFFER | SLOT;
     pub(super) const ASKED: u32 = RECLAIM | EXPIRED;
     pub(super) const FLIGHT: u32 = IN_FLIGHT | TAKEN_BACK;
@@ -182,7 +190,7 @@ mod flag {
     /// What a connection is made with.
     pub(super) const MADE_WITH: u32 = SETTINGS | SLOW;
     /// What the policy sets.
-    pub(super) const SETTINGS: u32 = PAUSE_WHEN_BLOCKED | READS_AHEAD | MODE;
+    pub(super) const SETTINGS: u32 = PAUSE_WHEN_BLOCKED | READS_AHEAD | COUNTING | MODE;
 }
 
 /// How the byte stream ended.
@@ -211,13 +219,14 @@ impl Connection {
     pub const fn new(policy: Policy) -> Connection {
         let pause = if policy.pause_when_blocked { flag::PAUSE_WHEN_BLOCKED } else { 0 };
         let reads_ahead = if policy.reads_ahead { flag::READS_AHEAD } else { 0 };
+        let counting = if policy.counting { flag::COUNTING } else { 0 };
         Connection {
             capacity: 0,
             buffered_bytes: 0,
             needed_bytes: 0,
             blocked: 0,
             resume_free_bytes: policy.resume_free_bytes,
-            flags: pause | reads_ahead | (policy.mode as u32) << flag::MODE_SHIFT,
+            flags: pause | reads_ahead | counting | (policy.mode as u32) << flag::MODE_SHIFT,
             park_bytes: policy.park_bytes,
             reclaim_bytes: policy.reclaim_bytes,
             reads: 0,
@@ -461,12 +470,23 @@ impl Connection {
             resume_free_bytes: self.resume_free_bytes,
             pause_when_blocked: self.has(flag::PAUSE_WHEN_BLOCKED),
             reads_ahead: self.reads_ahead(),
+            counting: self.is_counting(),
         }
     }
 
     /// Whether a layer between transport and host may hold more bytes than it handed on.
     pub(crate) const fn reads_ahead(&self) -> bool {
         self.has(flag::READS_AHEAD)
+    }
+
+    /// Whether the host can leave a partial frame in the kernel.
+    pub(crate) const fn is_counting(&self) -> bool {
+        self.has(flag::COUNTING)
+    }
+
+    /// Whether the peer will send no more, as far as the host reported it.
+    pub const fn has_peer_closed(&self) -> bool {
+        self.has(flag::PEER_CLOSED)
     }
 
     /// Whether reading could be accepted now, were there something to read: what the read interest follows.

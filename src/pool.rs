@@ -184,10 +184,11 @@ impl<S: BufferSource> Pool<S> {
             }
             event => self.apply(index, event)?,
         }
-        if matches!(event, Event::Readable | Event::Wake) {
+        let is_report = matches!(event, Event::Readable | Event::PeerClosed | Event::KernelFull);
+        if is_report || event == Event::Wake {
             self.scheduled.set(index, false);
         }
-        if event == Event::Readable {
+        if is_report {
             return Ok(self.readable(index));
         }
         if matches!(event, Event::EndOfStream | Event::TransportError) && !self.memory.is_shed(index) {

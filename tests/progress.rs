@@ -249,3 +249,31 @@ fn attach_with_few_bytes_needs_no_buffer() {
     assert_eq!(pool.attach_with(&AttachOptions::new(0, 0), &[0; 65]), Err(PoolError::NoBufferFree));
     assert_eq!((pool.data(id), pool.check_invariants()), (Ok(b"hello".as_slice()), Ok(())));
 }
+
+/// The hang-up of a peer is reported once in most modes, and bytes may be unread: what is behind a receive, be it short or
+/// not, is looked for until a receive finds nothing, or the end.
+#[test]
+fn closed_peer_is_received_from_until_the_end() {
+    for mode in Mode::ALL {
+        let mut connection = Connection::new(Policy { mode, ..Policy::default() });
+        let mut on = |event| connection.handle(event).unwrap_or_else(|error| panic!("{mode:?}, {event:?}: {error}"));
+        on(Event::Attach { buffered_bytes: 0, capacity: 0 });
+        on(Event::WouldBlockArmed);
+        assert!(on(Event::PeerClosed).has(Action::RequestBuffer), "{mode:?}: it is a report");
+        on(Event::BufferGranted { capacity: 100 });
+        for _ in 0..2 {
+            assert_eq!(on(Event::Received { bytes: 5 }), Action::Decode.into(), "{mode:?}: read interest is as it was");
+            assert!(on(Event::Consumed { bytes: 5 }).has(Action::Recv), "{mode:?}: a short receive is not the last");
+        }
+        assert!(!on(Event::WouldBlock).has(Action::Recv), "{mode:?}");
+        assert!(on(Event::KernelFull).has(Action::Recv), "{mode:?}: it is a report");
+        assert_eq!(on(Event::EndOfStream).intersection(Action::End | Action::Recv), Action::End.into(), "{mode:?}");
+        // The end is known, so a late report brings nothing.
+        assert!(!on(Event::PeerClosed).has(Action::Recv), "{mode:?}");
+        assert!(connection.has_peer_closed());
+        connection.handle(Event::Close).expect("it is open");
+        connection.handle(Event::BufferReleased).expect("it has one");
+        connection.handle(Event::Attach { buffered_bytes: 0, capacity: 0 }).expect("it is finished");
+        assert!(!connection.has_peer_closed(), "another peer");
+    }
+}

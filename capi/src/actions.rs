@@ -39,6 +39,11 @@ pub const DEMUXBUF_FINISHED: u32 = 2048;
 pub const DEMUXBUF_CANNOT_FIT: u32 = 4096;
 /// Work is left for the next loop iteration: schedule it, report it done, and report wake in that iteration.
 pub const DEMUXBUF_RESCHEDULE: u32 = 8192;
+/// Receivers that count only: look at what is in the kernel (`MSG_PEEK`), at most `bytes` at `data`; report need_more with
+/// the bytes that the frame has, from the first one in the kernel on, or would_block.
+pub const DEMUXBUF_PEEK: u32 = 16384;
+/// Receivers that count only, beside RECV: receive if all of `bytes` is there; else report would_block.
+pub const DEMUXBUF_RECV_WHOLE: u32 = 32768;
 /// Set in a mask of actions that is an error instead: cast it to `int32_t` for the status. No action is set beside it.
 pub const DEMUXBUF_ERROR: u32 = 0x8000_0000;
 
@@ -93,7 +98,7 @@ impl fmt::Display for ActionNames {
     }
 }
 
-const NAMES: [(u32, &str); 14] = [
+const NAMES: [(u32, &str); 16] = [
     (DEMUXBUF_WANT_RECV, "WANT_RECV"),
     (DEMUXBUF_STOP_RECV, "STOP_RECV"),
     (DEMUXBUF_REQUEST_BUFFER, "REQUEST_BUFFER"),
@@ -108,6 +113,8 @@ const NAMES: [(u32, &str); 14] = [
     (DEMUXBUF_FINISHED, "FINISHED"),
     (DEMUXBUF_CANNOT_FIT, "CANNOT_FIT"),
     (DEMUXBUF_RESCHEDULE, "RESCHEDULE"),
+    (DEMUXBUF_PEEK, "PEEK"),
+    (DEMUXBUF_RECV_WHOLE, "RECV_WHOLE"),
 ];
 
 #[cfg(test)]
@@ -143,6 +150,6 @@ mod tests {
         assert_eq!(text_of(0x10000), "0x10000");
         assert_eq!(text_of(DEMUXBUF_ERR_STALE as u32), "the handle is stale or foreign");
         let names: Vec<&str> = NAMES.iter().map(|(_, name)| *name).collect();
-        assert_eq!(text_of(0x3fff), names.join("|"), "the longest mask of actions fits 256 bytes");
+        assert_eq!(text_of(0xffff), names.join("|"), "the longest mask of actions fits 256 bytes");
     }
 }

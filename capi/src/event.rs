@@ -51,6 +51,12 @@ pub const DEMUXBUF_EVENT_LEASE_EXPIRED: u32 = 22;
 pub const DEMUXBUF_EVENT_SET_BLOCKED: u32 = 23;
 /// One receive found nothing, and read interest is armed.
 pub const DEMUXBUF_EVENT_WOULD_BLOCK_ARMED: u32 = 24;
+/// The peer will send no more, and bytes may still be unread (`EPOLLRDHUP`, a hang-up). As readable; and from then on only
+/// would_block or an end means that there is nothing to receive, in every mode.
+pub const DEMUXBUF_EVENT_PEER_CLOSED: u32 = 25;
+/// Of a receiver that counts: the kernel reported it though its mark is not reached and its peer has not closed, so it will
+/// hold no more of this frame. Else as readable.
+pub const DEMUXBUF_EVENT_KERNEL_FULL: u32 = 26;
 
 /// `Done` for a mask of actions. A mask with a bit of no action becomes one that is never pending, so that the
 /// connection refuses it, after whatever else is wrong.
@@ -71,6 +77,8 @@ pub(super) fn event_of(number: u32, value: u32) -> Result<Event, i32> {
         DEMUXBUF_EVENT_BUFFER_GRANTED => return Ok(Event::BufferGranted { capacity: value }),
         DEMUXBUF_EVENT_BUFFER_PARKED => return Ok(Event::BufferParked { capacity: value }),
         DEMUXBUF_EVENT_READABLE => Event::Readable,
+        DEMUXBUF_EVENT_PEER_CLOSED => Event::PeerClosed,
+        DEMUXBUF_EVENT_KERNEL_FULL => Event::KernelFull,
         DEMUXBUF_EVENT_WOULD_BLOCK => Event::WouldBlock,
         DEMUXBUF_EVENT_WOULD_BLOCK_ARMED => Event::WouldBlockArmed,
         DEMUXBUF_EVENT_END_OF_STREAM => Event::EndOfStream,
@@ -113,6 +121,8 @@ mod tests {
             (21, Event::ReclaimRequested),
             (22, Event::LeaseExpired),
             (24, Event::WouldBlockArmed),
+            (25, Event::PeerClosed),
+            (26, Event::KernelFull),
         ];
         let counting = [
             (2, Event::Received { bytes: 9 }),
@@ -132,10 +142,10 @@ mod tests {
         for (number, event) in counting {
             assert_eq!(event_of(number, 9), Ok(event));
         }
-        assert_eq!(plain.len() + counting.len(), 24);
+        assert_eq!(plain.len() + counting.len(), 26);
         // Refused by the connection, since no state has all actions pending.
         assert_eq!(event_of(15, 1 << 31), Ok(Event::Done(Actions::ALL)));
-        for number in [0, 25, u32::MAX] {
+        for number in [0, 27, u32::MAX] {
             assert_eq!(event_of(number, 0), Err(DEMUXBUF_ERR_EVENT));
         }
     }

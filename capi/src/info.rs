@@ -28,6 +28,7 @@ macro_rules! info {
             full: connection.is_full().into(),
             yielded: connection.has_yielded().into(),
             in_flight: connection.is_in_flight().into(),
+            peer_closed: connection.has_peer_closed().into(),
             $($field: $value,)*
         }
     }};
@@ -76,11 +77,15 @@ pub struct demuxbuf_connection_info {
     pub yielded: u8,
     /// Not 0: a receive was submitted and is not complete.
     pub in_flight: u8,
+    /// Not 0: the peer will send no more, as far as it was reported; bytes may still be unread.
+    pub peer_closed: u8,
+    /// Always 0.
+    pub reserved: [u8; 3],
 }
 
 impl demuxbuf_connection_info {
     pub(super) fn of(connection: &Connection) -> demuxbuf_connection_info {
-        info!(demuxbuf_connection_info, connection, pending: connection.pending().bits())
+        info!(demuxbuf_connection_info, connection, pending: connection.pending().bits(), reserved: [0; 3])
     }
 }
 
@@ -137,8 +142,10 @@ pub struct demuxbuf_receiver_info {
     pub in_flight: u8,
     /// `DEMUXBUF_SHED_REASON_*`: why it was shed; 0 if it was not.
     pub shed_reason: u8,
+    /// Not 0: the peer will send no more, as far as it was reported; bytes may still be unread.
+    pub peer_closed: u8,
     /// Always 0.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
 }
 
 impl demuxbuf_receiver_info {
@@ -151,7 +158,7 @@ impl demuxbuf_receiver_info {
             token: receiver.token,
             wait_age_ns: receiver.wait_age_ns,
             shed_reason: receiver.shed_reason.map_or(0, shed_reason),
-            reserved: [0; 3],
+            reserved: [0; 2],
         )
     }
 }

@@ -69,5 +69,6 @@ pub(super) unsafe fn read_policy(policy: *const demuxbuf_policy) -> Result<Polic
         resume_free_bytes: policy.resume_free_bytes,
         pause_when_blocked: policy.pause_when_blocked != 0,
         reads_ahead: policy.reads_ahead != 0,
+        counting: false,
     })
 }

@@ -216,6 +216,13 @@
 // Work is left for the next loop iteration: schedule it, report it done, and report wake in that iteration.
 #define DEMUXBUF_RESCHEDULE 8192
 
+// Receivers that count only: look at what is in the kernel (`MSG_PEEK`), at most `bytes` at `data`; report need_more with
+// the bytes that the frame has, from the first one in the kernel on, or would_block.
+#define DEMUXBUF_PEEK 16384
+
+// Receivers that count only, beside RECV: receive if all of `bytes` is there; else report would_block.
+#define DEMUXBUF_RECV_WHOLE 32768
+
 // Set in a mask of actions that is an error instead: cast it to `int32_t` for the status. No action is set beside it.
 #define DEMUXBUF_ERROR 2147483648u
 
@@ -471,10 +478,19 @@ int32_t demuxbuf_pool_config_check_nested_requests(const demuxbuf_pool_config *c
 // One receive found nothing, and read interest is armed.
 #define DEMUXBUF_EVENT_WOULD_BLOCK_ARMED 24
 
+// The peer will send no more, and bytes may still be unread (`EPOLLRDHUP`, a hang-up). As readable; and from then on only
+// would_block or an end means that there is nothing to receive, in every mode.
+#define DEMUXBUF_EVENT_PEER_CLOSED 25
+
+// Of a receiver that counts: the kernel reported it though its mark is not reached and its peer has not closed, so it will
+// hold no more of this frame. Else as readable.
+#define DEMUXBUF_EVENT_KERNEL_FULL 26
+
 // Its frame was not whole at its deadline, and there was no place for it.
 #define DEMUXBUF_SHED_REASON_DEADLINE 1
 
-// Its deadline had passed, and another receiver or a request of the host's own needed the place.
+// Its deadline had passed, or its tenant held more than its share, and another receiver or a request of the host's own needed
+// the place.
 #define DEMUXBUF_SHED_REASON_EVICTED 2
 
 // Its decoder left bytes for which there was no place.
@@ -596,8 +612,10 @@ typedef struct {
   uint8_t in_flight;
   // `DEMUXBUF_SHED_REASON_*`: why it was shed; 0 if it was not.
   uint8_t shed_reason;
+  // Not 0: the peer will send no more, as far as it was reported; bytes may still be unread.
+  uint8_t peer_closed;
   // Always 0.
-  uint8_t reserved[3];
+  uint8_t reserved[2];
 } demuxbuf_receiver_info;
 
 // A notification that does not answer one of your own calls: a queued request was granted, a receiver may receive or is to
@@ -659,6 +677,10 @@ typedef struct {
   uint8_t yielded;
   // Not 0: a receive was submitted and is not complete.
   uint8_t in_flight;
+  // Not 0: the peer will send no more, as far as it was reported; bytes may still be unread.
+  uint8_t peer_closed;
+  // Always 0.
+  uint8_t reserved[3];
 } demuxbuf_connection_info;
 
 #ifdef __cplusplus
@@ -748,8 +770,8 @@ int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
 //
 // Call `demuxbuf_receiver_pending` next.
 // Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_NO_BUFFER` (nothing is undecoded), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none that the content could leave with),
-// `DEMUXBUF_ERR_IN_FLIGHT`.
+// `DEMUXBUF_ERR_NO_BUFFER` (nothing is undecoded), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none that the content could leave with, though
+// what others kept past their deadline was evicted), `DEMUXBUF_ERR_IN_FLIGHT`. Nothing of the receiver is changed then.
 int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
                                uint64_t receiver,
                                demuxbuf_leased_content *content);

@@ -25,6 +25,7 @@ pub struct Facts {
     pub full: bool,
     pub yielded: bool,
     pub in_flight: bool,
+    pub peer_closed: bool,
 }
 
 impl From<&Connection> for Facts {
@@ -52,6 +53,7 @@ impl From<&Connection> for Facts {
             full: connection.is_full(),
             yielded: connection.has_yielded(),
             in_flight: connection.is_in_flight(),
+            peer_closed: connection.has_peer_closed(),
         }
     }
 }
@@ -80,6 +82,7 @@ macro_rules! from_c {
                     full: info.full != 0,
                     yielded: info.yielded != 0,
                     in_flight: info.in_flight != 0,
+                    peer_closed: info.peer_closed != 0,
                 }
             }
         }

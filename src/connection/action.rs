@@ -38,11 +38,16 @@ pub enum Action {
     CannotFit = 1 << 12,
     /// Work is left for the next loop iteration: schedule it, report `Done`, then report `Wake`.
     Reschedule = 1 << 13,
+    /// Of pools alone: look at what is in the kernel, at most as many bytes as the receive area has (`MSG_PEEK`); report
+    /// `NeedMore` with the bytes that the frame has from the first one in the kernel on, or `WouldBlock`.
+    Peek = 1 << 14,
+    /// Of pools alone, beside `Recv`: only if all of the receive area can be filled; else report `WouldBlock`.
+    RecvWhole = 1 << 15,
 }
 
 impl Action {
     /// Every action, in bit order.
-    pub const ALL: [Action; 14] = [
+    pub const ALL: [Action; 16] = [
         Action::WantRecv,
         Action::StopRecv,
         Action::RequestBuffer,
@@ -57,6 +62,8 @@ impl Action {
         Action::Finished,
         Action::CannotFit,
         Action::Reschedule,
+        Action::Peek,
+        Action::RecvWhole,
     ];
 }
 

@@ -7,7 +7,11 @@ impl Connection {
     pub(super) fn apply(&mut self, event: Event) {
         match event {
             Event::Attach { buffered_bytes, capacity } => self.attach(buffered_bytes, capacity),
-            Event::Readable => self.readable(),
+            Event::Readable | Event::KernelFull => self.readable(),
+            Event::PeerClosed => {
+                self.set(flag::PEER_CLOSED);
+                self.readable();
+            }
             Event::BufferGranted { capacity } => self.apply_grant(capacity),
             Event::BufferDenied => self.set(flag::WAITING),
             Event::BufferParked { capacity } => self.hold_as(flag::SLOT, capacity),
@@ -117,7 +121,7 @@ impl Connection {
         // A receive that filled what was offered may have left more behind. In level-triggered and one-shot mode another
         // ran dry, and read interest reports again whatever came since. The other modes report a change only once: an end
         // that arrived with the bytes is part of that report, so another receive has to look for it. What a layer that
-        // reads ahead holds is not reported in any mode.
+        // reads ahead holds is not reported in any mode. Behind the last bytes of a peer that closed is the end.
         self.clear(flag::READY);
         self.set(if filled | self.asks_again() { flag::READY } else { 0 });
         self.update_room();

@@ -18,6 +18,12 @@ pub enum Event {
     /// The transport has bytes, an end of stream or an error to report. Begins a new loop iteration, as `Wake`
     /// does.
     Readable,
+    /// The peer will send no more, and bytes may still be unread (`EPOLLRDHUP`, `EV_EOF`, a hang-up). As `Readable`; and
+    /// from then on only `WouldBlock` or an end means that there is nothing to receive, in every mode.
+    PeerClosed,
+    /// Of a receiver that [counts](super::Policy::counting): the kernel reported it though its mark is not reached and its
+    /// peer has not closed, so it will hold no more of this frame. The machine takes it for `Readable`.
+    KernelFull,
     /// A buffer was handed over; or, if one of a smaller capacity was held, its content is now in this one.
     BufferGranted {
         /// Size of the buffer.

@@ -11,8 +11,9 @@ use super::{Action, Actions, Connection, Mode, flag};
 /// One of these is set in the modes whose read interest is off after its first report.
 const SINGLE_REPORT: u32 =
     (Mode::OneShot as u32 & Mode::Optimistic as u32 | Mode::Completion as u32) << flag::MODE_SHIFT;
-/// Set in the modes that go on receiving until there is nothing, and under a layer that reads ahead.
-const ASKS_AGAIN: u32 = (Mode::Edge as u32 | Mode::Completion as u32) << flag::MODE_SHIFT | flag::READS_AHEAD;
+/// Set in the modes that go on receiving until there is nothing, under a layer that reads ahead, and if the peer closed.
+const ASKS_AGAIN: u32 =
+    (Mode::Edge as u32 | Mode::Completion as u32) << flag::MODE_SHIFT | flag::READS_AHEAD | flag::PEER_CLOSED;
 
 const _: () = assert!(ASKS_AGAIN & (Mode::Optimistic as u32) << flag::MODE_SHIFT != 0);
 const _: () = assert!(ASKS_AGAIN & (Mode::OneShot as u32) << flag::MODE_SHIFT == 0);
@@ -203,7 +204,7 @@ mod tests {
     /// Too many for Miri.
     fn for_each_common(mut look: impl FnMut(&Connection)) {
         for mode in Mode::ALL {
-            let words = (0..1 << 22).flat_map(|word| [0, flag::READS_AHEAD].map(|reads_ahead| word | reads_ahead));
+            let words = (0..1 << 22).flat_map(|word| [0, flag::READS_AHEAD, flag::COUNTING].map(|rule| word | rule));
             for word in words {
                 let flags = word | (mode as u32) << flag::MODE_SHIFT;
                 let empty = Connection { flags, park_bytes: 3, reclaim_bytes: 5, ..Connection::default() };
@@ -249,9 +250,9 @@ mod tests {
         // Bytes that it may need: any number without a buffer, else what there is room for.
         let (in_buffer, in_slot) =
             ((0..CAPACITY).map(|buffered_bytes| CAPACITY - buffered_bytes + 1).sum::<u32>(), CAPACITY * (CAPACITY + 2));
-        // Ready or not, armed or not, pausing when blocked or not, reading ahead or not; holding nothing, a slot, a buffer,
-        // or both.
-        assert_eq!(count, 5 * 3 * 16 * ((CAPACITY + 2) + in_slot + 2 * in_buffer));
+        // Ready or not, armed or not, pausing when blocked or not; reading ahead, counting or neither; holding nothing, a slot,
+        // a buffer, or both.
+        assert_eq!(count, 5 * 3 * 24 * ((CAPACITY + 2) + in_slot + 2 * in_buffer));
     }
 
     #[test]
@@ -334,9 +335,10 @@ mod tests {
                 }
             }
         });
-        // Of each mode, number of reads, and read interest, pausing when blocked or not, reading ahead or not, and readiness.
+        // Of each mode, number of reads, and read interest, pausing when blocked or not, reading ahead, counting or neither, and
+        // readiness.
         let (all, reads) = (CAPACITY + 2, READS.len() as u32);
-        let of_each = 5 * reads * 16;
+        let of_each = 5 * reads * 24;
         let shorts = |buffered_bytes| CAPACITY - buffered_bytes + 1;
         let fitting = (0..CAPACITY).map(shorts).sum::<u32>();
         assert_eq!(taken[0], of_each * (all + CAPACITY * all + 2 * fitting));
@@ -353,7 +355,15 @@ mod tests {
 
     #[test]
     fn others_are_left_to_the_table() {
-        let rare = [flag::CLOSED, flag::WAITING, flag::PAUSED, flag::ENDED, flag::IN_FLIGHT, flag::POISONED];
+        let rare = [
+            flag::PEER_CLOSED,
+            flag::CLOSED,
+            flag::WAITING,
+            flag::PAUSED,
+            flag::ENDED,
+            flag::IN_FLIGHT,
+            flag::POISONED,
+        ];
         for (rare, blocked) in rare.map(|rare| (rare, 0)).into_iter().chain([(0, 1)]) {
             let flags = flag::ATTACHED | rare;
             let mut idle = Connection { flags, blocked, ..Connection::default() };

@@ -89,6 +89,10 @@ pub struct Policy {
     /// is used up. A waiting connection receives nothing, not even into a slot, because the layer would take a whole
     /// record from the transport for it.
     pub reads_ahead: bool,
+    /// The host knows how many bytes wait in the kernel, and can leave a partial frame there until it is whole (TCP with
+    /// `SO_RCVLOWAT`). The machine alone does not use it; a pool does while memory is short, and refuses it in the mode
+    /// `Optimistic`, under a layer that reads ahead, and for a decoder of unknown length.
+    pub counting: bool,
 }
 
 impl Policy {

@@ -37,6 +37,8 @@ pub struct ModelConnection {
     armed: bool,
     paused: bool,
     flight: Flight,
+    /// The peer will send no more.
+    peer_closed: bool,
     end: Option<EndKind>,
     end_seen: bool,
     needed_bytes: u32,
@@ -68,6 +70,7 @@ impl ModelConnection {
             armed: false,
             paused: false,
             flight: Flight::None,
+            peer_closed: false,
             end: None,
             end_seen: false,
             needed_bytes: 0,
@@ -198,11 +201,10 @@ impl ModelConnection {
                     self.hold_anew(Hold::Buffer, capacity);
                 }
             }
-            Event::Readable if self.end.is_some() => {}
-            Event::Readable => {
-                self.ready = true;
-                self.armed &= !self.is_single_report();
-                self.begin_iteration();
+            Event::Readable | Event::KernelFull => self.become_ready(),
+            Event::PeerClosed => {
+                self.peer_closed = true;
+                self.become_ready();
             }
             Event::BufferGranted { capacity } => {
                 if self.waiting {
@@ -251,14 +253,24 @@ impl ModelConnection {
         }
     }
 
+    /// Something is there, unless all of it was seen.
+    fn become_ready(&mut self) {
+        if self.end.is_none() {
+            self.ready = true;
+            self.armed &= !self.is_single_report();
+            self.begin_iteration();
+        }
+    }
+
     fn receive(&mut self, bytes: u32, arrived: &[Cell]) {
         let filled = bytes == self.room();
         self.arrive(bytes, arrived);
         self.needed_bytes = self.needed_bytes.saturating_sub(bytes);
         self.reads += 1;
         // Level-triggered and renewed one-shot interest report again by themselves; other modes receive until
-        // `WouldBlock`, and so do all under a layer that holds what no poller reports.
-        self.ready = filled || self.policy.reads_ahead || !matches!(self.policy.mode, Mode::Level | Mode::OneShot);
+        // `WouldBlock`, and so do all under a layer that holds what no poller reports, and behind a peer that closed.
+        let stops_when_short = matches!(self.policy.mode, Mode::Level | Mode::OneShot) && !self.policy.reads_ahead;
+        self.ready = filled || self.peer_closed || !stops_when_short;
         self.refill();
     }
 
@@ -396,6 +408,7 @@ impl ModelConnection {
             armed,
             paused,
             flight,
+            peer_closed,
             end,
             end_seen,
             needed_bytes,
@@ -411,7 +424,7 @@ impl ModelConnection {
         let values =
             [*life as u64, *hold as u64, *flight as u64, end].into_iter().fold(0, |word, value| word << 2 | value);
         let read_interest = [failed, full, waiting, ready, armed, paused];
-        let facts = [end_seen, yielded, reschedule_seen, misfit_seen, reclaim, expired];
+        let facts = [peer_closed, end_seen, yielded, reschedule_seen, misfit_seen, reclaim, expired];
         let word = read_interest.into_iter().chain(facts).fold(values, |word, &fact| word << 1 | u64::from(fact));
         let pair = |a: u32, b: u32| u64::from(a) << 32 | u64::from(b);
         let reads = (*reads).min(self.reads_max());
@@ -498,6 +511,7 @@ impl ModelConnection {
             full: self.full,
             yielded: self.yielded,
             in_flight: self.in_flight(),
+            peer_closed: self.peer_closed,
         }
     }
 

@@ -86,6 +86,8 @@ impl CConnection {
             match event {
                 Event::Attach { buffered_bytes, capacity } => demuxbuf_connection_attach(it, buffered_bytes, capacity),
                 Event::Readable => demuxbuf_connection_readable(it),
+                Event::PeerClosed => demuxbuf_connection_report(it, DEMUXBUF_EVENT_PEER_CLOSED, 0),
+                Event::KernelFull => demuxbuf_connection_report(it, DEMUXBUF_EVENT_KERNEL_FULL, 0),
                 Event::BufferGranted { capacity } => demuxbuf_connection_buffer_granted(it, capacity),
                 Event::BufferDenied => demuxbuf_connection_buffer_denied(it),
                 Event::BufferParked { capacity } => {
@@ -237,6 +239,8 @@ fn report(pool: *mut demuxbuf_pool, it: u64, event: Event) -> Result<Step, i32> 
     step(unsafe {
         match event {
             Event::Readable => demuxbuf_receiver_readable(pool, it),
+            Event::PeerClosed => demuxbuf_receiver_report(pool, it, DEMUXBUF_EVENT_PEER_CLOSED, 0),
+            Event::KernelFull => demuxbuf_receiver_report(pool, it, DEMUXBUF_EVENT_KERNEL_FULL, 0),
             Event::Received { bytes } => demuxbuf_receiver_received(pool, it, bytes),
             Event::WouldBlock => demuxbuf_receiver_would_block(pool, it),
             Event::WouldBlockArmed => demuxbuf_receiver_would_block_armed(pool, it),

@@ -239,6 +239,8 @@ pub(super) fn event(line: Line<'_>) -> Option<Event> {
     let (first, second) = (line.short(1), line.short(2));
     Some(match line.word {
         "readable" => Event::Readable,
+        "peer-closed" => Event::PeerClosed,
+        "kernel-full" => Event::KernelFull,
         "received" => Event::Received { bytes: first },
         "would-block" => Event::WouldBlock,
         "would-block-armed" => Event::WouldBlockArmed,

@@ -38,6 +38,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                 resume_free_bytes,
                 pause_when_blocked,
                 reads_ahead,
+                counting: false,
             }
         },
     )
@@ -57,6 +58,8 @@ pub fn event() -> impl Strategy<Value = Event> {
     let reasons = || prop_oneof![1 => Just(0), 8 => 1..4u32];
     prop_oneof![
         6 => Just(Event::Readable),
+        1 => Just(Event::PeerClosed),
+        1 => Just(Event::KernelFull),
         6 => small().prop_map(|bytes| Event::Received { bytes }),
         3 => Just(Event::WouldBlock),
         2 => Just(Event::WouldBlockArmed),

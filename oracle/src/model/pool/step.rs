@@ -84,7 +84,7 @@ impl ModelPool {
             event => self.apply(id, event, &[])?,
         }
         match event {
-            Event::Readable => {
+            Event::Readable | Event::PeerClosed | Event::KernelFull => {
                 self.at(id).is_scheduled = false;
                 return Ok(self.readable(id));
             }

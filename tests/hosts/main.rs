@@ -42,6 +42,7 @@ impl Settings {
             resume_free_bytes: [0, 40, 1000][rng.usize(..3)],
             pause_when_blocked: rng.bool(),
             reads_ahead: rng.bool(),
+            counting: false,
         };
         let (buffers, slots) = (rng.u32(1..4), rng.u32(..=CONNECTIONS as u32));
         Settings { seed, policy, buffers, slots }

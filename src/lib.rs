@@ -77,7 +77,7 @@
 //! After fork(2) a pool of one thread works on in the child, on a copy of the memory. Do not use a shared pool in the
 //! child if the parent had other threads: one of them may have held the lock. No call is for a signal handler.
 //! `docs/c-api.md` has both in full, and dlclose(3).
-// What is not there without `std` is linked to what says so.
+// Without `std`, links to what is missing lead to the table of features.
 #![cfg_attr(not(feature = "std"), doc = "\n\n[`SharedPool`]: #features\n[`shared`]: #features\n")]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]

@@ -75,7 +75,7 @@ fn policy_holds_off_attackers_in_a_capped_tenant() {
 
 /// Content in time goes for another tenant's claim only if its own has more than its share (which the model asserts), and no guarantee.
 #[test]
-fn policy_takes_from_a_tenant_above_its_share_unless_guaranteed() {
+fn policy_takes_from_unguaranteed_tenants() {
     let case = all_cases().into_iter().find(|case| case.name == "static" && case.first_bytes == 1);
     let case = Case { is_mixed: true, ..case.expect("it is one of them") };
     let settings =

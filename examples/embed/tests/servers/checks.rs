@@ -93,7 +93,7 @@ pub(crate) fn sleeps_beside_peers_that_wait(server: &Server) {
     for client in holding {
         send(client.socket(), b"!", SendFlags::OOB).expect("there is room for a byte");
     }
-    // Accepted, greeted, half a frame and what it did then: four events of each client, at most.
+    // Accepted, greeted, a partial frame and what it did then: four events of each client, at most.
     let events_max = 4 * clients.len() as u64;
     let stay = clients.into_iter().enumerate().filter(|(at, _)| *at >= 8 || at % 3 != 1).collect::<Vec<_>>();
     sleep(Duration::from_millis(1000));

@@ -10,7 +10,7 @@ use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::habits::{self, Ended};
 use crate::plan::{self, Band, Habit};
@@ -28,6 +28,12 @@ const RETURN_MAX: Duration = Duration::from_millis(500);
 /// interface the kernel takes megabytes off the other side before it makes it wait.
 const SLOW_SOCKET_BYTES: u32 = 4096;
 const SEGMENT_BYTES: u32 = 1460;
+
+/// The smallest segments that the kernel takes.
+const TINY_SEGMENT_BYTES: u32 = 88;
+
+/// Connections that act at once come back together after a multiple of this time.
+const WAVE: Duration = Duration::from_secs(1);
 
 /// The target, and what is requested from it.
 #[derive(Clone, Debug)]
@@ -71,7 +77,7 @@ impl Tally {
 /// All attackers, until they are asked to leave.
 #[derive(Debug)]
 pub(crate) struct Attackers {
-    tally: Arc<Tally>,
+    common: Arc<Common>,
     count: u64,
     /// Dropping it makes them leave.
     leave: oneshot::Sender<()>,
@@ -85,17 +91,22 @@ impl Attackers {
         let runtime = runtime.map_err(|error| format!("no event loop for the attackers: {error}"))?;
         let count = plan::connections(&bands) as u64;
         let ((leave, leaving), (gone, left)) = (oneshot::channel::<()>(), oneshot::channel());
-        let (aim, doors) = (Arc::new(aim.clone()), Arc::new(Semaphore::new(CONNECTING_MAX)));
-        let attacker = move |tally: &Arc<Tally>, band, number| {
-            Attacker { band, number, aim: aim.clone(), tally: tally.clone(), doors: doors.clone() }.live()
-        };
-        let shared = tally.clone();
+        tally.arrived.store(0, Relaxed);
+        let common = Arc::new(Common {
+            aim: aim.clone(),
+            tally: tally.clone(),
+            doors: Semaphore::new(CONNECTING_MAX),
+            gate: Semaphore::new(0),
+            began: Instant::now(),
+        });
+        let shared = common.clone();
         #[allow(clippy::disallowed_methods, reason = "only the core starts no threads")]
         std::thread::spawn(move || {
             let mut tasks = JoinSet::new();
             runtime.block_on(async {
                 for band in bands {
-                    (0..band.count).for_each(|number| drop(tasks.spawn(attacker(&shared, band, number))));
+                    let attacker = |number| Attacker { band, number, common: shared.clone() };
+                    (0..band.count).for_each(|number| drop(tasks.spawn(attacker(number).live())));
                 }
                 let _ = leaving.await;
             });
@@ -103,11 +114,16 @@ impl Attackers {
             drop((tasks, runtime));
             let _ = gone.send(Instant::now());
         });
-        Ok(Attackers { tally: tally.clone(), count, leave, left })
+        Ok(Attackers { common, count, leave, left })
     }
 
     pub(crate) fn have_arrived(&self) -> bool {
-        self.tally.arrived.load(Relaxed) == self.count
+        self.common.tally.arrived.load(Relaxed) == self.count
+    }
+
+    /// Those that act at once do.
+    pub(crate) fn begin(&self) {
+        self.common.gate.close();
     }
 
     /// They all leave at once; returns when the last had left.
@@ -117,57 +133,84 @@ impl Attackers {
     }
 }
 
+/// What all of them share.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) aim: Aim,
+    pub(crate) tally: Arc<Tally>,
+    doors: Semaphore,
+    /// Closed once those that act at once may do so.
+    gate: Semaphore,
+    began: Instant,
+}
+
+impl Common {
+    /// Returns once all of them may act.
+    pub(crate) async fn begin(&self) {
+        let _ = self.gate.acquire().await;
+    }
+}
+
 /// One of them.
 struct Attacker {
     band: Band,
     number: usize,
-    aim: Arc<Aim>,
-    tally: Arc<Tally>,
-    doors: Arc<Semaphore>,
+    common: Arc<Common>,
 }
 
 impl Attacker {
     /// Comes, attacks, and comes back when it was closed, until its task ends.
     async fn live(self) {
-        let mut is_new = true;
+        let (mut is_new, tally) = (true, &self.common.tally);
         loop {
             match self.enter().await {
                 Ok(stream) => {
                     if std::mem::take(&mut is_new) {
-                        self.tally.arrived.fetch_add(1, Relaxed);
+                        tally.arrived.fetch_add(1, Relaxed);
                     }
-                    let _presence = Presence::of_one(&self.tally);
-                    match habits::attack(stream, self.band.habit, &self.aim, &self.tally).await {
-                        Ended::Shed => drop(self.tally.ended_shed.fetch_add(1, Relaxed)),
-                        Ended::Closed => drop(self.tally.closed.fetch_add(1, Relaxed)),
+                    let _presence = Presence::of_one(tally);
+                    match habits::attack(stream, self.band.habit, &self.common).await {
+                        Ended::Shed => drop(tally.ended_shed.fetch_add(1, Relaxed)),
+                        Ended::Closed => drop(tally.closed.fetch_add(1, Relaxed)),
                         Ended::Left => {}
                     }
                 }
-                Err(error) => drop(self.tally.first_failure.set(error)),
+                Err(error) => drop(tally.first_failure.set(error)),
             }
-            let away_max = match self.band.habit {
-                Habit::Leaver { pause } => 2 * pause,
-                _ => RETURN_MAX,
-            };
-            sleep(habits::up_to(away_max)).await;
+            self.stay_away().await;
+        }
+    }
+
+    async fn stay_away(&self) {
+        match self.band.habit {
+            Habit::AtOnce => {
+                let waves = self.common.began.elapsed().as_secs() as u32 / WAVE.as_secs() as u32;
+                sleep_until(self.common.began + WAVE * (waves + 1)).await;
+            }
+            Habit::Leaver { pause } => sleep(habits::up_to(2 * pause)).await,
+            _ => sleep(habits::up_to(RETURN_MAX)).await,
         }
     }
 
     async fn enter(&self) -> io::Result<TcpStream> {
-        let _door = self.doors.acquire().await.expect("they stay open");
+        let _door = self.common.doors.acquire().await.expect("they stay open");
         let connected = timeout(CONNECT_LIMIT, self.connect()).await;
         connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     async fn connect(&self) -> io::Result<TcpStream> {
-        let target = self.aim.target;
+        let target = self.common.aim.target;
         let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         if target.is_ipv4() && target.ip().is_loopback() {
             socket.bind((self.band.source(self.number), 0).into())?;
         }
-        if self.band.habit == Habit::SlowReader {
-            socket.set_recv_buffer_size(SLOW_SOCKET_BYTES)?;
-            SockRef::from(&socket).set_tcp_mss(SEGMENT_BYTES)?;
+        match self.band.habit {
+            Habit::SlowReader => {
+                socket.set_recv_buffer_size(SLOW_SOCKET_BYTES)?;
+                SockRef::from(&socket).set_tcp_mss(SEGMENT_BYTES)?;
+            }
+            Habit::Tiny { .. } => SockRef::from(&socket).set_tcp_mss(TINY_SEGMENT_BYTES)?,
+            _ => {}
         }
         let stream = socket.connect(target).await?;
         stream.set_nodelay(true)?;

@@ -4,19 +4,24 @@ use std::future::pending;
 use std::io;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep};
 
-use crate::attackers::{Aim, Tally};
+use crate::attackers::{Aim, Common, Tally};
 use crate::backend::LARGEST_FRAME;
-use crate::plan::{Habit, LARGE_FRAME, REQUEST_LASTS};
-use crate::wire::{Answers, begun, opening, request};
+use crate::plan::{Habit, LARGE_FRAME, PARTIAL_BYTES, REQUEST_LASTS};
+use crate::wire::{Answers, begun, ignored, opening, request};
 
 /// A leaver stays for at most this time, after it has sent this much of a frame.
 const STAY_MAX: Duration = Duration::from_millis(100);
 const LEAVER_BYTES: usize = 3000;
+
+/// More frames at once than a socket of the usual size holds on a loopback interface, and what follows them.
+const BURST_FRAMES: usize = 13;
+const BURST_REST_BYTES: usize = 10_186;
 
 /// A request's field of no meaning, and how much of the request comes first: what is kept takes half a buffer.
 const FILL_BYTES: usize = 5000;
@@ -42,21 +47,35 @@ pub(crate) fn up_to(longest: Duration) -> Duration {
     longest.mul_f64(fastrand::f64())
 }
 
+/// A size up to this one, of which each power of two is as likely as any other.
+fn any_size(largest: u32) -> usize {
+    2f64.powf(fastrand::f64() * f64::from(largest).log2()).round() as usize
+}
+
 /// Attacks until the connection ends. Only the other side can give a reason for an error.
-pub(crate) async fn attack(mut stream: TcpStream, habit: Habit, aim: &Aim, tally: &Tally) -> Ended {
+pub(crate) async fn attack(mut stream: TcpStream, habit: Habit, common: &Common) -> Ended {
+    if habit == Habit::Urgent {
+        // If it cannot be sent, that is seen when it is read.
+        let _ = send_urgent(&mut stream).await;
+    }
     let (from, mut to) = stream.split();
-    let mut answers = Answers::default();
+    let (mut answers, Common { aim, tally, .. }) = (Answers::default(), common);
+    let part = |bytes| [opening(), begun(bytes, LARGE_FRAME)].concat();
     let done = match habit {
         Habit::Partial { bytes } => {
-            let first = [opening(), begun(bytes, LARGE_FRAME)].concat();
-            read_while(from, &mut answers, send_and_stay(&mut to, &first)).await
+            let bytes = bytes.map_or_else(|| any_size(LARGE_FRAME), usize::from);
+            read_while(from, &mut answers, send_and_stay(&mut to, &part(bytes))).await
         }
+        Habit::AtOnce => read_while(from, &mut answers, send_at_once(&mut to, common, &part(PARTIAL_BYTES))).await,
+        Habit::Urgent => read_while(from, &mut answers, send_and_stay(&mut to, &[])).await,
+        Habit::Burst => {
+            let frames = [ignored(LARGE_FRAME).repeat(BURST_FRAMES), begun(BURST_REST_BYTES, LARGE_FRAME)].concat();
+            read_while(from, &mut answers, send_and_stay(&mut to, &[opening(), frames].concat())).await
+        }
+        Habit::BackToBack { pause } => read_while(from, &mut answers, back_to_back(&mut to, pause)).await,
         Habit::Announce { bytes } => announce(from, &mut to, &mut answers, bytes).await,
-        Habit::Leaver { .. } => {
-            let first = [opening(), begun(LEAVER_BYTES, LARGE_FRAME)].concat();
-            read_while(from, &mut answers, send_and_leave(&mut to, &first)).await
-        }
-        Habit::Drip { pause } => read_while(from, &mut answers, drip(&mut to, pause)).await,
+        Habit::Leaver { .. } => read_while(from, &mut answers, send_and_leave(&mut to, &part(LEAVER_BYTES))).await,
+        Habit::Drip { pause } | Habit::Tiny { pause } => read_while(from, &mut answers, drip(&mut to, pause)).await,
         Habit::Requests { pause_max } => ask(from, &mut to, &mut answers, pause_max, aim, tally).await,
         Habit::SlowReader => ask_only(from, &mut to, aim).await,
     };
@@ -106,6 +125,31 @@ async fn send_and_stay(to: &mut WriteHalf<'_>, bytes: &[u8]) -> io::Result<Ended
     pending().await
 }
 
+async fn send_at_once(to: &mut WriteHalf<'_>, common: &Common, bytes: &[u8]) -> io::Result<Ended> {
+    common.begin().await;
+    send_and_stay(to, bytes).await
+}
+
+/// Half of what the attacker sends, then a byte that is urgent, then the other half.
+async fn send_urgent(stream: &mut TcpStream) -> io::Result<()> {
+    let begun = begun(PARTIAL_BYTES, LARGE_FRAME);
+    let (first, second) = begun.split_at(PARTIAL_BYTES / 2);
+    stream.write_all(&[&opening(), first].concat()).await?;
+    SockRef::from(&*stream).send_out_of_band(&[0])?;
+    stream.write_all(second).await
+}
+
+async fn back_to_back(to: &mut WriteHalf<'_>, pause: Duration) -> io::Result<Ended> {
+    let frame = ignored(LARGE_FRAME);
+    let (begin, end) = frame.split_at(frame.len() / 2);
+    to.write_all(&[&opening(), begin].concat()).await?;
+    sleep(up_to(pause)).await;
+    loop {
+        to.write_all(&[end, begin].concat()).await?;
+        sleep(pause).await;
+    }
+}
+
 /// A frame this large is allowed only after the peer's settings were read.
 async fn announce(
     mut from: ReadHalf<'_>,
@@ -131,9 +175,11 @@ async fn drip(to: &mut WriteHalf<'_>, pause: Duration) -> io::Result<Ended> {
     to.write_all(&opening()).await?;
     let frame = begun(LARGE_FRAME as usize, LARGE_FRAME);
     let mut rest = frame.as_slice();
+    // In step, all would send in the same millisecond.
+    sleep(up_to(pause)).await;
     while !rest.is_empty() {
-        let (drop, after) = rest.split_at(fastrand::usize(1..=8).min(rest.len()));
-        to.write_all(drop).await?;
+        let (byte, after) = rest.split_at(1);
+        to.write_all(byte).await?;
         rest = after;
         sleep(pause).await;
     }

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use demuxbuf_demo::output::Output;
 
 use crate::plan::{MEMORY_KIB_MAX, MEMORY_KIB_MIN, NETWORKS_MAX, Name};
@@ -27,19 +27,27 @@ pub(crate) struct Options {
     #[arg(long, value_name = "KIB", default_value_t = 1024)]
     #[arg(value_parser = clap::value_parser!(u64).range(MEMORY_KIB_MIN..=MEMORY_KIB_MAX))]
     pub(crate) memory_kib: u64,
-    /// For how long each attack lasts once all attackers are there, and longer until each honest client has asked for
-    /// something meanwhile
-    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
+    /// Threads of the relay, which share its memory
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=4))]
+    pub(crate) threads: u64,
+    /// For how long the honest clients are alone, and then each attack lasts once all attackers are there, and longer
+    /// until each honest client has asked for something meanwhile
+    #[arg(long, value_name = "SECONDS", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// After this many seconds an honest client gives a request up
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
     patience: u64,
-    /// Do not judge how long a receiver waited for room, nor how many requests an overload left: on a busy machine, other
-    /// programs have a part in both
+    /// Pairs of time without and with attackers; latencies are their medians [default: 3, with --no-latency 1]
+    #[arg(long, value_name = "N", value_parser = count(99))]
+    pairs: Option<usize>,
+    /// Do not judge latencies, how long a receiver waited for room, and how many requests an overload left: on a busy
+    /// machine, other programs have a part in all of that
     #[arg(long)]
     pub(crate) no_latency: bool,
-    /// Only this attack; may be given more than once [default: each of them]
-    #[arg(long = "attack", value_name = "NAME")]
+    /// Only this attack; may be given more than once: partial (frames cut anywhere), partial-N (after N bytes), at-once,
+    /// drip, back-to-back, leave, tiny, burst, urgent, announce, slow-readers, flood, overload, mixed [default: each of
+    /// them, and partial-N with N of 1, 257, 4097 and 16384]
+    #[arg(long = "attack", value_name = "NAME", value_parser = Name::parse)]
     attacks: Vec<Name>,
     /// Another server to attack instead of the relay, which must speak HTTP/2 from the first byte, without TLS. All
     /// come from one address unless it is on this machine, at an address of IPv4
@@ -77,7 +85,11 @@ impl Options {
     }
 
     pub(crate) fn attacks(&self) -> Vec<Name> {
-        if self.attacks.is_empty() { Name::value_variants().to_vec() } else { self.attacks.clone() }
+        if self.attacks.is_empty() { Name::usual() } else { self.attacks.clone() }
+    }
+
+    pub(crate) fn pairs(&self) -> usize {
+        self.pairs.unwrap_or(if self.no_latency { 1 } else { 3 })
     }
 
     pub(crate) fn output(&self) -> Output {
@@ -117,7 +129,10 @@ mod tests {
             ("--memory-kib", "100001", "129..=100000"),
             ("--networks", "65025", "1..=65024"),
             ("--honest", "251", "1..=250"),
+            ("--threads", "5", "1..=4"),
+            ("--pairs", "0", "1..=99"),
             ("--attack", "bribery", "slow-readers"),
+            ("--attack", "partial-16385", "from 1 to 16384"),
             ("--target", "nowhere", "socket address"),
             ("--path", "/", "--target"),
             ("--path", "index.html", "must begin with /"),

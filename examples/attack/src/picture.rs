@@ -1,28 +1,27 @@
-//! The picture: one attack after the other on one axis of time, with what honest clients get and what the relay holds.
+//! The picture: for each attack, the latency of the honest clients without it and under it.
 
-use demuxbuf_demo::drawing::{
-    self, Area, BLUE, Drawn, FAINT_TEXT, SHADE, SIDE_PIXELS, TEXT, VERMILION, draw_grid, letters,
-};
+use demuxbuf_demo::drawing::{self, Area, BLUE, Drawn, FAINT_TEXT, GRID, SIDE_PIXELS, TEXT, VERMILION, letters};
 use demuxbuf_demo::text::{counted, thousands};
 use plotters::prelude::*;
 
-use crate::report::{Attack, Report};
+use crate::report::{Attack, Latency, Report};
 
-const SIZE: (u32, u32) = (1600, 1060);
-const HEAD_PIXELS: u32 = 110;
+const WIDTH: u32 = 1200;
+const HEAD_PIXELS: u32 = 140;
+const ROW_PIXELS: u32 = 38;
+const AXIS_PIXELS: u32 = 90;
 
-/// Each dot is the slowest request that began in this many seconds, each line the number of requests.
-const SLOWEST_OF_S: f64 = 0.1;
-const BEGUN_OF_S: f64 = 0.25;
+/// Beside the diagram: the attacks' names, and what became of the requests.
+const NAME_PIXELS: u32 = 140;
+const RESULT_PIXELS: u32 = 230;
+const RESULT_GAP_PIXELS: i32 = 12;
 
-/// One of the diagrams; each line is drawn for one attack.
-struct Panel {
-    title: &'static str,
-    unit: &'static str,
-    top: f64,
-    lines: Vec<(RGBColor, Vec<(f64, f64)>)>,
-    dots: Vec<(f64, f64)>,
-}
+/// The logarithms of the shortest and the longest latency that the axis shows, in milliseconds.
+const SHORTEST: f64 = -1.0;
+const LONGEST: f64 = 4.0;
+
+/// Without attackers, and with all of them: their distance from the middle of a row.
+const SHIFT: f64 = 0.17;
 
 /// The picture as SVG.
 pub(crate) fn draw(report: &Report) -> Result<String, String> {
@@ -31,117 +30,81 @@ pub(crate) fn draw(report: &Report) -> Result<String, String> {
     let sent: u64 = report.attacks.iter().map(|attack| attack.sum(|part| part.sent)).sum();
     let shed: u64 = report.attacks.iter().map(Attack::honest_shed).sum();
     let subtitle = format!(
-        "{}: {} of {} requests served, {} shed. Time in seconds; shaded: all attackers are there.",
+        "{}: {} of {} requests served, {} shed. How long their requests took:",
         counted(report.honest_clients, "honest client"),
         thousands(served),
         thousands(sent),
         counted(shed as usize, "connection")
     );
-    drawing::draw(SIZE, HEAD_PIXELS, [&title, &subtitle], |_, diagrams| {
-        let panels = panels(report);
-        for (position, (area, panel)) in diagrams.split_evenly((panels.len(), 1)).iter().zip(&panels).enumerate() {
-            draw_panel(area, panel, report, position)?;
-        }
-        Ok(())
+    let height = HEAD_PIXELS + ROW_PIXELS * report.attacks.len() as u32 + AXIS_PIXELS;
+    drawing::draw((WIDTH, height), HEAD_PIXELS, [&title, &subtitle], |head, diagram| {
+        draw_legend(head)?;
+        draw_rows(diagram, report)
     })
 }
 
-/// When each attack begins on the common axis, and when the last one ends.
-fn begins(report: &Report) -> (Vec<f64>, f64) {
-    let mut end = 0.0;
-    let begin = |attack: &Attack| {
-        let begin = end;
-        end += attack.ended_s;
-        begin
-    };
-    let begins = report.attacks.iter().map(begin).collect();
-    (begins, end)
-}
-
-fn panels(report: &Report) -> Vec<Panel> {
-    let (begins, _) = begins(report);
-    let attacks = || begins.iter().zip(&report.attacks);
-    let slowest = attacks().flat_map(|(begin, attack)| shift(*begin, by_time(attack, SLOWEST_OF_S, f64::max)));
-    // Where none was begun there is nothing to see.
-    let slowest = slowest.filter(|dot| dot.1 > 0.0);
-    let begun = |(begin, attack): (&f64, &Attack)| {
-        let count = by_time(attack, BEGUN_OF_S, |count, _| count + 1.0 / BEGUN_OF_S);
-        (BLUE, shift(*begin, count))
-    };
-    let mut panels = vec![
-        panel("Honest requests begun", "per second", attacks().map(begun).collect(), Vec::new()),
-        panel("Latency of the slowest honest request", "ms", Vec::new(), slowest.collect()),
-    ];
-    if report.attacks.iter().any(|attack| attack.relay.is_some()) {
-        let in_use = |(begin, attack): (&f64, &Attack)| {
-            let points = attack.samples.iter();
-            (BLUE, shift(*begin, points.map(|at| (at.time_s, at.buffers_in_use.unwrap_or(0) as f64)).collect()))
-        };
-        panels.push(panel("Receive buffers in use", "buffers", attacks().map(in_use).collect(), Vec::new()));
-        let buffers = report.attacks.iter().filter_map(|attack| attack.relay.map(|relay| relay.buffers)).max();
-        panels[2].top = panels[2].top.max(buffers.unwrap_or(0) as f64 * 1.1);
+fn draw_legend(area: &Area) -> Drawn {
+    let mut left = SIDE_PIXELS + NAME_PIXELS as i32;
+    for (name, colour) in [("without attackers", BLUE), ("with all of them", VERMILION)] {
+        area.draw(&Circle::new((left + 6, 112), 6, colour.filled()))?;
+        area.draw_text(name, &letters(18, &TEXT), (left + 20, 112))?;
+        left += 190;
     }
-    let connected = |(begin, attack): (&f64, &Attack)| {
-        (VERMILION, shift(*begin, attack.samples.iter().map(|at| (at.time_s, at.attackers as f64)).collect()))
-    };
-    panels.push(panel("Attackers connected", "connections", attacks().map(connected).collect(), Vec::new()));
-    panels
-}
-
-fn panel(
-    title: &'static str,
-    unit: &'static str,
-    lines: Vec<(RGBColor, Vec<(f64, f64)>)>,
-    dots: Vec<(f64, f64)>,
-) -> Panel {
-    let all = lines.iter().flat_map(|(_, line)| line).chain(&dots);
-    let top = all.map(|point| point.1).fold(10.0, f64::max) * 1.1;
-    Panel { title, unit, top, lines, dots }
-}
-
-/// The honest requests by the time at which they were begun, those of each span made into one figure.
-fn by_time(attack: &Attack, span_s: f64, fold: impl Fn(f64, f64) -> f64) -> Vec<(f64, f64)> {
-    let spans = (attack.ended_s / span_s) as usize;
-    let mut figures = vec![0.0; spans];
-    for (begun_s, lasted_ms) in &attack.requests {
-        if let Some(figure) = figures.get_mut((begun_s / span_s) as usize) {
-            *figure = fold(*figure, *lasted_ms);
-        }
-    }
-    figures.into_iter().enumerate().map(|(span, figure)| ((span as f64 + 0.5) * span_s, figure)).collect()
-}
-
-fn shift(begin: f64, line: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
-    line.into_iter().map(|(time_s, value)| (begin + time_s, value)).collect()
-}
-
-fn draw_panel(area: &Area, panel: &Panel, report: &Report, position: usize) -> Drawn {
-    let area = area.margin(0, 0, SIDE_PIXELS, SIDE_PIXELS);
-    area.draw_text(panel.title, &letters(20, &TEXT), (0, 10))?;
-    let (begins, end) = begins(report);
-    let mut chart = ChartBuilder::on(&area)
-        .margin_top(44)
-        .margin_right(10)
-        .x_label_area_size(26)
-        .y_label_area_size(86)
-        .build_cartesian_2d(0.0..end, 0.0..panel.top)?;
-    let shades = begins.iter().zip(&report.attacks).map(|(begin, attack)| {
-        Rectangle::new([(begin + attack.complete_s, 0.0), (begin + attack.left_s, panel.top)], SHADE.filled())
-    });
-    chart.draw_series(shades)?;
-    draw_grid(&mut chart, panel.unit, None)?;
-    for (begin, attack) in begins.iter().zip(&report.attacks) {
-        chart.draw_series(LineSeries::new([(*begin, 0.0), (*begin, panel.top)], FAINT_TEXT.stroke_width(1)))?;
-        if position == 0 {
-            let above = (begin + 0.1, panel.top);
-            chart.draw_series([
-                EmptyElement::at(above) + Text::new(attack.name.clone(), (0, -10), letters(15, &TEXT))
-            ])?;
-        }
-    }
-    for (colour, line) in &panel.lines {
-        chart.draw_series(LineSeries::new(line.iter().copied(), colour.stroke_width(2)))?;
-    }
-    chart.draw_series(panel.dots.iter().map(|dot| Circle::new(*dot, 2, VERMILION.filled())))?;
+    let figures = "line: from the median to the slowest; dot: of 100 requests, 99 took no longer";
+    area.draw_text(figures, &letters(16, &FAINT_TEXT), (left, 112))?;
     Ok(())
+}
+
+fn draw_rows(area: &Area, report: &Report) -> Drawn {
+    let area = area.margin(0, 0, SIDE_PIXELS, SIDE_PIXELS);
+    let rows = report.attacks.len() as f64;
+    let mut chart = ChartBuilder::on(&area)
+        .x_label_area_size(52)
+        .margin_left(NAME_PIXELS)
+        .margin_right(RESULT_PIXELS)
+        .build_cartesian_2d(SHORTEST..LONGEST, -rows..0.0)?;
+    let mut mesh = chart.configure_mesh();
+    mesh.disable_y_mesh().disable_y_axis().light_line_style(TRANSPARENT).bold_line_style(GRID).axis_style(FAINT_TEXT);
+    mesh.x_labels(6).x_label_formatter(&|power| thousandths(*power)).label_style(letters(15, &TEXT));
+    mesh.x_desc("milliseconds").draw()?;
+    let bound = report.attacks.iter().find_map(|attack| attack.relay).map(|relay| relay.waits_ms()[1]);
+    if let Some(bound) = bound {
+        let at = position(bound);
+        chart.draw_series(DashedLineSeries::new([(at, -rows), (at, 0.0)], 6, 5, FAINT_TEXT.stroke_width(1)))?;
+        let below = EmptyElement::at((at, -rows))
+            + Text::new("longest wait for room".to_string(), (-70, 36), letters(15, &FAINT_TEXT));
+        chart.draw_series([below])?;
+    }
+    for (index, attack) in report.attacks.iter().enumerate() {
+        let middle = -(index as f64) - 0.5;
+        for (latency, colour, at) in
+            [(attack.quiet_latency, BLUE, middle + SHIFT), (attack.latency, VERMILION, middle - SHIFT)]
+        {
+            let Latency { p50_ms: Some(p50), p99_ms: Some(p99), max_ms: Some(max) } = latency else {
+                continue;
+            };
+            let line = [(position(p50), at), (position(max), at)];
+            chart.draw_series(LineSeries::new(line, colour.stroke_width(3)))?;
+            chart.draw_series([Circle::new((position(p99), at), 5, colour.filled())])?;
+        }
+        let (served, sent) = (thousands(attack.during.served), thousands(attack.during.sent));
+        let texts = [
+            (SHORTEST, -(NAME_PIXELS as i32), attack.name.clone()),
+            (LONGEST, RESULT_GAP_PIXELS, format!("{served} of {sent} served")),
+        ];
+        chart.draw_series(texts.map(|(at, shift, text)| {
+            EmptyElement::at((at, middle)) + Text::new(text, (shift, 0), letters(16, &TEXT))
+        }))?;
+    }
+    Ok(())
+}
+
+/// Where a latency is drawn; what is beyond the axis, at its end.
+fn position(ms: f64) -> f64 {
+    ms.max(f64::MIN_POSITIVE).log10().clamp(SHORTEST, LONGEST)
+}
+
+/// The number of milliseconds at a whole power of ten.
+fn thousandths(power: f64) -> String {
+    if power < 0.0 { "0.1".into() } else { thousands(10f64.powf(power).round() as u64) }
 }

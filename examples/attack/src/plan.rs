@@ -3,21 +3,32 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use clap::ValueEnum;
-
 use crate::options::Options;
 
-/// Each slow reader pins kernel memory on both sides of the relay; more of them would attack the machine instead of the
-/// relay.
+/// Each slow reader and each burst pins kernel memory on both sides of the relay; more of them would attack the machine
+/// instead of the relay.
 const SLOW_READERS_MAX: usize = 1000;
+const BURSTS_MAX: usize = 1000;
 
-/// Writes of all trickling connections together, and reconnects of all leavers together, in each second: the processor
-/// is not the target.
+/// Connections that send each byte in a segment of its own, which takes the kernel a kilobyte each.
+const TINY_MAX: usize = 100;
+
+/// Writes of all trickling connections together, of all those with tiny segments, frames of all that send back to
+/// back, and reconnects of all leavers, in each second: the processor is not the target.
 const DROPS_PER_SECOND: usize = 4000;
+const TINY_PER_SECOND: usize = 40_000;
+const FRAMES_PER_SECOND: usize = 1000;
 const CONNECTS_PER_SECOND: usize = 500;
 
-/// A header block that with its head just fits a buffer of the usual size, so that it is kept until it is whole.
-pub(crate) const LARGE_FRAME: u32 = 16_000;
+/// Within its allowance of 3 s a frame that is sent back to back is whole.
+const BACK_TO_BACK_MAX: Duration = Duration::from_millis(2500);
+
+/// A payload as long as HTTP/2 allows without being asked, which with its head just fits a buffer of the usual size.
+pub(crate) const LARGE_FRAME: u32 = 1 << 14;
+
+/// The largest partial frame, and the one that is used where the size does not matter.
+const PARTIAL_MAX: u16 = 1 << 14;
+pub(crate) const PARTIAL_BYTES: usize = 4097;
 
 /// The size of a buffer, if nothing else is said.
 const BUFFER_BYTES: u64 = 16_448;
@@ -45,51 +56,83 @@ const fn buffers(memory_kib: u64) -> u64 {
 pub(crate) const REQUEST_LASTS: Duration = Duration::from_millis(20);
 
 /// The attacks, by the names that the command line has for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
-    /// A frame, a few bytes at a time
+    /// Part of a large frame, of this size; of any size if there is none.
+    Partial(Option<u16>),
+    AtOnce,
     Drip,
-    /// 65 bytes of a large frame
-    #[value(name = "partial-65")]
-    Partial65,
-    /// 257 bytes of a large frame
-    #[value(name = "partial-257")]
-    Partial257,
-    /// 1025 bytes of a large frame
-    #[value(name = "partial-1025")]
-    Partial1025,
-    /// 4097 bytes of a large frame
-    #[value(name = "partial-4097")]
-    Partial4097,
-    /// 100 bytes of a frame of 16 MiB
-    Announce,
-    /// Requests whose responses stay unread
-    SlowReaders,
-    /// Request after request without a pause, from one network
-    Flood,
-    /// Connections that send part of a frame and leave
+    BackToBack,
     Leave,
-    /// More honest requests than there are buffers for, by a factor of 1.2, 2 and 5, and back
+    Tiny,
+    Burst,
+    Urgent,
+    Announce,
+    SlowReaders,
+    Flood,
     Overload,
-    /// All of them at once, but for the overload
-    All,
+    Mixed,
 }
+
+/// All but the partial frames of a given size.
+const NAMES: [(&str, Name); 13] = [
+    ("partial", Name::Partial(None)),
+    ("at-once", Name::AtOnce),
+    ("drip", Name::Drip),
+    ("back-to-back", Name::BackToBack),
+    ("leave", Name::Leave),
+    ("tiny", Name::Tiny),
+    ("burst", Name::Burst),
+    ("urgent", Name::Urgent),
+    ("announce", Name::Announce),
+    ("slow-readers", Name::SlowReaders),
+    ("flood", Name::Flood),
+    ("overload", Name::Overload),
+    ("mixed", Name::Mixed),
+];
+
+/// The sizes that are tried without being asked for: a byte, one more than a cell of 256 and of 4,096 bytes, and all
+/// but the end.
+const SIZES: [u16; 4] = [1, 257, 4097, PARTIAL_MAX];
+
+/// Those that do not wear the processor down, which are mixed.
+const MIXED: [Name; 9] = [
+    Name::Partial(None),
+    Name::Drip,
+    Name::BackToBack,
+    Name::Leave,
+    Name::Tiny,
+    Name::Burst,
+    Name::Urgent,
+    Name::Announce,
+    Name::SlowReaders,
+];
 
 /// The behaviour of an attacker on its connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Habit {
-    /// Sends 1 to 8 bytes of a frame after each such time.
+    /// Sends this many bytes of a frame, or any number of them, and stays.
+    Partial { bytes: Option<u16> },
+    /// The same, at the moment at which all do.
+    AtOnce,
+    /// Sends a byte of a frame after each such time.
     Drip { pause: Duration },
-    /// Sends this many bytes of a header block, and stays.
-    Partial { bytes: usize },
+    /// Sends the end of a frame and the begin of the next after each such time.
+    BackToBack { pause: Duration },
+    /// Sends part of a frame, leaves soon, and is back after about so long.
+    Leaver { pause: Duration },
+    /// Sends each byte in a segment, as small as the kernel makes them, after each such time.
+    Tiny { pause: Duration },
+    /// Sends many frames at once, and part of one more.
+    Burst,
+    /// Sends an urgent byte inside of a frame.
+    Urgent,
     /// Sends this many bytes of the largest header block that the peer's settings allow, after it has read them.
     Announce { bytes: usize },
     /// Asks for more than the sockets hold, and reads nothing.
     SlowReader,
     /// Sends a request in two pieces and waits for the answer, again and again, with a pause of up to so long.
     Requests { pause_max: Duration },
-    /// Sends part of a frame, leaves soon, and is back after about so long.
-    Leaver { pause: Duration },
 }
 
 /// Attackers of one habit.
@@ -102,18 +145,39 @@ pub(crate) struct Band {
 }
 
 impl Name {
+    pub(crate) fn parse(text: &str) -> Result<Name, String> {
+        if let Some(bytes) = text.strip_prefix("partial-") {
+            let bytes = bytes.parse().ok().filter(|bytes| (1..=PARTIAL_MAX).contains(bytes));
+            return bytes.map(|bytes| Name::Partial(Some(bytes))).ok_or_else(allowed);
+        }
+        NAMES.iter().find(|(name, _)| *name == text).map(|(_, name)| *name).ok_or_else(allowed)
+    }
+
     pub(crate) fn text(self) -> String {
-        self.to_possible_value().expect("none is hidden").get_name().into()
+        match (self, NAMES.iter().find(|(_, name)| *name == self)) {
+            (Name::Partial(Some(bytes)), _) => format!("partial-{bytes}"),
+            (_, named) => named.expect("all others have a name").0.into(),
+        }
+    }
+
+    /// Those that are tried without being asked for.
+    pub(crate) fn usual() -> Vec<Name> {
+        SIZES.map(|bytes| Name::Partial(Some(bytes))).into_iter().chain(NAMES.map(|(_, name)| name)).collect()
     }
 
     /// The attackers beside the honest clients; of an overload the clients of the largest step.
     pub(crate) fn bands(self, options: &Options) -> Vec<Band> {
         match self {
             Name::Overload => vec![load(LOAD_MAX, options)],
-            Name::All => all(options),
+            Name::Mixed => mixed(options),
             name => vec![band(name, options.connections, options)],
         }
     }
+}
+
+fn allowed() -> String {
+    let names = NAMES.map(|(name, _)| name).join(", ");
+    format!("allowed is one of {names}, or partial-N with N from 1 to {PARTIAL_MAX}")
 }
 
 /// The most connections at once, in this attack, beside those of the honest clients.
@@ -121,25 +185,32 @@ pub(crate) fn connections(bands: &[Band]) -> usize {
     bands.iter().map(|band| band.count).sum()
 }
 
-fn all(options: &Options) -> Vec<Band> {
-    let names = Name::value_variants().iter().filter(|name| !matches!(name, Name::Overload | Name::All));
-    let share = options.connections / names.clone().count();
-    names.map(|name| band(*name, share.max(1), options)).collect()
+fn mixed(options: &Options) -> Vec<Band> {
+    let share = (options.connections / MIXED.len()).max(1);
+    MIXED.map(|name| band(name, share, options)).into()
 }
 
-fn band(name: Name, count: usize, options: &Options) -> Band {
+fn band(name: Name, connections: usize, options: &Options) -> Band {
+    let most = match name {
+        Name::SlowReaders => SLOW_READERS_MAX,
+        Name::Burst => BURSTS_MAX,
+        Name::Tiny => TINY_MAX,
+        _ => usize::MAX,
+    };
+    let count = connections.min(most);
     let habit = match name {
+        Name::Partial(bytes) => Habit::Partial { bytes },
+        Name::AtOnce => Habit::AtOnce,
         Name::Drip => Habit::Drip { pause: each(count, DROPS_PER_SECOND) },
-        Name::Partial65 => Habit::Partial { bytes: 65 },
-        Name::Partial257 => Habit::Partial { bytes: 257 },
-        Name::Partial1025 => Habit::Partial { bytes: 1025 },
-        Name::Partial4097 => Habit::Partial { bytes: 4097 },
+        Name::BackToBack => Habit::BackToBack { pause: each(count, FRAMES_PER_SECOND).min(BACK_TO_BACK_MAX) },
+        Name::Leave => Habit::Leaver { pause: each(count, CONNECTS_PER_SECOND) },
+        Name::Tiny => Habit::Tiny { pause: each(count, TINY_PER_SECOND) },
+        Name::Burst => Habit::Burst,
+        Name::Urgent => Habit::Urgent,
         Name::Announce => Habit::Announce { bytes: 100 },
         Name::SlowReaders => Habit::SlowReader,
-        Name::Flood | Name::Overload | Name::All => Habit::Requests { pause_max: Duration::ZERO },
-        Name::Leave => Habit::Leaver { pause: each(count, CONNECTS_PER_SECOND) },
+        Name::Flood | Name::Overload | Name::Mixed => Habit::Requests { pause_max: Duration::ZERO },
     };
-    let count = if habit == Habit::SlowReader { count.min(SLOW_READERS_MAX) } else { count };
     let networks = if name == Name::Flood { 1 } else { options.networks };
     Band { habit, count, networks }
 }
@@ -186,8 +257,9 @@ mod tests {
         let options = Options::parse_from(["attack", "--connections", "9000", "--networks", "1000"]);
         let mut seen = networks((0..250).map(honest_source));
         assert_eq!(seen.len(), 250);
-        for band in all(&options) {
-            let expected = if band.networks == 1 { 1 } else { 1000 };
+        for name in Name::usual().into_iter().filter(|name| !matches!(name, Name::Overload | Name::Mixed)) {
+            let band = band(name, options.connections, &options);
+            let expected = band.count.min(if name == Name::Flood { 1 } else { 1000 });
             let hostile = networks((0..band.count).map(|number| band.source(number)));
             assert_eq!(hostile.len(), expected, "{band:?}");
             assert!(seen.is_disjoint(&hostile), "{band:?}");
@@ -195,6 +267,17 @@ mod tests {
         let load = load(LOAD_MAX, &options);
         seen.extend(networks((0..load.count).map(|number| load.source(number))));
         assert_eq!(seen.len(), 250 + 630);
+    }
+
+    #[test]
+    fn attack_names_are_read_as_they_are_written() {
+        for name in Name::usual() {
+            assert_eq!(Name::parse(&name.text()), Ok(name));
+        }
+        for wrong in ["partial-0", "partial-16385", "partial-", "bribery", ""] {
+            let error = Name::parse(wrong).expect_err(wrong);
+            assert!(error.contains("slow-readers") && error.contains("from 1 to 16384"), "{error}");
+        }
     }
 
     #[test]
@@ -210,7 +293,7 @@ mod tests {
     #[test]
     fn overload_counts_its_clients() {
         let options = Options::parse_from(["attack", "--connections", "50", "--memory-kib", "4830"]);
-        let counts = [Name::Drip, Name::Overload, Name::All].map(|name| connections(&name.bands(&options)));
+        let counts = [Name::Drip, Name::Overload, Name::Mixed].map(|name| connections(&name.bands(&options)));
         assert_eq!(counts, [50, 3000, 45]);
     }
 
@@ -218,14 +301,20 @@ mod tests {
     fn plan_limits_connections_per_second() {
         for connections in ["10", "2000", "100000"] {
             let options = Options::parse_from(["attack", "--connections", connections]);
-            for name in Name::value_variants() {
+            for name in Name::usual() {
                 for band in name.bands(&options) {
                     let per_second = |pause: Duration| band.count as f64 / pause.as_secs_f64();
                     match band.habit {
                         Habit::Drip { pause } => assert!(per_second(pause) < 4001.0),
+                        Habit::Tiny { pause } => assert!(band.count <= 100 && per_second(pause) < 40_001.0),
+                        // All of them send a frame within its allowance, however many they are.
+                        Habit::BackToBack { pause } => {
+                            assert!(pause < Duration::from_secs(3) && per_second(pause) < (band.count + 1000) as f64);
+                        }
                         Habit::Leaver { pause } => assert!(per_second(pause) < 501.0),
-                        Habit::SlowReader => assert!(band.count <= 1000),
-                        Habit::Partial { .. } | Habit::Announce { .. } | Habit::Requests { .. } => {}
+                        Habit::SlowReader | Habit::Burst => assert!(band.count <= 1000),
+                        Habit::Partial { .. } | Habit::AtOnce | Habit::Urgent => {}
+                        Habit::Announce { .. } | Habit::Requests { .. } => {}
                     }
                 }
             }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use demuxbuf_demo::honest::Attempt;
 use demuxbuf_demo::relay::Statistics;
 use demuxbuf_demo::requests::{Requests, milliseconds};
+use demuxbuf_demo::shape::{SHAPES, Shape};
 use demuxbuf_demo::text::{counted, thousands};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::options::Options;
-use crate::scene::{self, Load, Sample, Scene};
+use crate::scene::{self, Load, Pair, Sample, Scene};
 
 /// In an overload, at least this part of the requests of the first step must be served; less is a collapse.
 const THROUGHPUT_MIN: f64 = 0.5;
@@ -28,6 +29,8 @@ pub(crate) struct Report {
     pub(crate) honest_clients: usize,
     /// The relay's, or what an overload of another target reckons with.
     pub(crate) memory_kib: u64,
+    /// The relay's.
+    pub(crate) threads: u64,
     pub(crate) request_time_limit_ms: f64,
     pub(crate) attacks: Vec<Attack>,
 }
@@ -36,33 +39,60 @@ pub(crate) struct Report {
 pub(crate) struct Attack {
     pub(crate) name: String,
     pub(crate) attackers: u64,
-    /// Since the first honest client came.
-    pub(crate) attacked_s: f64,
-    pub(crate) complete_s: f64,
-    pub(crate) left_s: f64,
-    pub(crate) ended_s: f64,
-    /// Honest requests begun before the first attacker came.
-    pub(crate) before: Requests,
+    pub(crate) pairs: Vec<Times>,
+    /// Honest requests begun without attackers.
+    pub(crate) quiet: Requests,
     /// Begun while attackers were coming.
     pub(crate) coming: Requests,
     /// Begun with all attackers in place.
     pub(crate) during: Requests,
     /// Begun after the last attacker had left.
     pub(crate) after: Requests,
+    /// Without attackers, and with all of them: the medians over the pairs.
+    pub(crate) quiet_latency: Latency,
+    pub(crate) latency: Latency,
+    /// The same for each shape of request, over all pairs together.
+    pub(crate) shapes: Vec<ShapeLatency>,
+    /// Requests that took longer than the bound for each of their frames, one after the other.
+    pub(crate) beyond_bound: u64,
     /// More honest clients than there are buffers for, step by step.
     pub(crate) loads: Vec<Load>,
     pub(crate) attackers_shed: u64,
     /// Connections of attackers that were closed without that reason, or without any.
     pub(crate) attackers_closed: u64,
-    /// From when the last attacker had left until each honest client was served with what it asked for after that.
+    /// From when the last attacker had left until each honest client was served with what it asked for after that: the
+    /// longest.
     pub(crate) full_service_after_ms: Option<f64>,
     /// The relay at the end of the attack.
     pub(crate) relay: Option<Statistics>,
     /// The most of its memory that was resident, as the kernel counts it.
     pub(crate) resident_bytes_peak: Option<u64>,
     pub(crate) samples: Vec<Point>,
-    /// Every honest request: when it was begun and how long it took, in seconds and milliseconds.
-    pub(crate) requests: Vec<(f64, f64)>,
+}
+
+/// When what happened, since the first honest client came.
+#[derive(Debug, Serialize)]
+pub(crate) struct Times {
+    pub(crate) began_s: f64,
+    pub(crate) attacked_s: f64,
+    pub(crate) complete_s: f64,
+    pub(crate) left_s: f64,
+    pub(crate) ended_s: f64,
+}
+
+/// How long requests took; nothing if there were none.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Latency {
+    pub(crate) p50_ms: Option<f64>,
+    pub(crate) p99_ms: Option<f64>,
+    pub(crate) max_ms: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ShapeLatency {
+    pub(crate) name: &'static str,
+    pub(crate) quiet: Latency,
+    pub(crate) during: Latency,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,6 +101,15 @@ pub(crate) struct Point {
     pub(crate) attackers: u64,
     pub(crate) buffers_in_use: Option<u64>,
     pub(crate) waiting: Option<u64>,
+}
+
+/// The parts of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Quiet,
+    Coming,
+    During,
+    After,
 }
 
 impl Report {
@@ -88,6 +127,7 @@ impl Report {
             networks: options.networks,
             honest_clients: options.honest,
             memory_kib: options.memory_kib,
+            threads: options.threads,
             request_time_limit_ms: milliseconds(options.patience()),
             attacks,
         }
@@ -96,16 +136,13 @@ impl Report {
 
 impl Attack {
     fn new(options: &Options, scene: Scene) -> Attack {
-        let times = scene.times;
-        let since = |moment: Instant| (moment - times.began).as_secs_f64();
-        let requests = |from: Instant, until: Instant| {
-            let is_inside = |attempt: &&Attempt| (from..until).contains(&attempt.began);
-            Requests::count(scene.attempts.iter().filter(is_inside))
-        };
-        let recovered = scene::recovered(&scene.attempts, options.honest, times.left);
-        let [before, coming] = [requests(times.began, times.attacked), requests(times.attacked, times.complete)];
-        let [during, after] = [requests(times.complete, times.left), requests(times.left, times.ended)];
-        let honest_shed = [&before, &coming, &during, &after].map(|part| part.shed).iter().sum::<u64>();
+        let began = scene.pairs[0].began;
+        let since = |moment: Instant| (moment - began).as_secs_f64();
+        let requests =
+            |part: Part| Requests::count(scene.attempts.iter().filter(|one| place(&scene.pairs, one).1 == part));
+        let [quiet, coming, during, after] = [Part::Quiet, Part::Coming, Part::During, Part::After].map(requests);
+        let recovered = |pair: &Pair| scene::recovered(&scene.attempts, options.honest, pair.left).map(milliseconds);
+        let honest_shed = [&quiet, &coming, &during, &after].map(|part| part.shed).iter().sum::<u64>();
         let attackers_shed = match scene.relay {
             _ if scene.attackers == 0 => 0,
             Some(relay) => relay.shed - honest_shed.min(relay.shed),
@@ -114,27 +151,41 @@ impl Attack {
         Attack {
             name: scene.name.text(),
             attackers: scene.attackers,
-            attacked_s: since(times.attacked),
-            complete_s: since(times.complete),
-            left_s: since(times.left),
-            ended_s: since(times.ended),
-            before,
+            quiet,
             coming,
             during,
             after,
+            quiet_latency: Latency::of_pairs(&scene, Part::Quiet),
+            latency: Latency::of_pairs(&scene, Part::During),
+            shapes: shapes(&scene),
+            beyond_bound: beyond_bound(&scene),
             attackers_closed: (scene.ended_shed + scene.closed).saturating_sub(attackers_shed),
             attackers_shed,
-            full_service_after_ms: recovered.map(milliseconds),
+            full_service_after_ms: scene
+                .pairs
+                .iter()
+                .map(recovered)
+                .try_fold(0.0, |most, after| after.map(|after| f64::max(most, after))),
             relay: scene.relay,
             resident_bytes_peak: scene.samples.iter().filter_map(|sample| sample.relay.map(|(_, bytes)| bytes)).max(),
             loads: scene.loads,
             samples: scene.samples.iter().map(|sample| Point::new(sample, since(sample.at))).collect(),
-            requests: scene.attempts.iter().map(|one| (since(one.began), milliseconds(one.counts_as()))).collect(),
+            pairs: scene
+                .pairs
+                .iter()
+                .map(|pair| Times {
+                    began_s: since(pair.began),
+                    attacked_s: since(pair.attacked),
+                    complete_s: since(pair.complete),
+                    left_s: since(pair.left),
+                    ended_s: since(pair.ended),
+                })
+                .collect(),
         }
     }
 
     pub(crate) fn parts(&self) -> [&Requests; 4] {
-        [&self.before, &self.coming, &self.during, &self.after]
+        [&self.quiet, &self.coming, &self.during, &self.after]
     }
 
     pub(crate) fn sum(&self, count: impl Fn(&Requests) -> u64) -> u64 {
@@ -177,6 +228,8 @@ impl Attack {
         if let Some(relay) = self.relay.as_ref().filter(|_| judges_latency) {
             let [longest, most] = relay.waits_ms();
             complain(longest > most, format!("a receiver waited {longest:.0} ms for room; the bound is {most:.0} ms"));
+            let beyond = counted(self.beyond_bound as usize, "honest request");
+            complain(self.beyond_bound > 0, format!("{beyond} took longer than {most:.0} ms for each frame"));
         }
         if let ([enough, more @ ..], true) = (&self.loads[..], judges_latency) {
             let least = more.iter().map(|load| load.served_per_second).fold(f64::INFINITY, f64::min);
@@ -188,6 +241,70 @@ impl Attack {
         }
         complaints
     }
+}
+
+/// The pair in which a request was begun, and the part of it.
+fn place(pairs: &[Pair], attempt: &Attempt) -> (usize, Part) {
+    let index = pairs.iter().rposition(|pair| pair.began <= attempt.began).unwrap_or(0);
+    let Pair { attacked, complete, left, .. } = pairs[index];
+    let part = match attempt.began {
+        began if began < attacked => Part::Quiet,
+        began if began < complete => Part::Coming,
+        began if began < left => Part::During,
+        _ => Part::After,
+    };
+    (index, part)
+}
+
+/// The requests that each shape of client began in these parts.
+fn shapes(scene: &Scene) -> Vec<ShapeLatency> {
+    let latency = |index: usize, part| {
+        let is_of = |one: &&Attempt| one.client % SHAPES.len() == index && place(&scene.pairs, one).1 == part;
+        Latency::of(&Requests::count(scene.attempts.iter().filter(is_of)))
+    };
+    let shape = |(index, shape): (usize, &Shape)| ShapeLatency {
+        name: shape.name,
+        quiet: latency(index, Part::Quiet),
+        during: latency(index, Part::During),
+    };
+    SHAPES.iter().enumerate().map(shape).collect()
+}
+
+fn beyond_bound(scene: &Scene) -> u64 {
+    let Some(relay) = scene.relay else {
+        return 0;
+    };
+    let is_beyond = |one: &&Attempt| {
+        let frames = SHAPES[one.client % SHAPES.len()].frames();
+        one.lasted.as_nanos() > u128::from(relay.wait_ns_max) * frames as u128
+    };
+    scene.attempts.iter().filter(is_beyond).count() as u64
+}
+
+impl Latency {
+    fn of(requests: &Requests) -> Latency {
+        Latency { p50_ms: requests.p50_ms, p99_ms: requests.p99_ms, max_ms: requests.max_ms }
+    }
+
+    /// The medians over the pairs.
+    fn of_pairs(scene: &Scene, part: Part) -> Latency {
+        let of_pair = |index: usize| {
+            Latency::of(&Requests::count(scene.attempts.iter().filter(|one| place(&scene.pairs, one) == (index, part))))
+        };
+        let pairs: Vec<Latency> = (0..scene.pairs.len()).map(of_pair).collect();
+        let median_of = |figure: fn(&Latency) -> Option<f64>| median(pairs.iter().filter_map(figure).collect());
+        Latency {
+            p50_ms: median_of(|pair| pair.p50_ms),
+            p99_ms: median_of(|pair| pair.p99_ms),
+            max_ms: median_of(|pair| pair.max_ms),
+        }
+    }
+}
+
+/// Of two in the middle the larger.
+fn median(mut figures: Vec<f64>) -> Option<f64> {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied()
 }
 
 impl Point {
@@ -205,6 +322,7 @@ impl Point {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Name;
     use demuxbuf_demo::honest::Outcome;
 
     const PATIENCE: Duration = Duration::from_secs(3);
@@ -225,14 +343,15 @@ mod tests {
         Attack {
             name: "drip".into(),
             attackers: 10,
-            attacked_s: 1.0,
-            complete_s: 2.0,
-            left_s: 5.0,
-            ended_s: 6.0,
-            before: served(),
+            pairs: Vec::new(),
+            quiet: served(),
             coming: served(),
             during: served(),
             after: served(),
+            quiet_latency: Latency::default(),
+            latency: Latency::default(),
+            shapes: Vec::new(),
+            beyond_bound: 0,
             loads: vec![load(1000.0), load(500.0)],
             attackers_shed: 3,
             attackers_closed: 2,
@@ -245,7 +364,6 @@ mod tests {
             }),
             resident_bytes_peak: None,
             samples: Vec::new(),
-            requests: Vec::new(),
         }
     }
 
@@ -253,8 +371,8 @@ mod tests {
     fn report_names_each_failure() {
         assert_eq!(attack().complaints(PATIENCE, true), Vec::<String>::new());
         type Spoil = fn(&mut Attack);
-        let wrongs: [(Spoil, &str); 10] = [
-            (|attack| attack.before = requests(Outcome::TimedOut), "1 honest request not answered within 3 s"),
+        let wrongs: [(Spoil, &str); 11] = [
+            (|attack| attack.quiet = requests(Outcome::TimedOut), "1 honest request not answered within 3 s"),
             (|attack| attack.after = requests(Outcome::Shed), "1 honest connection shed"),
             (|attack| attack.coming = requests(Outcome::Failed("reset".into())), "lost (the first: reset)"),
             (|attack| attack.during = Requests::count([].iter()), "use more --seconds"),
@@ -263,6 +381,7 @@ mod tests {
                 |attack| attack.relay.as_mut().expect("there is one").longest_claim_ns = 8_000_000,
                 "a receiver waited 8 ms for room; the bound is 7 ms",
             ),
+            (|attack| attack.beyond_bound = 2, "2 honest requests took longer than 7 ms for each frame"),
             (|attack| attack.loads.push(load(499.0)), "only 499 requests a second of 1000"),
             (|attack| attack.loads[1].shed = 2, "2 honest connections shed"),
             (|attack| attack.loads[0].lost = 1, "lost (the first: closed)"),
@@ -274,8 +393,72 @@ mod tests {
             let complaints = attack.complaints(PATIENCE, true);
             let [complaint] = &complaints[..] else { panic!("one complaint about {named:?}: {complaints:?}") };
             assert!(complaint.starts_with("drip: ") && complaint.contains(named), "{complaint}");
-            let is_latency = ["for room", "requests a second"].iter().any(|words| complaint.contains(words));
+            let is_latency =
+                ["for room", "for each frame", "requests a second"].iter().any(|words| complaint.contains(words));
             assert_eq!(attack.complaints(PATIENCE, false).is_empty(), is_latency, "{complaint}");
         }
+    }
+
+    /// Two pairs of 4 s each: a second of each part; a request in the middle of each.
+    fn scene() -> Scene {
+        let began = Instant::now();
+        let at = |seconds: f64| began + Duration::from_secs_f64(seconds);
+        let pair = |from: f64| Pair {
+            began: at(from),
+            attacked: at(from + 1.0),
+            complete: at(from + 2.0),
+            left: at(from + 3.0),
+            ended: at(from + 4.0),
+        };
+        let attempt = |index: usize| Attempt {
+            client: index % 2,
+            began: at(index as f64 + 0.5),
+            lasted: Duration::from_millis(1 + index as u64),
+            patience: PATIENCE,
+            outcome: Outcome::Served,
+        };
+        Scene {
+            name: Name::Drip,
+            attackers: 10,
+            pairs: vec![pair(0.0), pair(4.0)],
+            attempts: (0..8).map(attempt).collect(),
+            samples: Vec::new(),
+            loads: Vec::new(),
+            ended_shed: 0,
+            closed: 0,
+            relay: Some(Statistics { wait_ns_max: 700_000, ..Statistics::default() }),
+        }
+    }
+
+    #[test]
+    fn requests_count_where_they_began() {
+        let scene = scene();
+        let places: Vec<(usize, Part)> = scene.attempts.iter().map(|one| place(&scene.pairs, one)).collect();
+        let parts = [Part::Quiet, Part::Coming, Part::During, Part::After];
+        let expected: Vec<(usize, Part)> = (0..2).flat_map(|pair| parts.map(|part| (pair, part))).collect();
+        assert_eq!(places, expected);
+    }
+
+    #[test]
+    fn latency_is_the_median_of_the_pairs() {
+        let near = |value: Option<f64>, expected: f64| (value.expect("measured") - expected).abs() < expected / 500.0;
+        let scene = scene();
+        assert!(near(Latency::of_pairs(&scene, Part::Quiet).p99_ms, 5.0));
+        assert!(near(Latency::of_pairs(&scene, Part::During).max_ms, 7.0));
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(Vec::new()), None);
+        // Each client has one shape; the first asked without attackers and with all of them.
+        let shapes = shapes(&scene);
+        assert!(near(shapes[0].quiet.max_ms, 5.0) && near(shapes[0].during.max_ms, 7.0), "{shapes:?}");
+        assert!(shapes[1].quiet.max_ms.is_none(), "{shapes:?}");
+    }
+
+    #[test]
+    fn bound_holds_for_each_frame() {
+        // 10 frames within 0.7 ms each.
+        let mut scene = scene();
+        assert_eq!(beyond_bound(&scene), 1);
+        scene.relay = None;
+        assert_eq!(beyond_bound(&scene), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! One attack: honest clients alone, then with all attackers in place, then alone again.
+//! One attack: honest clients alone, then with all attackers in place, a few times in turn, then alone again.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,7 +23,7 @@ use crate::plan::{self, Band, LOADS, Name, honest_source, load};
 /// How often each honest client begins a request.
 const PACE: Duration = Duration::from_millis(40);
 
-/// For how long the honest clients are alone before the attack, and at least after it.
+/// Time for what begins and ends at once: of the honest clients, of the attackers.
 const CALM: Duration = Duration::from_secs(1);
 
 /// All attackers come within this time, and full service is back within this time after they have left.
@@ -36,9 +36,10 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 /// Connections of the relay beyond the attackers' and the honest clients': those that it has not yet seen closed.
 const SPARE_CONNECTIONS: usize = 8000;
 
-/// When what happened.
+/// When what happened, of a time without attackers and the attack after it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
+pub(crate) struct Pair {
+    /// From here on the honest clients were alone.
     pub(crate) began: Instant,
     /// The first attacker came.
     pub(crate) attacked: Instant,
@@ -77,7 +78,8 @@ pub(crate) struct Load {
 pub(crate) struct Scene {
     pub(crate) name: Name,
     pub(crate) attackers: u64,
-    pub(crate) times: Times,
+    /// There is at least one.
+    pub(crate) pairs: Vec<Pair>,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) loads: Vec<Load>,
@@ -99,13 +101,12 @@ pub(crate) async fn run(options: &Options, program: Option<&Path>, name: Name) -
     let mut stage = Stage::new(options, name, target);
     let mut monitor =
         Monitor { name, relay, tally: stage.tally.clone(), samples: Vec::new(), progress: Progress::default() };
-    let began = Instant::now();
     let played = tokio::select! {
-        played = stage.play(began) => played,
+        played = stage.play() => played,
         error = monitor.sample_on() => Err(error),
     };
     // Why the relay has ended explains other errors.
-    let Played { times, loads, attempts } = match (played, monitor.relay.as_mut().map(Relay::check)) {
+    let Played { pairs, loads, attempts } = match (played, monitor.relay.as_mut().map(Relay::check)) {
         (Err(_), Some(Err(error))) => return Err(error),
         (played, _) => played?,
     };
@@ -117,7 +118,7 @@ pub(crate) async fn run(options: &Options, program: Option<&Path>, name: Name) -
     Ok(Scene {
         name,
         attackers: stage.attackers(),
-        times,
+        pairs,
         attempts,
         samples: monitor.samples,
         loads,
@@ -140,7 +141,7 @@ struct Stage<'a> {
 
 /// The results of the stage.
 struct Played {
-    times: Times,
+    pairs: Vec<Pair>,
     loads: Vec<Load>,
     attempts: Vec<Attempt>,
 }
@@ -162,9 +163,9 @@ impl Stage<'_> {
         if self.name == Name::Overload { 0 } else { plan::connections(&self.name.bands(self.options)) as u64 }
     }
 
-    async fn play(&mut self, began: Instant) -> Result<Played, String> {
+    async fn play(&mut self) -> Result<Played, String> {
         let Aim { target, small, .. } = &self.aim;
-        let asks = if self.options.target.is_some() { Asks::Path(small.clone()) } else { Asks::Bodies };
+        let asks = if self.options.target.is_some() { Asks::Path(small.clone()) } else { Asks::Shapes };
         let is_here = target.is_ipv4() && target.ip().is_loopback();
         let source = is_here.then_some(honest_source as fn(usize) -> Ipv4Addr);
         let (count, patience) = (self.options.honest, self.options.patience());
@@ -173,37 +174,66 @@ impl Stage<'_> {
         self.clients.spawn(honest::work(clients, self.log.clone(), move || is_over.load(Relaxed)));
 
         sleep(CALM).await;
-        let (attacked, mut loads) = (Instant::now(), Vec::new());
-        let (complete, left) = if self.name == Name::Overload {
-            for factor in LOADS {
-                loads.push(self.overload(factor).await?);
-            }
-            (attacked, Instant::now())
+        let (mut pairs, mut loads) = (Vec::new(), Vec::new());
+        if self.name == Name::Overload {
+            pairs.push(self.overloads(&mut loads).await?);
         } else {
-            self.attack().await?
-        };
-        let recovery_limit = RECOVERY_LIMIT.max(self.options.patience());
-        while left.elapsed() < CALM || (self.recovered(left).is_none() && left.elapsed() < recovery_limit) {
-            sleep(LOOK_EVERY).await;
+            for _ in 0..self.options.pairs() {
+                pairs.push(self.pair().await?);
+            }
         }
         self.is_over.store(true, Relaxed);
         while let Some(ended) = self.clients.join_next().await {
             ended.map_err(|error| format!("the honest clients: {error}"))?;
         }
-        let times = Times { began, attacked, complete, left, ended: Instant::now() };
+        // Until now the last requests have been answered.
+        pairs.last_mut().expect("there is one").ended = Instant::now();
         let attempts = std::mem::take(&mut *self.log.lock().expect("no client panics"));
-        Ok(Played { times, loads, attempts })
+        Ok(Played { pairs, loads, attempts })
     }
 
-    /// Returns when all attackers were there, and when they had left.
-    async fn attack(&self) -> Result<(Instant, Instant), String> {
+    /// A time without attackers, then one with all of them.
+    async fn pair(&self) -> Result<Pair, String> {
+        let began = Instant::now();
+        self.stay(began).await;
+        let attacked = Instant::now();
         let attackers = self.gather(self.name.bands(self.options), &self.tally).await?;
+        // Each has a connection, but not yet one to the server behind the relay.
+        sleep(CALM).await;
+        attackers.begin();
         let complete = Instant::now();
+        self.stay(complete).await;
+        let left = attackers.leave().await?;
+        Ok(Pair { began, attacked, complete, left, ended: self.recover(left).await })
+    }
+
+    async fn overloads(&self, loads: &mut Vec<Load>) -> Result<Pair, String> {
+        let began = Instant::now();
+        sleep(CALM).await;
+        let attacked = Instant::now();
+        for factor in LOADS {
+            loads.push(self.overload(factor).await?);
+        }
+        let left = Instant::now();
+        Ok(Pair { began, attacked, complete: attacked, left, ended: self.recover(left).await })
+    }
+
+    /// Returns after the length of an attack, and once each honest client has asked for something since it began.
+    async fn stay(&self, began: Instant) {
         sleep(self.options.length()).await;
-        while !have_all_asked(&self.log, self.options.honest, complete) {
+        while !have_all_asked(&self.log, self.options.honest, began) {
             sleep(LOOK_EVERY).await;
         }
-        Ok((complete, attackers.leave().await?))
+    }
+
+    /// Returns when service is back, or will not come back.
+    async fn recover(&self, left: Instant) -> Instant {
+        let limit = RECOVERY_LIMIT.max(self.options.patience());
+        let is_back = || recovered(&self.log.lock().expect("no client panics"), self.options.honest, left).is_some();
+        while left.elapsed() < CALM || (!is_back() && left.elapsed() < limit) {
+            sleep(LOOK_EVERY).await;
+        }
+        Instant::now()
     }
 
     async fn gather(&self, bands: Vec<Band>, tally: &Arc<Tally>) -> Result<Attackers, String> {
@@ -237,10 +267,6 @@ impl Stage<'_> {
             shed: tally.ended_shed.load(Relaxed),
             lost: tally.closed.load(Relaxed),
         })
-    }
-
-    fn recovered(&self, left: Instant) -> Option<Duration> {
-        recovered(&self.log.lock().expect("no client panics"), self.options.honest, left)
     }
 }
 
@@ -305,7 +331,8 @@ impl Monitor {
 /// The relay's defaults, but for its memory and room for all connections.
 fn relay_arguments(options: &Options, name: Name) -> Vec<String> {
     let connections = options.honest + plan::connections(&name.bands(options)) + SPARE_CONNECTIONS;
-    let numbers = [("--memory-kib", options.memory_kib), ("--connections", connections as u64)];
+    let numbers =
+        [("--memory-kib", options.memory_kib), ("--connections", connections as u64), ("--threads", options.threads)];
     let arguments = numbers.into_iter().flat_map(|(option, value)| [option.into(), value.to_string()]);
     arguments.chain(options.relay_arguments.iter().cloned()).collect()
 }

@@ -2,10 +2,9 @@
 
 use std::fmt::Write;
 
-use demuxbuf_demo::requests::Requests;
 use demuxbuf_demo::text::{counted, thousands};
 
-use crate::report::{Attack, Report};
+use crate::report::{Attack, Latency, Report};
 
 /// The table; its last line has no line end.
 pub(crate) fn table(report: &Report) -> String {
@@ -19,8 +18,11 @@ pub(crate) fn table(report: &Report) -> String {
     let relay = report.attacks.iter().find_map(|attack| attack.relay.as_ref());
     if let Some(relay) = relay {
         let [_, most_ms] = relay.waits_ms();
-        let kib = thousands(report.memory_kib);
-        let _ = writeln!(table, "{kib} KiB of receive memory; a receiver waits for room for {most_ms:.0} ms at most");
+        let (kib, threads) = (thousands(report.memory_kib), counted(report.threads as usize, "thread"));
+        let _ = writeln!(
+            table,
+            "{kib} KiB of receive memory, {threads}; a receiver waits for room for {most_ms:.0} ms at most"
+        );
     } else {
         table.push_str(
             "its buffers and waits are unknown; a connection is shed if it got a GOAWAY with ENHANCE_YOUR_CALM\n",
@@ -28,8 +30,9 @@ pub(crate) fn table(report: &Report) -> String {
     }
     table.push_str(
         "
-                                                | honest requests under attack, latency in ms    | honest     | attackers    | full    | longest
-                        | served of sent       p50     p99         max   | shed  lost | shed  closed | service | wait
+                        | latency of honest requests, ms                        | honest requests  |            | attackers shed              |         |
+                        | without attack            | under attack              | under attack     | honest     | at their        for | closed| longest | clock
+                        |    p50     p99      max   |    p50     p99      max   | served of sent   | shed  lost | deadline evicted memory | else  | wait    | gap
 ",
     );
     for attack in &report.attacks {
@@ -50,19 +53,33 @@ pub(crate) fn table(report: &Report) -> String {
 }
 
 fn line(attack: &Attack) -> String {
-    let Requests { served, sent, p50_ms, p99_ms, max_ms, .. } = attack.during;
-    let [p50, p99, max] = [p50_ms, p99_ms, max_ms].map(|time| time.map_or("-".into(), |time| format!("{time:.1}")));
-    let after = attack.full_service_after_ms.map_or("never".into(), |after| format!("{after:.0} ms"));
-    let longest = attack.relay.as_ref().map_or("-".into(), |relay| format!("{:.0} ms", relay.waits_ms()[0]));
+    let latency = |latency: &Latency| {
+        let [p50, p99, max] = [latency.p50_ms, latency.p99_ms, latency.max_ms]
+            .map(|time| time.map_or("-".into(), |time| format!("{time:.1}")));
+        format!("{p50:>6}  {p99:>6}  {max:>7}")
+    };
+    let shed = match &attack.relay {
+        Some(relay) => [relay.shed_at_deadline, relay.evicted, relay.shed_for_memory].map(thousands),
+        None => [thousands(attack.attackers_shed), "-".into(), "-".into()],
+    };
+    let milliseconds = |ns: Option<u64>| ns.map_or("-".into(), |ns| format!("{:.0} ms", ns as f64 / 1e6));
+    let [wait, gap] = [
+        milliseconds(attack.relay.map(|relay| relay.longest_claim_ns)),
+        milliseconds(attack.relay.map(|relay| relay.clock_gap_max_ns)),
+    ];
     format!(
-        "{:<12} {:>6}      | {:>6} of {:<6}  {p50:>8} {p99:>8} {max:>8}   | {:>4} {:>5} | {:>6} {:>5} | {after:>7} | {longest:>7}",
+        "{:<14} {:>6}   | {}   | {}   | {:>6} of {:<6} | {:>4} {:>5} | {:>8} {:>7} {:>6} | {:>5} | {wait:>7} | {gap:>6}",
         attack.name,
         thousands(attack.attackers),
-        thousands(served),
-        thousands(sent),
+        latency(&attack.quiet_latency),
+        latency(&attack.latency),
+        thousands(attack.during.served),
+        thousands(attack.during.sent),
         attack.honest_shed(),
         attack.honest_lost(),
-        thousands(attack.attackers_shed),
+        shed[0],
+        shed[1],
+        shed[2],
         thousands(attack.attackers_closed),
     )
 }

@@ -7,6 +7,7 @@ const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 const FIRST_WINDOW: u32 = (1 << 16) - 1;
 const ENHANCE_YOUR_CALM: u32 = 11;
 const END_STREAM: u8 = 0x1;
+const UNKNOWN_KIND: u8 = 0xfe;
 
 /// A farewell's head, the last stream and the code.
 const FAREWELL_BYTES: usize = HEAD_BYTES as usize + 8;
@@ -33,6 +34,11 @@ pub(crate) fn begun(sent_bytes: usize, length: u32) -> Vec<u8> {
     bytes.resize(sent_bytes.max(HEAD_BYTES as usize), 0);
     bytes.truncate(sent_bytes);
     bytes
+}
+
+/// A whole frame of a type that HTTP/2 does not have, which an endpoint ignores.
+pub(crate) fn ignored(length: u32) -> Vec<u8> {
+    frame(UNKNOWN_KIND, 0, 0, &vec![0; length as usize])
 }
 
 /// A request for a path, with a field of `padding` bytes without meaning.
@@ -132,6 +138,7 @@ mod tests {
         for bytes in [1, 8, 9, 10, 4097] {
             assert_eq!(begun(bytes, 16_000).len(), bytes);
         }
+        assert_eq!(ignored(16_384).len(), 16_384 + HEAD_BYTES as usize);
         assert_eq!(begun(10, 0x0102_0304 >> 8)[..4], [1, 2, 3, kind::HEADERS]);
     }
 

@@ -38,15 +38,15 @@ fn honest_clients_of_two_threads_are_served_not_shed() {
 /// With as little memory as these threads need.
 fn serves_and_never_sheds(memory_kib: &str, threads: &str) {
     let folder = tempfile::tempdir().expect("a folder");
-    // Longer than the frames of attackers may take.
+    // Longer than the frames of attackers may take, and slow clients get the time that they need.
     let seconds = ["--seconds", "4", "--patience", "60", "--attack", "partial-4097"];
-    let relay = ["--", "--grace-ms", "100", "--threads", threads, "--memory-kib", memory_kib];
+    let relay = ["--threads", threads, "--", "--memory-kib", memory_kib];
     let (output, report) = attack(folder.path(), &[&seconds[..], &relay].concat());
     let out = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}\n{out}{}", output.status, String::from_utf8_lossy(&output.stderr));
     assert_eq!(report["passed"], true);
     let held = &report["attacks"][0];
-    for part in ["before", "coming", "during", "after"] {
+    for part in ["quiet", "coming", "during", "after"] {
         assert_eq!(held[part]["served"], held[part]["sent"], "{part}: {:#}", held[part]);
     }
     assert!(number(held, "/during/sent") >= 8 && number(held, "/attackers_shed") > 0, "{:#}", held["relay"]);
@@ -54,10 +54,17 @@ fn serves_and_never_sheds(memory_kib: &str, threads: &str) {
     // No later than `--patience`.
     let full_service_after_ms = held["full_service_after_ms"].as_f64().expect("service is back when they have left");
     assert!(full_service_after_ms < 60_000.0, "{full_service_after_ms} ms");
-    assert!(number(held, "/relay/longest_claim_ns") > 0, "{:#}", held["relay"]);
+    for figure in ["longest_claim_ns", "clock_gap_max_ns", "wait_ns_max"] {
+        assert!(number(held, &format!("/relay/{figure}")) > 0, "{figure}: {:#}", held["relay"]);
+    }
+    let by_reason =
+        ["shed_at_deadline", "evicted", "shed_for_memory"].map(|reason| number(&held["relay"], &format!("/{reason}")));
+    assert_eq!(by_reason.iter().sum::<u64>(), number(held, "/relay/shed"), "{:#}", held["relay"]);
+    let shapes = held["shapes"].as_array().expect("the shapes of requests");
+    assert!(shapes.len() == 8 && shapes.iter().all(|shape| shape["during"]["max_ms"].is_number()), "{shapes:#?}");
     let picture =
         std::fs::read_to_string(folder.path().join("report.svg")).expect("the picture lies beside the report");
-    for words in ["60 hostile connections against h2relay", "partial-4097", "Receive buffers in use"] {
+    for words in ["60 hostile connections against h2relay", "partial-4097", "with all of them"] {
         assert!(picture.contains(words), "{words:?} is in the picture");
     }
 }
@@ -66,14 +73,34 @@ fn serves_and_never_sheds(memory_kib: &str, threads: &str) {
 fn unserved_honest_clients_fail_the_attack() {
     let folder = tempfile::tempdir().expect("a folder");
     // The attackers take the place of each honest client that leaves.
-    let arguments = ["--seconds", "3", "--patience", "60", "--attack", "partial-65", "--", "--connections", "20"];
-    let (output, report) = attack(folder.path(), &arguments);
+    let more = ["--seconds", "2", "--pairs", "2", "--patience", "60", "--attack", "partial-65"];
+    let (output, report) = attack(folder.path(), &[&more[..], &["--", "--connections", "20"]].concat());
     assert_eq!((output.status.code(), &report["passed"]), (Some(1), &Value::Bool(false)));
+    assert_eq!(report["attacks"][0]["pairs"].as_array().map(Vec::len), Some(2), "{:#}", report["attacks"][0]["pairs"]);
     let failed = ["coming", "during"].map(|part| number(&report, &format!("/attacks/0/{part}/failed")));
     assert!(failed.iter().sum::<u64>() > 0, "{:#}", report["attacks"][0]["during"]);
     let out = String::from_utf8_lossy(&output.stdout);
     assert!(out.contains("partial-65: ") && out.contains("lost (the first: "), "{out}");
     assert!(report["attacks"][0]["full_service_after_ms"].is_number(), "service is back when they have left");
+}
+
+/// Each habit, in a second: honest clients are served beside it, and it connects.
+#[test]
+fn each_attack_is_carried_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let names = ["partial", "at-once", "drip", "back-to-back", "leave", "tiny", "burst", "urgent", "announce", "mixed"];
+    let attacks: Vec<&str> = names.iter().flat_map(|name| ["--attack", name]).collect();
+    let (output, report) = attack(folder.path(), &[&["--seconds", "1", "--patience", "60"], &attacks[..]].concat());
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}\n{out}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    let attacks = report["attacks"].as_array().expect("the attacks");
+    assert_eq!(attacks.iter().map(|attack| attack["name"].as_str()).collect::<Vec<_>>(), names.map(Some));
+    for attack in attacks {
+        let connected =
+            attack["samples"].as_array().expect("samples").iter().map(|sample| number(sample, "/attackers"));
+        assert!(connected.max() > Some(0), "{}", attack["name"]);
+        assert!(out.contains(attack["name"].as_str().expect("a name")), "{out}");
+    }
 }
 
 #[test]
@@ -92,7 +119,7 @@ fn overload_has_no_attackers() {
 async fn target_option_reports_what_clients_see() {
     let server = Server::start(1 << 14).expect("the server starts");
     let program = relay::build().expect("the relay is built");
-    let arguments = ["--memory-kib", "129", "--grace-ms", "100"].map(String::from);
+    let arguments = ["--memory-kib", "129"].map(String::from);
     let mut relay = Relay::start(&program, server.address, &arguments).await.expect("the relay starts");
     let target = relay.address.to_string();
     let attacked = spawn_blocking(move || {

@@ -500,12 +500,24 @@ static void end_lingering(struct relay *relay, uint64_t now_ns) {
     }
 }
 
+/* The pool's time stands still in what a gap has beyond an eighth of a frame's allowance. While the pool has no
+   deadline, a gap is of no interest. */
+static void advance_clock(struct relay *relay, uint64_t now_ns) {
+    uint64_t gap_ns = now_ns - relay->clock_ns;
+    bool is_due = relay->buffers.kind->poll_timeout(&relay->buffers) != UINT64_MAX;
+    if (is_due && relay->clock_ns > 0 && gap_ns > relay->counts.clock_gap_max_ns) {
+        relay->counts.clock_gap_max_ns = gap_ns;
+    }
+    relay->clock_ns = now_ns;
+    relay->buffers.kind->handle_timeout(&relay->buffers, now_ns);
+}
+
 void relay_iterate(struct relay *relay) {
     loop_wait(&relay->loop, deadline_ns(relay));
     relay->counts.iterations++;
     uint64_t now_ns = loop_now_ns();
     /* Before anything is received: the pool ends here what the last iteration left, in the time of that iteration. */
-    relay->buffers.kind->handle_timeout(&relay->buffers, now_ns);
+    advance_clock(relay, now_ns);
     listen_again(relay, now_ns);
     /* What found no buffer in the last iteration comes before what is new. */
     run_scheduled(relay);

@@ -58,6 +58,7 @@ struct relay_counts {
     uint64_t truncated_frames;
     uint64_t misuses; /* calls the library refused: a defect of this program */
     uint64_t iterations;
+    uint64_t clock_gap_max_ns; /* between two advances of the pool's clock, where the pool asked for the second */
     uint64_t recv_calls;
     uint64_t send_calls;
     uint64_t relayed_bytes;
@@ -102,6 +103,7 @@ struct relay {
     struct listener listeners[LISTENERS_MAX];
     struct shed_log shed_log;
     uint64_t listen_again_ns; /* UINT64_MAX while it listens */
+    uint64_t clock_ns;        /* as the pool's clock was last advanced to; 0 before that */
     int spare_fd; /* given up for a moment when descriptors ran out: to refuse a client, to write statistics */
     struct list pairs;
     struct list run;

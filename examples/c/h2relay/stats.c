@@ -143,6 +143,7 @@ void stats_collect(struct figures *figures, struct relay *relay) {
     add(figures, "threads", 1);
     add(figures, "wakes", counts->wakes);
     add(figures, "iterations", counts->iterations);
+    add_peak(figures, "clock_gap_max_ns", counts->clock_gap_max_ns);
     add(figures, "epoll_ctl_calls", relay->loop.ctl_calls);
     add(figures, "recv_calls", counts->recv_calls);
     add(figures, "send_calls", counts->send_calls);

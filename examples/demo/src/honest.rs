@@ -9,12 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::Reason;
 use h2::client::SendRequest;
-use http::{Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::server::{LARGEST_BODY_BYTES, pattern, read_body};
+use crate::shape::{Cutter, Pieced, SHAPES, Shape};
 
 /// Real clients come and go: after this many requests a client leaves, and opens a new connection for its next one, which
 /// must be served under attack too.
@@ -23,6 +24,12 @@ const REQUESTS_PER_CONNECTION: u64 = 50;
 /// More than two receive buffers of the usual size, less than a client's first flow-control window.
 const LARGE_BODY_BYTES: usize = 40_000;
 const SMALL_BODY_BYTES: usize = 100;
+
+/// What a header block takes without a fill, about.
+const PLAIN_BLOCK_BYTES: usize = 35;
+
+/// A client with large bodies makes a request in this many times the pace of the others.
+const UPLOAD_PACE: u32 = 4;
 
 /// Why a connection ended is known once its driver has seen it, which is at once or never.
 const EXPLANATION_LIMIT: Duration = Duration::from_millis(100);
@@ -50,8 +57,25 @@ pub struct Clients {
 pub enum Asks {
     /// Bodies of [`Server`](crate::server::Server), small and large, in both directions, and check every byte.
     Bodies,
-    /// This path of some other server; whatever it answers completely is an answer.
+    /// The same, but each client has one of the [shapes](SHAPES), by its number.
+    Shapes,
+    /// This path of some other server, in these shapes without a body; whatever it answers completely is an answer.
     Path(String),
+}
+
+impl Clients {
+    /// The shape of this client's requests, if they have one.
+    pub fn shape_of(&self, number: usize) -> Option<&'static Shape> {
+        match self.asks {
+            Asks::Bodies => None,
+            Asks::Shapes | Asks::Path(_) => Some(&SHAPES[number % SHAPES.len()]),
+        }
+    }
+
+    fn pace_of(&self, number: usize) -> Duration {
+        let is_upload = self.shape_of(number).is_some_and(|shape| shape.body_bytes > 0);
+        self.pace * if is_upload { UPLOAD_PACE } else { 1 }
+    }
 }
 
 /// How a request ended.
@@ -74,7 +98,7 @@ pub struct Attempt {
     pub client: usize,
     /// When it was begun.
     pub began: Instant,
-    /// For how long it went on.
+    /// For how long it went on, without the pauses that its client made.
     pub lasted: Duration,
     /// After how long its client would have given it up.
     pub patience: Duration,
@@ -113,7 +137,7 @@ pub async fn work(clients: Clients, log: Log, is_over: impl Fn() -> bool + Clone
 async fn client(clients: Clients, number: usize, log: Log, is_over: impl Fn() -> bool) {
     // The clients begin evenly spread over the pace, not all in the same instant.
     tokio::time::sleep(clients.pace * number as u32 / clients.count as u32).await;
-    let mut pace = interval(clients.pace);
+    let mut pace = interval(clients.pace_of(number));
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut session = None;
     for request in 0.. {
@@ -125,10 +149,11 @@ async fn client(clients: Clients, number: usize, log: Log, is_over: impl Fn() ->
         let attempt = attempt(&mut session, &clients, number, request);
         let mut outcome = match timeout(clients.patience, attempt).await {
             Ok(Ok(())) => Outcome::Served,
-            Ok(Err(why)) => Outcome::Failed(why),
+            Ok(Err(outcome)) => outcome,
             Err(_) => Outcome::TimedOut,
         };
-        let lasted = began.elapsed();
+        let paused = session.as_ref().map_or(Duration::ZERO, |session: &Session| session.cutter.take_paused());
+        let lasted = began.elapsed().saturating_sub(paused);
         if outcome != Outcome::Served {
             if let Some(session) = session.take() {
                 outcome = session.explain(outcome).await;
@@ -145,6 +170,7 @@ async fn client(clients: Clients, number: usize, log: Log, is_over: impl Fn() ->
 /// One HTTP/2 connection; dropping it closes it.
 struct Session {
     requests: SendRequest<Bytes>,
+    cutter: Cutter,
     /// Ends with the connection; its error is more precise than those of the requests.
     driver: JoinSet<Result<(), h2::Error>>,
 }
@@ -153,22 +179,26 @@ impl Session {
     async fn open(clients: &Clients, number: usize) -> Result<Session, String> {
         let stream = connect(clients.target, clients.source.map(|source| source(number)));
         let stream = stream.await.map_err(|error| format!("connect: {error}"))?;
-        let (requests, connection) =
-            h2::client::handshake(stream).await.map_err(|error| format!("handshake: {error}"))?;
+        let cutter = Cutter::default();
+        let (requests, connection) = h2::client::handshake(Pieced::new(stream, cutter.clone()))
+            .await
+            .map_err(|error| format!("handshake: {error}"))?;
         let mut driver = JoinSet::new();
         driver.spawn(connection);
-        Ok(Session { requests, driver })
+        Ok(Session { requests, cutter, driver })
     }
 
     /// The outcome of a request that was not served, once it is known how its connection ended, if it did.
     async fn explain(mut self, outcome: Outcome) -> Outcome {
         match timeout(EXPLANATION_LIMIT, self.driver.join_next()).await {
-            Ok(Some(Ok(Err(error)))) if error.is_remote() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) => {
-                Outcome::Shed
-            }
+            Ok(Some(Ok(Err(error)))) if is_shed(&error) => Outcome::Shed,
             _ => outcome,
         }
     }
+}
+
+fn is_shed(error: &h2::Error) -> bool {
+    error.is_remote() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
 }
 
 /// Connects from this address, or from whichever the system chooses.
@@ -186,26 +216,50 @@ async fn connect(target: SocketAddr, source: Option<Ipv4Addr>) -> std::io::Resul
 }
 
 /// One request and its answer, on a new connection if there is none.
-async fn attempt(session: &mut Option<Session>, clients: &Clients, number: usize, request: u64) -> Result<(), String> {
+async fn attempt(session: &mut Option<Session>, clients: &Clients, number: usize, request: u64) -> Result<(), Outcome> {
     let session = match session {
         Some(session) => session,
-        None => session.insert(Session::open(clients, number).await?),
+        None => session.insert(Session::open(clients, number).await.map_err(Outcome::Failed)?),
     };
-    let build = |method, path: &str| {
+    let build = |method, path: &str, fill_bytes: usize| {
         let uri = format!("http://{}{path}", clients.target);
-        Request::builder().method(method).uri(uri).body(()).map_err(|error| error.to_string())
+        let mut request = Request::builder().method(method).uri(uri);
+        if fill_bytes > 0 {
+            request = request.header("x-fill", fill(fill_bytes));
+        }
+        request.body(()).map_err(|error| Outcome::Failed(error.to_string()))
     };
+    let shape = clients.shape_of(number);
+    if let Some(shape) = shape {
+        session.cutter.cut_next(shape.pieces, shape.pause);
+    }
+    let fill_bytes = shape.map_or(0, |shape| shape.block_bytes.saturating_sub(PLAIN_BLOCK_BYTES));
     if let Asks::Path(path) = &clients.asks {
-        return exchange(session, build(Method::GET, path)?, None, None).await;
+        return exchange(session, build(Method::GET, path, fill_bytes)?, None, None).await;
     }
-    let kind = request + number as u64;
-    let body = pattern(if kind % 4 < 2 { SMALL_BODY_BYTES } else { LARGE_BODY_BYTES });
-    if kind % 2 == 0 {
-        let request = build(Method::GET, &format!("/bytes/{}", body.len()))?;
-        exchange(session, request, None, Some(body)).await
+    let (is_upload, body_bytes) = match shape {
+        Some(Shape { body_bytes: 0, .. }) => (false, SMALL_BODY_BYTES),
+        Some(shape) => (true, shape.body_bytes),
+        None => {
+            let kind = request + number as u64;
+            (kind % 2 == 1, if kind % 4 < 2 { SMALL_BODY_BYTES } else { LARGE_BODY_BYTES })
+        }
+    };
+    let body = pattern(body_bytes);
+    if is_upload {
+        let request = build(Method::POST, "/echo", fill_bytes)?;
+        exchange(session, request, Some(body.clone()), Some(body)).await
     } else {
-        exchange(session, build(Method::POST, "/echo")?, Some(body.clone()), Some(body)).await
+        exchange(session, build(Method::GET, &format!("/bytes/{body_bytes}"), fill_bytes)?, None, Some(body)).await
     }
+}
+
+/// A field's value that takes this many bytes on the wire, in every request anew: its letter is not shortened by
+/// HPACK, and what is sensitive is not remembered.
+fn fill(bytes: usize) -> HeaderValue {
+    let mut value = HeaderValue::from_str(&"X".repeat(bytes)).expect("it is a letter");
+    value.set_sensitive(true);
+    value
 }
 
 /// Sends a request, with a body if there is one, and reads the answer to its end; `expected` is what it must be.
@@ -214,8 +268,11 @@ async fn exchange(
     request: Request<()>,
     sent: Option<Bytes>,
     expected: Option<Bytes>,
-) -> Result<(), String> {
-    let explain = |error: h2::Error| format!("{} {}: {error}", request.method(), request.uri().path());
+) -> Result<(), Outcome> {
+    let explain = |error: h2::Error| match is_shed(&error) {
+        true => Outcome::Shed,
+        false => Outcome::Failed(format!("{} {}: {error}", request.method(), request.uri().path())),
+    };
     let mut requests = session.requests.clone().ready().await.map_err(explain)?;
     let (response, mut body) = requests.send_request(request.clone(), sent.is_none()).map_err(explain)?;
     if let Some(sent) = sent {
@@ -230,5 +287,5 @@ async fn exchange(
         (Some(body), Some(expected)) if body != expected => "the body is not the one expected".into(),
         (Some(_), _) => return Ok(()),
     };
-    Err(format!("{} {}: {wrong}", request.method(), request.uri().path()))
+    Err(Outcome::Failed(format!("{} {}: {wrong}", request.method(), request.uri().path())))
 }

@@ -10,4 +10,5 @@ pub mod progress;
 pub mod relay;
 pub mod requests;
 pub mod server;
+pub mod shape;
 pub mod text;

@@ -48,6 +48,14 @@ pub struct Statistics {
     pub wait_ns_max: u64,
     /// Connections that were closed because others waited for room.
     pub shed: u64,
+    /// Of these, those with a frame that was not whole at its deadline.
+    pub shed_at_deadline: u64,
+    /// Those with content that was kept beyond its deadline.
+    pub evicted: u64,
+    /// Those with content that could not be passed on, and for which there was no room.
+    pub shed_for_memory: u64,
+    /// The longest time between two advances of the pool's clock, while it had a deadline.
+    pub clock_gap_max_ns: u64,
 }
 
 impl Statistics {

@@ -14,6 +14,9 @@ use tokio::task::JoinSet;
 /// The accept queue, as long as the number of clients: they all connect at once.
 const BACKLOG: u32 = 4096;
 
+/// What a client may send before the server has read it.
+const WINDOW_BYTES: u32 = 1 << 20;
+
 /// The largest body that is read or served.
 pub const LARGEST_BODY_BYTES: usize = 1 << 20;
 
@@ -57,7 +60,10 @@ async fn accept(listener: TcpListener, max_frame_bytes: u32) {
 /// Serves one connection to its end. Its errors are its client's: the client sees them and counts them.
 async fn serve(stream: TcpStream, max_frame_bytes: u32) {
     let _ = stream.set_nodelay(true);
-    let Ok(mut connection) = h2::server::Builder::new().max_frame_size(max_frame_bytes).handshake(stream).await else {
+    let mut server = h2::server::Builder::new();
+    // An upload comes without a pause, frame behind frame.
+    server.initial_window_size(WINDOW_BYTES).initial_connection_window_size(WINDOW_BYTES);
+    let Ok(mut connection) = server.max_frame_size(max_frame_bytes).handshake(stream).await else {
         return;
     };
     let mut requests = JoinSet::new();

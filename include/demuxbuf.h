@@ -162,6 +162,12 @@
 // The event does not exist.
 #define DEMUXBUF_ERR_EVENT (-62 * 65536)
 
+// A request asks for a lease with a deadline, and the configuration of the pool has no `lease_ns`.
+#define DEMUXBUF_ERR_DEADLINES_OFF (-63 * 65536)
+
+// The lease has no deadline in this pool.
+#define DEMUXBUF_ERR_NO_DEADLINE (-64 * 65536)
+
 // Major version of the header.
 #define DEMUXBUF_VERSION_MAJOR 0
 
@@ -307,6 +313,10 @@ typedef struct {
   uint32_t in_flight_max;
   // Must be 0.
   uint32_t reserved_word;
+  // While others wait for memory, how long a lease of the host's own that was requested with `has_deadline` may be held
+  // before a notice names it, in nanoseconds. An eighth of it is the most that one advance of the clock counts for. 0: leases
+  // have no deadlines.
+  uint64_t lease_ns;
 } demuxbuf_pool_config;
 
 // While a job of the host's holds a buffer of one class, it may ask for one of another.
@@ -506,6 +516,10 @@ int32_t demuxbuf_pool_config_check_nested_requests(const demuxbuf_pool_config *c
 // (`notify_if_full`).
 #define DEMUXBUF_NOTICE_ATTACHABLE 3
 
+// The host's own `lease` is held for `lease_ns` since it began or was renewed, and a request or a receiver waits for memory:
+// release it if you can. It comes once, until `demuxbuf_pool_renew_lease`.
+#define DEMUXBUF_NOTICE_OVERDUE 4
+
 // What is to be done now, and where. Returned by value.
 typedef struct {
   // With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to. Else what is
@@ -619,7 +633,7 @@ typedef struct {
 } demuxbuf_receiver_info;
 
 // A notification that does not answer one of your own calls: a queued request was granted, a receiver may receive or is to
-// be shed, or the table of receivers is not full any more.
+// be shed, a lease of your own is overdue, or the table of receivers is not full any more.
 typedef struct {
   // `sizeof(demuxbuf_notice)`, set before the call; then how many bytes were written.
   uint32_t struct_size;
@@ -948,7 +962,7 @@ demuxbuf_step demuxbuf_receiver_close(demuxbuf_pool *pool,
                                       uint64_t receiver);
 
 // The next of what happened without an event: a request of the host's own was granted; a receiver may receive, or is to
-// be shed; then, that the table of receivers is not full any more. Call it in each loop iteration until it returns
+// be shed; then, leases of the host's own that are overdue; then, that the table of receivers is not full any more. Call it in each loop iteration until it returns
 // `DEMUXBUF_STATUS_NONE`.
 //
 // Do what `notice->step` asks for before the next call. `data` of an earlier step stays valid as `demuxbuf_step` has it:
@@ -1276,7 +1290,8 @@ int32_t demuxbuf_pool_describe_tenant(const demuxbuf_pool *pool, uint64_t tenant
  * Thread rule: one thread at a time per pool. Cost: O(1), no allocation, no system call.
  */
 
-// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one for no tenant, in class 0.
+// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one for no tenant, in class 0, without a
+// deadline.
 typedef struct {
   // `sizeof(demuxbuf_request)`.
   uint32_t struct_size;
@@ -1286,6 +1301,11 @@ typedef struct {
   uint64_t token;
   // The tenant that it counts for; 0 for none.
   uint64_t tenant;
+  // Not 0: the lease has a deadline. If it is held for `lease_ns` of the configuration while others wait, a notice names it
+  // (`DEMUXBUF_NOTICE_OVERDUE`).
+  uint32_t has_deadline;
+  // Must be 0.
+  uint32_t reserved;
 } demuxbuf_request;
 
 #ifdef __cplusplus
@@ -1309,8 +1329,8 @@ int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
 // Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`,
 // `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
-// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_POOL_CLOSED`
-// (the shared pool was freed).
+// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_DEADLINES_OFF`, `DEMUXBUF_ERR_TABLE_FULL`,
+// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
 int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
                                   const demuxbuf_request *request,
                                   uint64_t *handle,
@@ -1325,7 +1345,7 @@ int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
 // written. Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`,
 // `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant),
 // `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted),
-// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
+// `DEMUXBUF_ERR_DEADLINES_OFF`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
 int32_t demuxbuf_pool_try_request(demuxbuf_pool *pool,
                                   const demuxbuf_request *request,
                                   uint64_t *lease,
@@ -1340,6 +1360,15 @@ int32_t demuxbuf_pool_try_request(demuxbuf_pool *pool,
 // another pool, or a receiver's).
 int32_t demuxbuf_pool_release(demuxbuf_pool *pool,
                               uint64_t lease);
+
+// The deadline of a lease of the host's own begins anew: what the buffer is held for makes progress. A later notice may name
+// the lease again.
+//
+// Cost: O(1).
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_NO_DEADLINE` (it was requested without one, or from another pool of the same `demuxbuf_shared_pool`).
+int32_t demuxbuf_pool_renew_lease(demuxbuf_pool *pool,
+                                  uint64_t lease);
 
 // Ends a wait of the host's own; a buffer assigned to it goes to the next waiter in the same step.
 //

@@ -297,7 +297,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// The next receiver that something happened to without an event of its own: it may receive, or is to be shed.
-    /// Then, if an attach asked for it, that the table of receivers is not full any more. Call it until `None` in each loop iteration,
+    /// Then, while others wait, each lease of the host's own whose deadline passed. Then, if an attach asked for it, that the table of receivers is not full any more. Call it until `None` in each loop iteration,
     /// and serve each receiver before the next call.
     pub fn poll_notice(&mut self) -> Option<Notice> {
         if self.nothing_to_poll() { None } else { self.poll_lease_or_receiver() }
@@ -325,7 +325,7 @@ impl<S: BufferSource> Pool<S> {
                 if self.memory.buffers().has_grants() {
                     continue;
                 }
-                return self.poll_attachable();
+                return self.poll_overdue().or_else(|| self.poll_attachable());
             };
             let index = match notice {
                 MemoryNotice::Shed { receiver, .. } => {
@@ -375,7 +375,8 @@ impl<S: BufferSource> Pool<S> {
 
     /// When to call `handle_timeout` and `poll_notice` at the latest; `None` for never.
     pub fn poll_timeout(&self) -> Option<u64> {
-        [self.memory.poll_timeout(), self.memory.buffers().poll_timeout()].into_iter().flatten().min()
+        let of_source = self.memory.buffers().poll_timeout(self.memory.has_waiting_receivers());
+        [self.memory.poll_timeout(), of_source].into_iter().flatten().min()
     }
 
     /// Bytes that came and went.

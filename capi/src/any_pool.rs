@@ -59,6 +59,7 @@ impl AnyPool {
         fn request_for(&mut; request: &Request) -> Result<Outcome, PoolError>;
         fn try_request(&mut; request: &Request) -> Result<Option<LeaseId>, PoolError>;
         fn release_within(&mut; lease: LeaseId, reach: Reach) -> Result<(), PoolError>;
+        fn renew_lease(&mut; lease: LeaseId) -> Result<(), PoolError>;
         fn cancel(&mut; wait: WaitId) -> Result<(), PoolError>;
         fn buffer_area(&; lease: LeaseId) -> Result<(NonNull<u8>, u32), PoolError>;
         fn lease_of_address(&; address: *const u8) -> Result<LeaseId, PoolError>;

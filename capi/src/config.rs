@@ -74,9 +74,13 @@ pub struct demuxbuf_pool_config {
     pub in_flight_max: u32,
     /// Must be 0.
     pub reserved_word: u32,
+    /// While others wait for memory, how long a lease of the host's own that was requested with `has_deadline` may be held
+    /// before a notice names it, in nanoseconds. An eighth of it is the most that one advance of the clock counts for. 0: leases
+    /// have no deadlines.
+    pub lease_ns: u64,
 }
 
-growable!(demuxbuf_pool_config, 136);
+growable!(demuxbuf_pool_config, 144);
 
 impl demuxbuf_pool_config {
     /// The settings that the core takes for these numbers.
@@ -107,6 +111,7 @@ impl demuxbuf_pool_config {
             reserved: 0,
             in_flight_max: 0,
             reserved_word: 0,
+            lease_ns: 0,
         }
     }
 }
@@ -173,6 +178,7 @@ fn to_rust(config: &demuxbuf_pool_config, tag: u8) -> Result<PoolConfig, ConfigE
         buffer_bytes: config.buffer_bytes,
         frame_grace_ns: config.frame_grace_ns,
         blocked_ns: config.blocked_ns,
+        lease_ns: (config.lease_ns > 0).then_some(config.lease_ns),
         in_flight_max: config.in_flight_max,
         waiters_max: config.waiters_max,
         classes,

@@ -14,9 +14,12 @@ pub const DEMUXBUF_NOTICE_LEASE: u32 = 2;
 /// A connection can be attached: the table of receivers was full, is not any more, and an attach had asked for this notice
 /// (`notify_if_full`).
 pub const DEMUXBUF_NOTICE_ATTACHABLE: u32 = 3;
+/// The host's own `lease` is held for `lease_ns` since it began or was renewed, and a request or a receiver waits for memory:
+/// release it if you can. It comes once, until `demuxbuf_pool_renew_lease`.
+pub const DEMUXBUF_NOTICE_OVERDUE: u32 = 4;
 
 /// A notification that does not answer one of your own calls: a queued request was granted, a receiver may receive or is to
-/// be shed, or the table of receivers is not full any more.
+/// be shed, a lease of your own is overdue, or the table of receivers is not full any more.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -40,7 +43,7 @@ pub struct demuxbuf_notice {
 growable!(demuxbuf_notice, 56);
 
 /// The next of what happened without an event: a request of the host's own was granted; a receiver may receive, or is to
-/// be shed; then, that the table of receivers is not full any more. Call it in each loop iteration until it returns
+/// be shed; then, leases of the host's own that are overdue; then, that the table of receivers is not full any more. Call it in each loop iteration until it returns
 /// `DEMUXBUF_STATUS_NONE`.
 ///
 /// Do what `notice->step` asks for before the next call. `data` of an earlier step stays valid as `demuxbuf_step` has it:
@@ -88,6 +91,9 @@ unsafe fn poll_notice(pool: InPool, notice: *mut demuxbuf_notice) -> i32 {
             Notice::Lease { wait, token, lease } => {
                 let (wait, lease) = (pool.salted(wait.to_bits()), pool.salted(lease.to_bits()));
                 demuxbuf_notice { kind: DEMUXBUF_NOTICE_LEASE, token, lease, wait, ..none }
+            }
+            Notice::Overdue { token, lease } => {
+                demuxbuf_notice { kind: DEMUXBUF_NOTICE_OVERDUE, token, lease: pool.salted(lease.to_bits()), ..none }
             }
             Notice::Attachable => demuxbuf_notice { kind: DEMUXBUF_NOTICE_ATTACHABLE, ..none },
             notice => unreachable!("the C API has no form of {notice:?}"),

@@ -64,6 +64,9 @@ impl fmt::Display for Refusal {
                 }
                 error => error.fmt(f),
             },
+            Refusal::Request { error: PoolError::DeadlinesOff, .. } => {
+                f.write_str("has_deadline is not 0; allowed is 0, as lease_ns is 0 in the configuration")
+            }
             Refusal::Request { error, .. } => error.fmt(f),
             Refusal::NoBytes => f.write_str("bytes is NULL; allowed is that only if length is 0"),
             Refusal::NoTag => write!(f, "{TAGS} pools are alive in the process; allowed are {TAGS}"),

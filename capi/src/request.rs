@@ -2,17 +2,19 @@
 
 use super::any_pool::AnyPool;
 use super::guard::{InPool, demuxbuf_pool};
-use super::out::{Out, growable, read_struct};
+use super::out::{Out, StructError, growable, read_struct};
 use super::pool::{class_of, narrowed, status, tenant_of};
 use super::refusal::{Message, Refusal};
 use super::size_t;
 use super::status::*;
 use core::ffi::{c_char, c_void};
+use core::mem::offset_of;
 use demuxbuf::memory::Reach;
 use demuxbuf::pool::PoolError;
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, WaitId};
 
-/// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one for no tenant, in class 0.
+/// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one for no tenant, in class 0, without a
+/// deadline.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -25,9 +27,14 @@ pub struct demuxbuf_request {
     pub token: u64,
     /// The tenant that it counts for; 0 for none.
     pub tenant: u64,
+    /// Not 0: the lease has a deadline. If it is held for `lease_ns` of the configuration while others wait, a notice names it
+    /// (`DEMUXBUF_NOTICE_OVERDUE`).
+    pub has_deadline: u32,
+    /// Must be 0.
+    pub reserved: u32,
 }
 
-growable!(demuxbuf_request, 24);
+growable!(demuxbuf_request, 32);
 
 /// Asks for a buffer of the host's own (transmit, stream ...). `token` comes back with the grant.
 ///
@@ -79,8 +86,8 @@ fn write_outcome(outcome: Result<(i32, u64), i32>, handle: Out<u64>) -> i32 {
 /// Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
 /// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`,
 /// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
-/// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_POOL_CLOSED`
-/// (the shared pool was freed).
+/// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_DEADLINES_OFF`, `DEMUXBUF_ERR_TABLE_FULL`,
+/// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_request_for(
     pool: *mut demuxbuf_pool,
@@ -114,7 +121,7 @@ pub unsafe extern "C" fn demuxbuf_pool_request_for(
 /// written. Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`,
 /// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant),
 /// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted),
-/// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
+/// `DEMUXBUF_ERR_DEADLINES_OFF`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_try_request(
     pool: *mut demuxbuf_pool,
@@ -150,7 +157,11 @@ pub unsafe extern "C" fn demuxbuf_pool_try_request(
 /// `request` is NULL, or valid for reads of as many bytes as its `struct_size` has.
 unsafe fn read_request(request: *const demuxbuf_request) -> Result<demuxbuf_request, Refusal> {
     // SAFETY: as this function asks.
-    Ok(unsafe { read_struct(request, demuxbuf_request::default())? })
+    let request = unsafe { read_struct(request, demuxbuf_request::default())? };
+    match request.reserved {
+        0 => Ok(request),
+        value => Err(StructError::Unknown { at: offset_of!(demuxbuf_request, reserved), value }.into()),
+    }
 }
 
 /// Asks for what the struct describes.
@@ -161,6 +172,7 @@ fn ask<T>(
 ) -> Result<T, Refusal> {
     let asked = Request {
         tenant: tenant_of(pool, request.tenant),
+        has_deadline: request.has_deadline != 0,
         ..Request::new(narrowed(request.class_index), request.token)
     };
     let demuxbuf_request { class_index, tenant, .. } = *request;
@@ -183,6 +195,19 @@ pub unsafe extern "C" fn demuxbuf_pool_release(pool: *mut demuxbuf_pool, lease: 
         let reach = unsafe { Reach::anywhere() };
         pool.release_within(lease, reach).map_err(status_of)
     }))
+}
+
+/// The deadline of a lease of the host's own begins anew: what the buffer is held for makes progress. A later notice may name
+/// the lease again.
+///
+/// Cost: O(1).
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// `DEMUXBUF_ERR_NO_DEADLINE` (it was requested without one, or from another pool of the same `demuxbuf_shared_pool`).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_renew_lease(pool: *mut demuxbuf_pool, lease: u64) -> i32 {
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    status(pool.with(|pool| pool.renew_lease(LeaseId::from_bits(pool.salted(lease))).map_err(status_of)))
 }
 
 /// Ends a wait of the host's own; a buffer assigned to it goes to the next waiter in the same step.

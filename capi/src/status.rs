@@ -93,6 +93,10 @@ pub const DEMUXBUF_ERR_STRUCT_SIZE: i32 = -60 * 65536;
 pub const DEMUXBUF_ERR_UNKNOWN_FIELD: i32 = -61 * 65536;
 /// The event does not exist.
 pub const DEMUXBUF_ERR_EVENT: i32 = -62 * 65536;
+/// A request asks for a lease with a deadline, and the configuration of the pool has no `lease_ns`.
+pub const DEMUXBUF_ERR_DEADLINES_OFF: i32 = -63 * 65536;
+/// The lease has no deadline in this pool.
+pub const DEMUXBUF_ERR_NO_DEADLINE: i32 = -64 * 65536;
 
 /// The number of a refusal.
 pub(super) fn status_of(error: PoolError) -> i32 {
@@ -112,6 +116,8 @@ pub(super) fn status_of(error: PoolError) -> i32 {
         PoolError::TenantsUnsupported => DEMUXBUF_ERR_TENANTS_UNSUPPORTED,
         PoolError::ExportsFull => DEMUXBUF_ERR_EXPORTS_FULL,
         PoolError::AuditOff => DEMUXBUF_ERR_AUDIT_OFF,
+        PoolError::DeadlinesOff => DEMUXBUF_ERR_DEADLINES_OFF,
+        PoolError::NoDeadline => DEMUXBUF_ERR_NO_DEADLINE,
         PoolError::Event(error) => error.code(),
         // A cause without a status is a defect of the library.
         _ => DEMUXBUF_ERR_INVARIANT,
@@ -161,7 +167,7 @@ mod tests {
     }
 
     /// The numbers that programs were compiled with, in units of 65536.
-    const NUMBERS: [(i32, i32); 40] = [
+    const NUMBERS: [(i32, i32); 42] = [
         (DEMUXBUF_ERR_NOT_ATTACHED, 1),
         (DEMUXBUF_ERR_ALREADY_ATTACHED, 2),
         (DEMUXBUF_ERR_CLOSED, 3),
@@ -202,6 +208,8 @@ mod tests {
         (DEMUXBUF_ERR_STRUCT_SIZE, 60),
         (DEMUXBUF_ERR_UNKNOWN_FIELD, 61),
         (DEMUXBUF_ERR_EVENT, 62),
+        (DEMUXBUF_ERR_DEADLINES_OFF, 63),
+        (DEMUXBUF_ERR_NO_DEADLINE, 64),
     ];
 
     /// What masks are asked for, and what they may be asked for one day.
@@ -251,6 +259,8 @@ mod tests {
             (PoolError::ExportsFull, DEMUXBUF_ERR_EXPORTS_FULL),
             (PoolError::UnknownAddress, DEMUXBUF_ERR_ADDRESS),
             (PoolError::AuditOff, DEMUXBUF_ERR_AUDIT_OFF),
+            (PoolError::DeadlinesOff, DEMUXBUF_ERR_DEADLINES_OFF),
+            (PoolError::NoDeadline, DEMUXBUF_ERR_NO_DEADLINE),
         ] {
             assert_eq!(status_of(error), status, "{error}");
         }

@@ -89,6 +89,11 @@ fn memory() {
 }
 
 #[test]
+fn lease_deadlines() {
+    passes_linked_both_ways(&["lease_deadlines.c"]);
+}
+
+#[test]
 fn leased_content() {
     passes_linked_both_ways(&["leased_content.c"]);
 }

@@ -33,8 +33,12 @@ impl<M: System, S: System> Differential<M, S> {
             Op::Decoded { receiver, consumed, need_more, .. } if !S::REPORTS_USABLE => {
                 Op::Decoded { receiver, consumed, need_more, usable: 0 }
             }
-            Op::Request { class, tenant, .. } if !S::NAMES_SIZES => Op::Request { class, size_index: 0, tenant },
-            Op::TryRequest { class, tenant, .. } if !S::NAMES_SIZES => Op::TryRequest { class, size_index: 0, tenant },
+            Op::Request { class, tenant, has_deadline, .. } if !S::NAMES_SIZES => {
+                Op::Request { class, size_index: 0, tenant, has_deadline }
+            }
+            Op::TryRequest { class, tenant, has_deadline, .. } if !S::NAMES_SIZES => {
+                Op::TryRequest { class, size_index: 0, tenant, has_deadline }
+            }
             op => op,
         };
         let before = self.system.system.stats();

@@ -63,6 +63,13 @@ pub enum Response {
     },
     /// A connection can be attached.
     Attachable,
+    /// The host has held a buffer for too long.
+    Overdue {
+        /// The buffer.
+        lease: Option<usize>,
+        /// What was given with the request.
+        token: u64,
+    },
     /// A tenant was taken in.
     Tenant(usize),
     /// A holder is to return its buffer.
@@ -270,17 +277,17 @@ impl<S: System> Driver<S> {
     /// Plays an operation that is not about a receiver.
     fn try_as_host(&mut self, op: Op) -> Result<Reply, i32> {
         let response = match op {
-            Op::Request { class, size_index, tenant } => {
+            Op::Request { class, size_index, tenant, has_deadline } => {
                 let tenant = tenant.map(|tenant| self.tenants.choose(tenant));
-                let ask = Ask { class, size_index, tenant, token: self.next_token() };
+                let ask = Ask { class, size_index, tenant, token: self.next_token(), has_deadline };
                 match self.system.request(ask)? {
                     Asked::Lease(lease) => Response::Lease(self.leases.add(lease)),
                     Asked::Wait(wait) => Response::Wait(self.waits.add(wait)),
                 }
             }
-            Op::TryRequest { class, size_index, tenant } => {
+            Op::TryRequest { class, size_index, tenant, has_deadline } => {
                 let tenant = tenant.map(|tenant| self.tenants.choose(tenant));
-                let ask = Ask { class, size_index, tenant, token: self.next_token() };
+                let ask = Ask { class, size_index, tenant, token: self.next_token(), has_deadline };
                 match self.system.try_request(ask)? {
                     Some(lease) => Response::Lease(self.leases.add(lease)),
                     None => Response::Nothing,
@@ -392,6 +399,9 @@ impl<S: System> Driver<S> {
             Some(Notice::Lease { wait, token, lease }) => {
                 let (wait, lease) = (self.waits.end(wait), self.leases.add(lease));
                 Reply::of(Response::GrantedLease { wait, token, lease })
+            }
+            Some(Notice::Overdue { token, lease }) => {
+                Reply::of(Response::Overdue { lease: self.leases.find(lease), token })
             }
             Some(Notice::Receiver { id, token, step }) => {
                 let receiver = self.receivers.find(id);

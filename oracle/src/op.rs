@@ -103,6 +103,8 @@ pub enum Op {
         size_index: u8,
         /// The tenant; nothing for the default tenant.
         tenant: Option<HandleRef>,
+        /// Whether the lease has a deadline.
+        has_deadline: bool,
     },
     /// Ask for a buffer of the host's own, at once or not at all.
     TryRequest {
@@ -112,6 +114,8 @@ pub enum Op {
         size_index: u8,
         /// The tenant; nothing for the default tenant.
         tenant: Option<HandleRef>,
+        /// Whether the lease has a deadline.
+        has_deadline: bool,
     },
     /// Release a buffer of the host's own.
     Release {
@@ -125,7 +129,7 @@ pub enum Op {
     },
     /// Poll for a grant.
     PollNotice,
-    /// The holder of a buffer of the host's own consumed bytes. Receivers report this by themselves.
+    /// The holder of a buffer of the host's own consumed bytes.
     Progress {
         /// The buffer.
         lease: HandleRef,
@@ -168,9 +172,9 @@ impl Op {
         Op::Attach { class, bytes: 0, tenant: None, policy: None, notify_if_full: false, unknown_length: false }
     }
 
-    /// `Request` for a buffer of the default size for the default tenant.
+    /// `Request` for a buffer of the default size for the default tenant, without a deadline.
     pub fn request(class: u8) -> Op {
-        Op::Request { class, size_index: 0, tenant: None }
+        Op::Request { class, size_index: 0, tenant: None, has_deadline: false }
     }
 
     /// `Report` for the receiver at this place of those in force.

@@ -64,12 +64,14 @@ pub struct Ask {
     pub tenant: Option<u64>,
     /// Comes back with the grant.
     pub token: u64,
+    /// The lease has a deadline. What is requested of a scheduler alone always has one.
+    pub has_deadline: bool,
 }
 
 impl Ask {
-    /// A buffer of the default size, for the default tenant.
+    /// A buffer of the default size, for the default tenant, without a deadline.
     pub fn new(class: u8, token: u64) -> Ask {
-        Ask { class, size_index: 0, tenant: None, token }
+        Ask { class, size_index: 0, tenant: None, token, has_deadline: false }
     }
 }
 
@@ -124,6 +126,13 @@ pub enum Notice {
     Lease {
         /// The wait that ended.
         wait: u64,
+        /// What was given with the request.
+        token: u64,
+        /// The buffer.
+        lease: u64,
+    },
+    /// The host has held a buffer for too long.
+    Overdue {
         /// What was given with the request.
         token: u64,
         /// The buffer.
@@ -238,7 +247,7 @@ pub trait System {
     }
     /// Returns free pages to the operating system.
     fn trim(&mut self) {}
-    /// The holder of a buffer consumed bytes.
+    /// The holder of a buffer consumed bytes. In a pool, its deadline begins anew.
     fn progress(&mut self, _lease: u64, _bytes: u64) -> Result<(), i32> {
         Err(DEMUXBUF_ERR_STALE)
     }

@@ -202,6 +202,18 @@ impl Source for Budget {
         Ok(self.scheduler.check_try_request(request)?)
     }
 
+    fn has_deadlines(&self) -> bool {
+        self.scheduler.has_deadlines()
+    }
+
+    fn renew(&mut self, lease: LeaseId) -> Result<(), PoolError> {
+        if self.scheduler.renew_at(lease.index()) { Ok(()) } else { Err(PoolError::NoDeadline) }
+    }
+
+    fn poll_overdue(&mut self, receivers_wait: bool) -> Option<(LeaseId, u64)> {
+        self.scheduler.poll_overdue(receivers_wait)
+    }
+
     fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
         Ok(self.scheduler.cancel(wait)?)
     }
@@ -273,6 +285,10 @@ impl Source for Budget {
 
     fn handle_timeout(&mut self, now_ns: u64) {
         self.scheduler.handle_timeout(now_ns);
+    }
+
+    fn poll_timeout(&self, receivers_wait: bool) -> Option<u64> {
+        self.scheduler.overdue_ns(receivers_wait)
     }
 
     fn create_tenant(&mut self, config: &TenantConfig) -> Result<TenantId, PoolError> {

@@ -24,6 +24,10 @@ pub struct PoolConfig {
     pub frame_grace_ns: u64,
     /// While memory is short, how long the host may hold bytes that it does not decode, in nanoseconds; at least 8.
     pub blocked_ns: u64,
+    /// While others wait for memory, how long a lease of the host's own that was requested with a deadline may be held before a
+    /// notice names it, in nanoseconds; at least 1. An eighth of it is the most that one advance of the clock counts for. `None`:
+    /// leases have no deadlines.
+    pub lease_ns: Option<u64>,
     /// The most receives that are in flight at once, of receivers whose mode is completion; 0 for an eighth of the buffers, and
     /// at least 1.
     pub in_flight_max: u32,
@@ -65,6 +69,7 @@ impl PoolConfig {
             buffer_bytes: memory.buffer_bytes,
             frame_grace_ns: memory.frame_grace_ns,
             blocked_ns: memory.blocked_ns,
+            lease_ns: requests.lease_ns,
             in_flight_max: memory.in_flight_max,
             waiters_max: requests.waiters_max,
             classes: requests.classes,
@@ -146,13 +151,14 @@ impl PoolConfig {
 
     /// Those of the scheduler, which decides on this number of buffers.
     pub(crate) fn requests(&self, buffers: u32) -> SchedulerConfig {
-        let PoolConfig { classes, reserves, class_caps, class_burst, tenants_max, tag, .. } = *self;
+        let PoolConfig { classes, reserves, class_caps, class_burst, tenants_max, lease_ns, tag, .. } = *self;
         SchedulerConfig {
             classes,
             reserves,
             class_caps,
             class_burst,
             tenants_max,
+            lease_ns,
             tag,
             ..SchedulerConfig::new(buffers, self.waiters_max)
         }

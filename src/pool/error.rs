@@ -44,6 +44,10 @@ pub enum PoolError {
     ExportsFull,
     /// The configuration did not ask for an audit.
     AuditOff,
+    /// The configuration has no `lease_ns`, so no lease has a deadline.
+    DeadlinesOff,
+    /// The lease has no deadline in this pool.
+    NoDeadline,
 }
 
 impl fmt::Display for PoolError {
@@ -65,6 +69,8 @@ impl fmt::Display for PoolError {
             PoolError::TenantsUnsupported => "a shared pool has no tenants",
             PoolError::ExportsFull => "as many receivers are being exported as can be",
             PoolError::AuditOff => "the configuration did not ask for an audit",
+            PoolError::DeadlinesOff => "the configuration has no lease_ns, so no lease has a deadline",
+            PoolError::NoDeadline => "the lease has no deadline in this pool",
         })
     }
 }

@@ -17,26 +17,25 @@ impl<S: BufferSource> Pool<S> {
         self.request_for(&Request::new(class, token))
     }
 
-    /// Asks for a buffer of the host's own, in the name of any tenant. In pools, a lease of the host's own has no deadline:
-    /// [`Request::has_deadline`] makes no difference.
+    /// Asks for a buffer of the host's own, in the name of any tenant, and with a deadline if it asks for one:
+    /// [`Notice::Overdue`] names the lease if it is held for `lease_ns` while others wait.
     ///
     /// # Errors
     ///
-    /// The class, the size (there is one) or the tenant does not exist; it could never be granted; it would have to wait, and
+    /// It asks for a deadline, and the configuration has no `lease_ns`; the class, the size (there is one) or the tenant does not exist; it could never be granted; it would have to wait, and
     /// the table of waits is full.
     pub fn request_for(&mut self, request: &Request) -> Result<Outcome, PoolError> {
-        let request = Request { has_deadline: false, ..*request };
-        self.ask(&request, S::check_request, S::request_for)
+        self.ask(request, S::check_request, S::request_for)
     }
 
     /// Asks for a buffer of the host's own that is granted at once or not at all: `None` if the request would have to wait.
     ///
     /// # Errors
     ///
-    /// The class, the size (there is one) or the tenant does not exist; it could never be granted.
+    /// It asks for a deadline, and the configuration has no `lease_ns`; the class, the size (there is one) or the tenant does
+    /// not exist; it could never be granted.
     pub fn try_request(&mut self, request: &Request) -> Result<Option<LeaseId>, PoolError> {
-        let request = Request { has_deadline: false, ..*request };
-        self.ask(&request, S::check_try_request, S::try_request)
+        self.ask(request, S::check_try_request, S::try_request)
     }
 
     /// What is received now may need a place, which no request takes. A request that is refused leaves that as it is.
@@ -46,6 +45,9 @@ impl<S: BufferSource> Pool<S> {
         check: impl FnOnce(&mut S, &Request) -> Result<(), PoolError>,
         call: impl FnOnce(&mut S, &Request) -> Result<T, PoolError>,
     ) -> Result<T, PoolError> {
+        if request.has_deadline && !self.memory.buffers().has_deadlines() {
+            return Err(PoolError::DeadlinesOff);
+        }
         self.leave_fast_path();
         // A request takes nothing of what a shard has ready.
         if !S::IS_SHARED && self.memory.secures_borrow() {
@@ -82,6 +84,16 @@ impl<S: BufferSource> Pool<S> {
             let retire: &mut dyn FnMut(u32) = &mut |buffer| arena.retire(buffer, wipes);
             source.release_host_lease(lease, reach, must_retire.then_some(retire))
         })
+    }
+
+    /// The deadline of a lease of the host's own begins anew: its holder makes progress. Cost: O(1).
+    ///
+    /// # Errors
+    ///
+    /// The lease is stale, foreign, or a receiver's; it has no deadline in this pool, be it one that another thread requested.
+    pub fn renew_lease(&mut self, lease: LeaseId) -> Result<(), PoolError> {
+        self.check_host_lease(lease, Reach::ANYWHERE)?;
+        self.memory.buffers_mut().renew(lease)
     }
 
     /// Ends a wait. If a buffer was assigned to it, the next waiter has it in the same step.
@@ -176,6 +188,13 @@ impl<S: BufferSource> Pool<S> {
     pub(super) fn poll_lease(&mut self) -> Option<Notice> {
         let grant = self.memory.buffers_mut().poll_grant()?;
         Some(Notice::Lease { wait: grant.wait, token: grant.token, lease: grant.lease })
+    }
+
+    /// A lease of the host's own that is held for too long.
+    pub(super) fn poll_overdue(&mut self) -> Option<Notice> {
+        let receivers_wait = self.memory.has_waiting_receivers();
+        let (lease, token) = self.memory.buffers_mut().poll_overdue(receivers_wait)?;
+        Some(Notice::Overdue { token, lease })
     }
 
     pub(super) fn check_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {

@@ -27,6 +27,12 @@ pub trait Source: Buffers {
     fn check_request(&mut self, _request: &Request) -> Result<(), PoolError> { Ok(()) }
     /// As `check_request`, for `try_request`.
     fn check_try_request(&mut self, _request: &Request) -> Result<(), PoolError> { Ok(()) }
+    /// Whether leases of the host's own may have deadlines.
+    fn has_deadlines(&self) -> bool;
+    /// The deadline of a lease begins anew.
+    fn renew(&mut self, lease: LeaseId) -> Result<(), PoolError>;
+    /// The next lease whose deadline passed, and the token of its request, while a request waits or `receivers_wait`.
+    fn poll_overdue(&mut self, receivers_wait: bool) -> Option<(LeaseId, u64)>;
     fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError>;
     fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, PoolError>;
     /// The next of them that waited and was granted.
@@ -52,7 +58,7 @@ pub trait Source: Buffers {
     // What the host polls for.
     fn nothing_to_poll(&self) -> bool;
     fn handle_timeout(&mut self, now_ns: u64);
-    fn poll_timeout(&self) -> Option<u64> { None }
+    fn poll_timeout(&self, receivers_wait: bool) -> Option<u64>;
     fn poll_wake(&mut self) -> Option<u32> { None }
 
     // Tenants: a source without them refuses.

@@ -6,7 +6,7 @@ use crate::receiving::ShedReason;
 use crate::scheduler::{LeaseId, SchedulerStats, WaitId};
 
 /// A notification that does not answer one of your own calls: a receiver may receive, or is to cancel its receive or to be
-/// shed; a request of your own was granted; or the table of receivers is not full any more.
+/// shed; a request of your own was granted; a lease of your own is overdue; or the table of receivers is not full any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
@@ -29,6 +29,15 @@ pub enum Notice {
         /// What the host gave at `request`.
         token: u64,
         /// The buffer.
+        lease: LeaseId,
+    },
+    /// A lease of the host's own, requested with a deadline, is held for `lease_ns` since it began or was renewed, and a request or
+    /// a receiver waits for memory. Release it if you can. It comes once, until the lease is renewed
+    /// ([`renew_lease`](super::Pool::renew_lease)).
+    Overdue {
+        /// What the host gave at `request`.
+        token: u64,
+        /// The buffer, still the host's.
         lease: LeaseId,
     },
 }

@@ -2,7 +2,7 @@
 
 use super::borrow::{Borrow, Flight, Lender, Purpose};
 use super::buffers::Buffers;
-use super::keeper::{Place, Queue, Standing};
+use super::keeper::{Place, Standing};
 use super::types::Notice;
 use super::{NIL, Receiving, ReceivingError};
 use crate::scheduler::list::List;
@@ -213,9 +213,12 @@ impl<B: Buffers> Receiving<B> {
 
     /// Whether something waits that a buffer in flight could help.
     fn is_waited_for(&self) -> bool {
-        let is_claimed = [Queue::CreditedClaims, Queue::Claims].into_iter().any(|queue| !self.heaps.is_empty(queue));
-        let is_settling = self.flights.claims > 0 || self.flights.has_receive_buffer;
-        is_claimed || is_settling || self.off > 0 || self.buffers.is_wanted()
+        self.has_waiting_receivers() || self.flights.has_receive_buffer || self.buffers.is_wanted()
+    }
+
+    /// Whether a receiver waits for memory: it claims, or is off.
+    pub(crate) fn has_waiting_receivers(&self) -> bool {
+        self.claims() > 0 || self.flights.claims > 0 || self.off > 0
     }
 
     /// The next receive that the host is to cancel for the sake of others.

@@ -1,7 +1,7 @@
 //! What the pool needs of its scheduler beside the public calls. It knows its indexes to be right.
 
 use super::buffers::Lease;
-use super::{Class, LeaseId, Request, Scheduler, SchedulerError, TenantId, WaitId};
+use super::{Class, LeaseId, Request, Scheduler, SchedulerError, TenantId, WaitId, WaiterScope};
 use core::ops::Range;
 
 impl Scheduler {
@@ -82,13 +82,44 @@ impl Scheduler {
         }
     }
 
+    /// The next lease whose deadline passed while a request or, beside it, a receiver waits, with the token of its request: each once
+    /// until it is renewed.
+    pub(crate) fn poll_overdue(&mut self, receivers_wait: bool) -> Option<(LeaseId, u64)> {
+        let index = self.deadlines.poll_idle(self.pool_scope(receivers_wait)?, self.clock.now_ns())?;
+        Some((self.lease_at(index), self.buffers.table()[index as usize].token))
+    }
+
+    /// When to advance the clock for `poll_overdue` at the latest, in the host's time.
+    pub(crate) fn overdue_ns(&self, receivers_wait: bool) -> Option<u64> {
+        self.clock.host_ns(self.deadlines.next_idle_ns(self.pool_scope(receivers_wait)?)?)
+    }
+
+    fn pool_scope(&self, receivers_wait: bool) -> Option<WaiterScope> {
+        if receivers_wait { Some(WaiterScope::Any) } else { self.waiter_scope() }
+    }
+
+    /// The deadline of the lease that holds this buffer begins anew. Whether it has one.
+    pub(crate) fn renew_at(&mut self, buffer: u32) -> bool {
+        let now_ns = self.clock.now_ns();
+        let has_deadline = self.deadlines.describe(buffer, now_ns).is_some();
+        if has_deadline {
+            self.deadlines.progress(buffer, 0, now_ns);
+        }
+        has_deadline
+    }
+
+    /// Whether leases may have deadlines.
+    pub(crate) fn has_deadlines(&self) -> bool {
+        self.deadlines.is_used()
+    }
+
     /// Whether `reassign_at` will do it, after this many units more were taken in the class.
     pub(crate) fn may_reassign_at(&self, buffer: u32, class: u8, taken_units: u32) -> bool {
         let Lease { class: before, size_index, .. } = self.buffers.table()[buffer as usize];
         class == before || self.buffers.units_of(size_index) + taken_units <= self.left_of_cap(class)
     }
 
-    /// A leased buffer counts in this class, and for the default tenant, from now on, and the handle of its lease is over. `false`,
+    /// A leased buffer counts in this class, and for the default tenant, from now on; the handle and the deadline of its lease are over. `false`,
     /// and nothing is changed, if the cap of the class does not allow it.
     pub(crate) fn reassign_at(&mut self, buffer: u32, class: u8) -> bool {
         let Lease { class: before, size_index, .. } = self.buffers.table()[buffer as usize];
@@ -100,8 +131,9 @@ impl Scheduler {
             self.classes[usize::from(before)].outstanding -= units;
             self.classes[usize::from(class)].outstanding += units;
         }
+        self.deadlines.stop(buffer);
         let lease = self.buffers.lease_mut(buffer);
-        (lease.class, lease.generation) = (class, lease.generation.next());
+        (lease.class, lease.generation, lease.has_deadline) = (class, lease.generation.next(), false);
         self.move_lease(buffer, 0);
         self.serve_waiters();
         true

@@ -9,7 +9,7 @@ use crate::scheduler::{Generation, LeaseId};
 #[repr(align(64))]
 #[derive(Debug)]
 pub(super) struct BufferState {
-    /// Generation in the upper half; [`HELD`], [`CAPPED`], [`TIMED`], the shard and the class below. Only the
+    /// Generation in the upper half; [`HELD`], [`CAPPED`], [`RECEIVERS`], the shard and the class below. Only the
     /// owner of the buffer writes it.
     hold: AtomicU64,
     /// The link below this one in a cache.
@@ -18,7 +18,7 @@ pub(super) struct BufferState {
 
 const HELD: u64 = 1 << 31;
 const CAPPED: u64 = 1 << 30;
-const TIMED: u64 = 1 << 29;
+const RECEIVERS: u64 = 1 << 29;
 const SHARD_SHIFT: u32 = 8;
 const SHARD: u64 = 0xffff << SHARD_SHIFT;
 const CLASS: u64 = 0xff;
@@ -27,14 +27,22 @@ const CLASS: u64 = 0xff;
 /// receivers of the thread that had it.
 pub(super) const NO_SHARD: u32 = 0xffff;
 
+/// What holds a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// The host's own.
+    Host,
+    /// Of receivers of the shard that has it.
+    Receivers,
+}
+
 /// What a lease was taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LeaseWord {
     pub(super) class: u8,
     /// Its class has a cap, so it comes back to the pool at once.
     pub(super) is_capped: bool,
-    /// It is a receiver's, whose deadline its shard polls.
-    pub(super) has_deadline: bool,
+    pub(super) holder: Holder,
     /// The shard that has it, or [`NO_SHARD`].
     pub(super) shard: u32,
 }
@@ -44,15 +52,15 @@ impl LeaseWord {
         LeaseWord {
             class: (word & CLASS) as u8,
             is_capped: word & CAPPED != 0,
-            has_deadline: word & TIMED != 0,
+            holder: if word & RECEIVERS != 0 { Holder::Receivers } else { Holder::Host },
             shard: ((word & SHARD) >> SHARD_SHIFT) as u32,
         }
     }
 
     fn bits(self) -> u64 {
         let capped = if self.is_capped { CAPPED } else { 0 };
-        let timed = if self.has_deadline { TIMED } else { 0 };
-        HELD | capped | timed | u64::from(self.shard) << SHARD_SHIFT | u64::from(self.class)
+        let receivers = if self.holder == Holder::Receivers { RECEIVERS } else { 0 };
+        HELD | capped | receivers | u64::from(self.shard) << SHARD_SHIFT | u64::from(self.class)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the pools of all threads have in common.
 
 use super::SharedScheduler;
+use super::cache::Holder;
 use super::exports::Exports;
 use crate::alloc_util::reserve;
 use crate::config_error::ConfigError;
@@ -40,13 +41,17 @@ impl Common {
         shards: u32,
     ) -> Result<Common, ConfigError> {
         let mut seeds = reserve("shards", shards)?;
-        let request = Request { has_deadline: true, ..Request::new(config.classes - 1, 0) };
+        let request = Request::new(config.classes - 1, 0);
         for index in 0..shards {
             let shard = scheduler.shard(index).expect("no shard is in use yet");
             let count = seeds_max(&split);
             let mut leases = reserve("shards", count)?;
             for _ in 0..count {
-                let lease = shard.try_request(&request).ok().flatten().expect("memory is enough for all threads");
+                let lease = shard
+                    .try_request(&request, Holder::Receivers)
+                    .ok()
+                    .flatten()
+                    .expect("memory is enough for all threads");
                 shard.export_lease(lease);
                 leases.push(lease);
             }

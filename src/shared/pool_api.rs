@@ -1,6 +1,6 @@
 //! What the receivers of one thread need of their shard beside its calls. They know their indexes to be right.
 
-use super::cache::{LeaseWord, NO_SHARD};
+use super::cache::{Holder, LeaseWord, NO_SHARD};
 use super::sync::Ordering;
 use super::{SchedulerShard, SharedSchedulerError};
 use crate::memory::Reach;
@@ -12,12 +12,16 @@ impl SchedulerShard {
     /// # Errors
     ///
     /// As [`SchedulerShard::request`], but for the table of waits.
-    pub(crate) fn try_request(&self, request: &Request) -> Result<Option<LeaseId>, SharedSchedulerError> {
-        if let Some(lease) = self.take_cached_now(request) {
+    pub(crate) fn try_request(
+        &self,
+        request: &Request,
+        holder: Holder,
+    ) -> Result<Option<LeaseId>, SharedSchedulerError> {
+        if let Some(lease) = self.take_cached_now(request, holder) {
             return Ok(Some(lease));
         }
         let outcome = self.locked(|state| {
-            self.check_open_for(request)?;
+            self.check_open_for(holder)?;
             let known = request.class < self.shared.classes;
             if known && !state.scheduler.would_grant(request.class) {
                 self.shared.collect(state);
@@ -25,7 +29,7 @@ impl SchedulerShard {
             if known && !state.scheduler.would_grant(request.class) {
                 return Ok(None);
             }
-            match self.request_locked(state, request)? {
+            match self.request_locked(state, request, holder)? {
                 Outcome::Granted(lease) => Ok(Some(lease)),
                 Outcome::Queued(_) => unreachable!("the pool would grant this request"),
             }
@@ -67,7 +71,7 @@ impl SchedulerShard {
     ///
     /// As [`SchedulerShard::check_host_lease`].
     pub(crate) fn adopt_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), SharedSchedulerError> {
-        let adopted = |hold| LeaseWord { shard: self.index, has_deadline: true, ..hold };
+        let adopted = |hold| LeaseWord { shard: self.index, holder: Holder::Receivers, ..hold };
         self.change_lease(lease, |hold| self.is_host_lease(hold, reach).then(|| adopted(hold)))
     }
 
@@ -81,7 +85,7 @@ impl SchedulerShard {
     }
 
     fn is_host_lease(&self, hold: LeaseWord, reach: Reach) -> bool {
-        (reach.is_anywhere() || [self.index, NO_SHARD].contains(&hold.shard)) && !hold.has_deadline
+        (reach.is_anywhere() || [self.index, NO_SHARD].contains(&hold.shard)) && hold.holder == Holder::Host
     }
 
     /// Releases a buffer of one of this shard's receivers. No other thread can end or change its lease meanwhile.
@@ -90,25 +94,25 @@ impl SchedulerShard {
     ///
     /// The lease is stale, foreign, or not of a receiver of this shard.
     #[inline(always)]
-    pub(crate) fn release_timed(&self, lease: LeaseId) -> Result<(), SharedSchedulerError> {
-        self.release_if(lease, |hold| self.is_own_timed(hold))
+    pub(crate) fn release_of_receivers(&self, lease: LeaseId) -> Result<(), SharedSchedulerError> {
+        self.release_if(lease, |hold| self.is_own_receivers(hold))
     }
 
     /// Makes a lease of one of this shard's receivers the host's own.
     pub(crate) fn hand_over_lease(&self, lease: LeaseId) {
-        let hand_over = |hold| self.is_own_timed(hold).then_some(LeaseWord { has_deadline: false, ..hold });
+        let hand_over = |hold| self.is_own_receivers(hold).then_some(LeaseWord { holder: Holder::Host, ..hold });
         self.change_lease(lease, hand_over).expect("only this shard changes the leases of its receivers");
     }
 
     /// Takes a lease of a receiver off this shard, for the one that its connection moves to.
     pub(crate) fn export_lease(&self, lease: LeaseId) {
-        let export = |hold| self.is_own_timed(hold).then_some(LeaseWord { shard: NO_SHARD, ..hold });
+        let export = |hold| self.is_own_receivers(hold).then_some(LeaseWord { shard: NO_SHARD, ..hold });
         self.change_lease(lease, export).expect("only this shard changes the leases of its receivers");
     }
 
     #[inline(always)]
-    fn is_own_timed(&self, hold: LeaseWord) -> bool {
-        hold.has_deadline && hold.shard == self.index
+    fn is_own_receivers(&self, hold: LeaseWord) -> bool {
+        hold.holder == Holder::Receivers && hold.shard == self.index
     }
 
     /// Takes in a lease that another shard has exported.
@@ -117,7 +121,7 @@ impl SchedulerShard {
     ///
     /// The lease is stale, foreign, or was not exported.
     pub(crate) fn import_lease(&self, lease: LeaseId) -> Result<(), SharedSchedulerError> {
-        let is_exported = |hold: LeaseWord| hold.has_deadline && hold.shard == NO_SHARD;
+        let is_exported = |hold: LeaseWord| hold.holder == Holder::Receivers && hold.shard == NO_SHARD;
         self.change_lease(lease, |hold| is_exported(hold).then_some(LeaseWord { shard: self.index, ..hold }))
     }
 
@@ -178,9 +182,9 @@ impl SchedulerShard {
         for (index, buffer) in (0..).zip(&self.shared.buffers) {
             let lease = buffer.lease(index);
             match buffer.held_as(lease) {
-                Some(hold) if self.is_own_timed(hold) && is_kept(lease) => self.export_lease(lease),
-                Some(hold) if self.is_own_timed(hold) => {
-                    self.release_timed(lease).expect("only this shard changes the leases of its receivers");
+                Some(hold) if self.is_own_receivers(hold) && is_kept(lease) => self.export_lease(lease),
+                Some(hold) if self.is_own_receivers(hold) => {
+                    self.release_of_receivers(lease).expect("only this shard changes the leases of its receivers");
                     self.shared.state.0.let_others_in();
                 }
                 Some(hold) if hold.shard == self.index => {
@@ -235,7 +239,7 @@ mod tests {
         let shards =
             SharedScheduler::new(&SchedulerConfig { lease_ns: Some(1), ..SchedulerConfig::new(1, 4) }, 3).unwrap();
         let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
-        let Ok(Some(lease)) = a.try_request(&Request { has_deadline: true, ..Request::new(0, 7) }) else {
+        let Ok(Some(lease)) = a.try_request(&Request::new(0, 7), Holder::Receivers) else {
             panic!("a buffer is free");
         };
         (shards, a, b, lease)
@@ -251,8 +255,8 @@ mod tests {
             let (there, b) = other.join().unwrap();
             assert!(here != there, "exactly one imported it");
             let (owner, stranger) = if here { (&a, &b) } else { (&b, &a) };
-            assert!(stranger.release_timed(lease).is_err());
-            owner.release_timed(lease).unwrap();
+            assert!(stranger.release_of_receivers(lease).is_err());
+            owner.release_of_receivers(lease).unwrap();
             shards.check_invariants().unwrap();
         });
     }
@@ -274,7 +278,7 @@ mod tests {
             let winner = if here { &a } else { &b };
             if winner.check_lease(lease).is_ok() {
                 assert_eq!(shards.stats().scheduler.leased, 1);
-                winner.release_timed(lease).unwrap();
+                winner.release_of_receivers(lease).unwrap();
             }
             assert_eq!((shards.stats().scheduler.leased, shards.stats().scheduler.free), (0, 1));
             shards.check_invariants().unwrap();
@@ -340,7 +344,7 @@ mod tests {
         loom::model(|| {
             let (shards, a, b, lease) = two_and_a_lease();
             let waiter = thread::spawn(move || {
-                b.request_for(&Request { has_deadline: true, ..Request::new(0, 8) }).unwrap();
+                b.request_for(&Request::new(0, 8), Holder::Receivers).unwrap();
                 (b.poll_wake(), b)
             });
             // As it does before it sleeps: its grants, then whether deadlines are to be polled.

@@ -1,7 +1,9 @@
 //! Where the receivers of one thread get their buffers: from the thread's shard, a few ahead, so that what a receive leaves has a
 //! place whatever other threads take.
 
+use super::cache::Holder;
 use super::common::Common;
+use super::lease_deadlines::LeaseDeadlines;
 use super::{SchedulerShard, SharedSchedulerError};
 use crate::alloc_util::{TryArc, reserve};
 use crate::config_error::ConfigError;
@@ -39,13 +41,17 @@ pub struct PoolShard {
     /// Waits of the host's own.
     host_waits: u32,
     wait: Option<(WaitId, Wanted)>,
+    /// Of leases of the host's own; none if the configuration has none.
+    deadlines: Option<LeaseDeadlines>,
 }
 
 impl PoolShard {
     /// The shard, with the buffers that were reserved for its receivers.
     pub(super) fn new(shard: SchedulerShard, common: TryArc<Common>) -> Result<PoolShard, ConfigError> {
         let stock = reserve("shards", common.seeds_max().max(STOCK_MAX))?;
-        let mut source = PoolShard { shard, common, stock, seen_free: 0, taken: 0, host_waits: 0, wait: None };
+        let deadlines = LeaseDeadlines::new(common.config.lease_ns, common.split.buffers)?;
+        let mut source =
+            PoolShard { shard, common, stock, seen_free: 0, taken: 0, host_waits: 0, wait: None, deadlines };
         source.common.clone().take_seeds(source.shard.index(), |lease| {
             source.shard.import_lease(lease).expect("what waits for this shard is no other's");
             source.stock_up(lease);
@@ -57,7 +63,7 @@ impl PoolShard {
 impl PoolShard {
     /// What a receiver of this shard asks for.
     fn request(&self) -> Request {
-        Request { has_deadline: true, ..Request::new(self.common.receivers_class(), 0) }
+        Request::new(self.common.receivers_class(), 0)
     }
 
     /// A buffer is this shard's receivers', and free.
@@ -70,8 +76,22 @@ impl PoolShard {
     fn release_at(&mut self, buffer: u32) {
         self.taken -= 1;
         self.shard
-            .release_timed(self.shard.lease_at(buffer))
+            .release_of_receivers(self.shard.lease_at(buffer))
             .expect("only this shard ends the leases of its receivers");
+    }
+
+    /// A lease of the host's own begins.
+    fn start_deadline(&mut self, lease: LeaseId, token: u64, has_deadline: bool) {
+        if let Some(deadlines) = self.deadlines.as_mut().filter(|_| has_deadline) {
+            deadlines.start(lease, token);
+        }
+    }
+
+    /// A lease is the host's own no more.
+    fn stop_deadline(&mut self, lease: LeaseId) {
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.stop(lease);
+        }
     }
 
     /// Takes a buffer of a receiver off this shard.
@@ -102,14 +122,14 @@ impl PoolShard {
             return self.stock_up(lease);
         }
         // It counts for the class of the wait, and is to count for that of receivers.
-        self.shard.release_timed(lease).expect("it was granted just now");
+        self.shard.release_of_receivers(lease).expect("it was granted just now");
         let stock = self.stock.len() as u32;
         self.make_ready(stock + 1);
         if self.stock.len() as u32 > stock {
             return;
         }
         // Receivers are at their cap: it waits until they are not.
-        match self.shard.request_for(&self.request()) {
+        match self.shard.request_for(&self.request(), Holder::Receivers) {
             Ok(Outcome::Granted(lease)) => self.stock_up(lease),
             Ok(Outcome::Queued(wait)) => self.wait = Some((wait, wanted)),
             Err(error) => unreachable!("each shard has a wait for its receivers: {error}"),
@@ -146,7 +166,11 @@ impl Buffers for PoolShard {
     #[inline(always)]
     fn make_ready(&mut self, buffers: u32) {
         while (self.stock.len() as u32) < buffers {
-            let lease = if self.shard.free_buffers() > 0 { self.shard.try_request(&self.request()) } else { Ok(None) };
+            let lease = if self.shard.free_buffers() > 0 {
+                self.shard.try_request(&self.request(), Holder::Receivers)
+            } else {
+                Ok(None)
+            };
             match lease {
                 Ok(Some(lease)) => self.stock_up(lease),
                 // What was seen is gone.
@@ -175,7 +199,7 @@ impl Buffers for PoolShard {
         self.end_wait();
         let Some(wanted) = wanted else { return false };
         let class = self.common.receivers_class() + u8::from(wanted == Wanted::BesideReserve);
-        match self.shard.request_for(&Request { class, ..self.request() }) {
+        match self.shard.request_for(&Request { class, ..self.request() }, Holder::Receivers) {
             Ok(Outcome::Granted(lease)) => {
                 self.serve(lease, wanted);
                 true
@@ -216,17 +240,41 @@ impl Source for PoolShard {
         // The table of waits has one more for each shard.
         let waiters_max = self.common.config.waiters_max;
         if self.host_waits == waiters_max {
-            let lease = self.shard.try_request(request)?.ok_or(SchedulerError::WaitersFull { waiters_max })?;
+            let lease = self.try_request(request)?.ok_or(SchedulerError::WaitersFull { waiters_max })?;
             return Ok(Outcome::Granted(lease));
         }
-        let outcome = self.shard.request_for(request)?;
-        self.host_waits += u32::from(matches!(outcome, Outcome::Queued(_)));
+        let outcome = self.shard.request_for(request, Holder::Host)?;
+        match outcome {
+            Outcome::Granted(lease) => self.start_deadline(lease, request.token, request.has_deadline),
+            Outcome::Queued(_) => self.host_waits += 1,
+        }
         Ok(outcome)
     }
 
     fn try_request(&mut self, request: &Request) -> Result<Option<LeaseId>, PoolError> {
         check_request(request, self.classes())?;
-        Ok(self.shard.try_request(request)?)
+        let lease = self.shard.try_request(request, Holder::Host)?;
+        if let Some(lease) = lease {
+            self.start_deadline(lease, request.token, request.has_deadline);
+        }
+        Ok(lease)
+    }
+
+    fn has_deadlines(&self) -> bool {
+        self.deadlines.is_some()
+    }
+
+    fn renew(&mut self, lease: LeaseId) -> Result<(), PoolError> {
+        let is_renewed = self.deadlines.as_mut().is_some_and(|deadlines| deadlines.renew(lease));
+        if is_renewed { Ok(()) } else { Err(PoolError::NoDeadline) }
+    }
+
+    fn poll_overdue(&mut self, receivers_wait: bool) -> Option<(LeaseId, u64)> {
+        if !receivers_wait && !self.shard.has_waiters() {
+            return None;
+        }
+        // Another thread may have ended a lease since.
+        self.deadlines.as_mut()?.poll(|lease| self.shard.check_host_lease(lease, Reach::HERE).is_ok())
     }
 
     fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
@@ -241,6 +289,7 @@ impl Source for PoolShard {
             let grant = self.shard.poll_grant()?;
             let Some((_, wanted)) = self.wait.take_if(|(own, _)| *own == grant.wait) else {
                 self.host_waits -= 1;
+                self.start_deadline(grant.lease, grant.token, grant.has_deadline);
                 return Some(grant);
             };
             self.serve(grant.lease, wanted);
@@ -281,7 +330,9 @@ impl Source for PoolShard {
         retire: Option<&mut dyn FnMut(u32)>,
     ) -> Result<(), PoolError> {
         let Some(retire) = retire else {
-            return Ok(self.shard.release_host_lease(lease, reach)?);
+            self.shard.release_host_lease(lease, reach)?;
+            self.stop_deadline(lease);
+            return Ok(());
         };
         // Of several threads that release it at once one has it, and takes its memory back.
         self.adopt_host_lease(lease, reach)?;
@@ -292,6 +343,7 @@ impl Source for PoolShard {
 
     fn adopt_host_lease(&mut self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
         self.shard.adopt_host_lease(lease, reach)?;
+        self.stop_deadline(lease);
         self.taken += 1;
         Ok(())
     }
@@ -315,11 +367,17 @@ impl Source for PoolShard {
 
     fn handle_timeout(&mut self, now_ns: u64) {
         self.shard.handle_timeout(now_ns);
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.handle_timeout(now_ns);
+        }
     }
 
     /// Grants that other threads do not pick up are timed by the common clock, which has the host's time.
-    fn poll_timeout(&self) -> Option<u64> {
-        if self.shard.has_waiters() { self.shard.overdue_ns() } else { None }
+    fn poll_timeout(&self, receivers_wait: bool) -> Option<u64> {
+        let has_waiters = self.shard.has_waiters();
+        let pick_up_ns = if has_waiters { self.shard.overdue_ns() } else { None };
+        let deadlines = self.deadlines.as_ref().filter(|_| receivers_wait || has_waiters);
+        [pick_up_ns, deadlines.and_then(LeaseDeadlines::next_ns)].into_iter().flatten().min()
     }
 
     fn poll_wake(&mut self) -> Option<u32> {

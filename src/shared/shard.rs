@@ -1,6 +1,6 @@
 //! The handle of one thread.
 
-use super::cache::LeaseWord;
+use super::cache::{Holder, LeaseWord};
 use super::shard_waits::{State, Ticket, Tickets};
 use super::state::{Locked, ShardState, Shared};
 use super::sync::Ordering;
@@ -52,15 +52,15 @@ impl SchedulerShard {
     ///
     /// The class does not exist; it would have to wait and all waits are in use; the pool is closed.
     pub fn request(&self, class: u8, token: u64) -> Result<Outcome, SharedSchedulerError> {
-        self.request_for(&Request::new(class, token))
+        self.request_for(&Request::new(class, token), Holder::Host)
     }
 
-    /// As `request`, also for a lease with a deadline; size and tenant are the default.
-    pub(crate) fn request_for(&self, request: &Request) -> Result<Outcome, SharedSchedulerError> {
-        if let Some(lease) = self.take_cached_now(request) {
+    /// As `request`, also for receivers; size and tenant are the default.
+    pub(crate) fn request_for(&self, request: &Request, holder: Holder) -> Result<Outcome, SharedSchedulerError> {
+        if let Some(lease) = self.take_cached_now(request, holder) {
             return Ok(Outcome::Granted(lease));
         }
-        let outcome = self.locked(|state| self.request_locked(state, request));
+        let outcome = self.locked(|state| self.request_locked(state, request, holder));
         self.count_refusal(outcome)
     }
 
@@ -341,12 +341,13 @@ impl SchedulerShard {
         &self,
         state: &mut Locked,
         request: &Request,
+        holder: Holder,
     ) -> Result<Outcome, SharedSchedulerError> {
         let (class, classes) = (request.class, self.shared.classes);
         if class >= classes {
             return Err(SchedulerError::UnknownClass { class, classes }.into());
         }
-        self.check_open_for(request)?;
+        self.check_open_for(holder)?;
         if !state.scheduler.would_grant(class) {
             self.shared.collect(state);
         }
@@ -358,10 +359,10 @@ impl SchedulerShard {
         match state.scheduler.request(class, ticket.into())? {
             Outcome::Queued(wait) => {
                 self.shard_state().counts.queued.add_one();
-                Ok(Outcome::Queued(state.tickets.open(self.index, request, wait)))
+                Ok(Outcome::Queued(state.tickets.open(self.index, request, holder, wait)))
             }
             Outcome::Granted(lease) => {
-                let lease = self.hold(lease.index(), class, request.has_deadline);
+                let lease = self.hold(lease.index(), class, holder);
                 if self.shared.is_uncapped(class) {
                     self.stock_up(state, class);
                 }
@@ -372,8 +373,8 @@ impl SchedulerShard {
 
     /// Refuses a request of the host's own once the pool is closed. The receivers that are there may end what they have
     /// begun.
-    pub(super) fn check_open_for(&self, request: &Request) -> Result<(), SharedSchedulerError> {
-        if self.shared.is_closed() && !request.has_deadline { Err(SharedSchedulerError::Closed) } else { Ok(()) }
+    pub(super) fn check_open_for(&self, holder: Holder) -> Result<(), SharedSchedulerError> {
+        if self.shared.is_closed() && holder == Holder::Host { Err(SharedSchedulerError::Closed) } else { Ok(()) }
     }
 
     /// Puts this shard's part of the surplus into its cache. For the scheduler it is leased to a class that has no cap, so that it
@@ -398,8 +399,8 @@ impl SchedulerShard {
         let ticket = state.tickets.close(wait.index());
         let State::Assigned { buffer, .. } = ticket.state else { unreachable!("what is among the grants is assigned") };
         self.shard_state().counts.picked_up.add_one();
-        let Ticket { token, class, has_deadline, .. } = ticket;
-        Grant { wait, token, class, lease: self.hold(buffer, class, has_deadline), has_deadline }
+        let Ticket { token, class, has_deadline, holder, .. } = ticket;
+        Grant { wait, token, class, lease: self.hold(buffer, class, holder), has_deadline }
     }
 
     /// A wait of this shard.
@@ -409,20 +410,20 @@ impl SchedulerShard {
     }
 
     /// Starts a lease of a buffer that this shard owns by now.
-    fn hold(&self, index: u32, class: u8, has_deadline: bool) -> LeaseId {
+    fn hold(&self, index: u32, class: u8, holder: Holder) -> LeaseId {
         self.shard_state().counts.taken_by_class[usize::from(class)].add_one();
         let is_capped = !self.shared.is_uncapped(class);
-        self.shared.buffers[index as usize].hold(index, LeaseWord { class, is_capped, has_deadline, shard: self.index })
+        self.shared.buffers[index as usize].hold(index, LeaseWord { class, is_capped, holder, shard: self.index })
     }
 
     /// Takes a buffer from this shard's cache, without the lock.
     #[inline(always)]
-    pub(super) fn take_cached_now(&self, request: &Request) -> Option<LeaseId> {
+    pub(super) fn take_cached_now(&self, request: &Request, holder: Holder) -> Option<LeaseId> {
         if !self.shared.is_uncapped(request.class) {
             return None;
         }
         let index = self.shard_state().cache.pop(&self.shared.buffers)?;
-        Some(self.hold(index, request.class, request.has_deadline))
+        Some(self.hold(index, request.class, holder))
     }
 
     pub(super) fn count_refusal<T>(&self, outcome: Result<T, SharedSchedulerError>) -> Result<T, SharedSchedulerError> {

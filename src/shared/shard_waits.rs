@@ -1,5 +1,6 @@
 //! The waits of all shards: each has a home, the shard that is woken when it is served.
 
+use super::cache::Holder;
 use crate::scheduler::{ConfigError, Generation, LeaseId, Request, WaitId, WaitInfo};
 use alloc::vec::Vec;
 
@@ -26,6 +27,7 @@ pub(super) struct Ticket {
     pub(super) home: u32,
     pub(super) class: u8,
     pub(super) has_deadline: bool,
+    pub(super) holder: Holder,
     generation: Generation,
     next: u32,
     prev: u32,
@@ -76,7 +78,7 @@ impl Tickets {
     }
 
     /// Gives the request that waits in the pool as `wait` a home.
-    pub(super) fn open(&mut self, home: u32, request: &Request, wait: WaitId) -> WaitId {
+    pub(super) fn open(&mut self, home: u32, request: &Request, holder: Holder, wait: WaitId) -> WaitId {
         if self.unused == NIL {
             self.add_unused();
         }
@@ -85,7 +87,7 @@ impl Tickets {
         self.unused = ticket.next;
         let Request { token, class, has_deadline, .. } = *request;
         let state = State::Queued(wait);
-        *ticket = Ticket { token, state, home, class, has_deadline, next: NIL, prev: NIL, ..*ticket };
+        *ticket = Ticket { token, state, home, class, has_deadline, holder, next: NIL, prev: NIL, ..*ticket };
         self.grants[home as usize].waits += 1;
         self.wait_at(index)
     }
@@ -95,7 +97,8 @@ impl Tickets {
         let (state, generation) = (State::Unused, Generation::first(self.tag));
         self.unused = self.table.len() as u32;
         let (token, home, class, has_deadline, next, prev) = (0, NIL, 0, false, NIL, NIL);
-        self.table.push(Ticket { token, state, home, class, has_deadline, generation, next, prev });
+        let holder = Holder::Host;
+        self.table.push(Ticket { token, state, home, class, has_deadline, holder, generation, next, prev });
     }
 
     pub(super) fn find(&self, wait: WaitId) -> Option<&Ticket> {

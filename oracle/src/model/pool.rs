@@ -62,13 +62,14 @@ impl ModelPool {
             in_flight_max,
             ..ReceivingConfig::new(memory_bytes, receivers_max)
         };
-        let PoolConfig { classes, reserves, class_caps, class_burst, tenants_max, waiters_max, .. } = *config;
+        let PoolConfig { classes, reserves, class_caps, class_burst, tenants_max, waiters_max, lease_ns, .. } = *config;
         let requests = SchedulerConfig {
             classes,
             reserves,
             class_caps,
             class_burst,
             tenants_max,
+            lease_ns,
             ..SchedulerConfig::new((memory_bytes / u64::from(buffer_bytes)) as u32, waiters_max)
         };
         ModelPool {
@@ -314,6 +315,11 @@ impl System for ModelPool {
         self.memory.scheduler().release(lease)
     }
 
+    fn progress(&mut self, lease: u64, _bytes: u64) -> Result<(), i32> {
+        self.buffers.get(&lease).ok_or(DEMUXBUF_ERR_STALE)?;
+        self.memory.scheduler().renew(lease)
+    }
+
     fn cancel(&mut self, wait: u64) -> Result<(), i32> {
         self.memory.scheduler().cancel(wait)
     }
@@ -336,7 +342,8 @@ impl System for ModelPool {
     }
 
     fn poll_timeout(&mut self) -> Option<u64> {
-        ReceivingSystem::poll_timeout(&self.memory)
+        let of_lease = self.memory.scheduler_seen().next_overdue_ns(self.memory.has_waiting_receivers());
+        [ReceivingSystem::poll_timeout(&self.memory), of_lease].into_iter().flatten().min()
     }
 
     fn create_tenant(&mut self, tenant_config: TenantConfig) -> Result<u64, i32> {
@@ -436,7 +443,7 @@ impl ModelPool {
             }
             let Some(notice) = self.memory.poll() else {
                 let is_possible = self.is_attach_awaited && !self.is_full();
-                return self.next_lease().or_else(|| {
+                return self.next_lease().or_else(|| self.next_overdue()).or_else(|| {
                     self.is_attach_awaited &= !is_possible;
                     is_possible.then_some(Notice::Attachable)
                 });

@@ -199,7 +199,7 @@ impl ModelScheduler {
         }
         let id = self.new_id();
         let moved = self.held.iter_mut().find(|held| held.id == lease).expect("a lease in force");
-        (moved.id, moved.class, moved.tenant) = (id, class, DEFAULT_TENANT);
+        (moved.id, moved.class, moved.tenant, moved.timed) = (id, class, DEFAULT_TENANT, None);
         self.place(held.tenant);
         self.forget_if_done(held.tenant);
         self.hand_over();
@@ -289,6 +289,12 @@ impl ModelScheduler {
     /// Units a tenant may still take.
     fn left_of(&self, tenant: u64) -> u32 {
         self.tenants[&tenant].cap.saturating_sub(self.out_of(|lease| lease.tenant == tenant))
+    }
+
+    /// When to advance the clock for what is due then.
+    fn host_ns(&self, due_ns: u64) -> Option<u64> {
+        let left_ns = due_ns.saturating_sub(self.now_ns).min(self.step_max_ns());
+        self.advanced_ns.unwrap_or(0).checked_add(left_ns)
     }
 
     fn step_max_ns(&self) -> u64 {
@@ -395,8 +401,7 @@ impl System for ModelScheduler {
     }
 
     fn poll_timeout(&mut self) -> Option<u64> {
-        let left_ns = self.next_demand_ns()?.saturating_sub(self.now_ns).min(self.step_max_ns());
-        self.advanced_ns.unwrap_or(0).checked_add(left_ns)
+        self.host_ns(self.next_demand_ns()?)
     }
 
     fn progress(&mut self, lease: u64, bytes: u64) -> Result<(), i32> {

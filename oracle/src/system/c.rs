@@ -52,6 +52,8 @@ fn c_request(ask: Ask) -> demuxbuf_request {
         class_index: ask.class.into(),
         token: ask.token,
         tenant: ask.tenant.unwrap_or(0),
+        has_deadline: ask.has_deadline.into(),
+        reserved: 0,
     }
 }
 
@@ -171,6 +173,7 @@ impl CPool {
         assert_eq!(status, DEMUXBUF_OK);
         (c.buffer_bytes, c.waiters_max, c.tenants_max) = (config.buffer_bytes, config.waiters_max, config.tenants_max);
         (c.frame_grace_ns, c.blocked_ns) = (config.frame_grace_ns, config.blocked_ns);
+        c.lease_ns = config.lease_ns.unwrap_or(0);
         c.in_flight_max = config.in_flight_max;
         (c.classes, c.class_burst) = (config.classes.into(), config.class_burst);
         (c.reserves, c.class_caps) = (config.reserves, config.class_caps);
@@ -385,7 +388,7 @@ impl System for CPool {
         let request = c_request(ask);
         let mut handle = 0;
         // The shorter of the two calls is used where it suffices.
-        let is_default = ask.tenant.is_none();
+        let is_default = ask.tenant.is_none() && !ask.has_deadline;
         // SAFETY: our own pool; pointers to locals.
         let status = unsafe {
             match is_default {
@@ -415,6 +418,11 @@ impl System for CPool {
         outcome(unsafe { demuxbuf_pool_release(self.0, lease) })
     }
 
+    fn progress(&mut self, lease: u64, _bytes: u64) -> Result<(), i32> {
+        // SAFETY: our own pool.
+        outcome(unsafe { demuxbuf_pool_renew_lease(self.0, lease) })
+    }
+
     fn cancel(&mut self, wait: u64) -> Result<(), i32> {
         // SAFETY: our own pool.
         outcome(unsafe { demuxbuf_pool_cancel(self.0, wait) })
@@ -434,6 +442,7 @@ impl System for CPool {
                 Notice::Receiver { id: receiver, token, step: step(shown).expect("a grant carries actions") }
             }
             DEMUXBUF_NOTICE_LEASE => Notice::Lease { wait, token, lease },
+            DEMUXBUF_NOTICE_OVERDUE => Notice::Overdue { token, lease },
             DEMUXBUF_NOTICE_ATTACHABLE => Notice::Attachable,
             kind => unreachable!("no notice has the kind {kind}"),
         })

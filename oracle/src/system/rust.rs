@@ -79,6 +79,8 @@ fn code(error: PoolError) -> i32 {
         PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
         PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
         PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
+        PoolError::DeadlinesOff => DEMUXBUF_ERR_DEADLINES_OFF,
+        PoolError::NoDeadline => DEMUXBUF_ERR_NO_DEADLINE,
         PoolError::Event(error) => error.code(),
         other => unreachable!("no operation leads to {other:?}"),
     }
@@ -98,8 +100,8 @@ fn options(with: Attach) -> AttachOptions {
 }
 
 fn request(ask: Ask) -> Request {
-    let Ask { class, size_index, tenant, token } = ask;
-    Request { tenant: tenant.map(TenantId::from_bits), size_index, ..Request::new(class, token) }
+    let Ask { class, size_index, tenant, token, has_deadline } = ask;
+    Request { tenant: tenant.map(TenantId::from_bits), size_index, has_deadline, ..Request::new(class, token) }
 }
 
 fn asked(outcome: Outcome) -> Asked {
@@ -279,6 +281,10 @@ impl System for RustPool {
         self.0.release(LeaseId::from_bits(lease)).map_err(code)
     }
 
+    fn progress(&mut self, lease: u64, _bytes: u64) -> Result<(), i32> {
+        self.0.renew_lease(LeaseId::from_bits(lease)).map_err(code)
+    }
+
     fn cancel(&mut self, wait: u64) -> Result<(), i32> {
         self.0.cancel(WaitId::from_bits(wait)).map_err(code)
     }
@@ -291,6 +297,7 @@ impl System for RustPool {
             pool::Notice::Lease { wait, token, lease } => {
                 Notice::Lease { wait: wait.to_bits(), token, lease: lease.to_bits() }
             }
+            pool::Notice::Overdue { token, lease } => Notice::Overdue { token, lease: lease.to_bits() },
             pool::Notice::Attachable => Notice::Attachable,
             notice => unreachable!("the model has no form of {notice:?}"),
         })

@@ -96,7 +96,7 @@ fn set(settings: &mut Settings, line: Line<'_>) {
         "buffers" => scheduler.buffers = number,
         "sizes" => scheduler.sizes[number as usize % SIZES_MAX] = value,
         "park_ns" => scheduler.park_ns = Some(line.number(0)),
-        "lease_ns" => scheduler.lease_ns = Some(line.number(0)),
+        "lease_ns" => (pool.lease_ns, scheduler.lease_ns) = (Some(line.number(0)), Some(line.number(0))),
         "wipe" => pool.wipe = number != 0,
         _ => {}
     }

@@ -42,6 +42,8 @@ pub(super) const EXAMPLES: &[&str] = &[
     "request 0",
     "request 0 1",
     "request 1 0 1",
+    "request 0 0 0 1",
+    "renew 0",
     "try-request 0",
     "release 0",
     "cancel 0",
@@ -142,6 +144,7 @@ pub(super) fn config(text: &[u8]) -> PoolConfig {
             "reads-ahead" => policy.reads_ahead = true,
             "wipe" => config.wipe = true,
             "grace-ms" => config.frame_grace_ns = line.number(0).clamp(8, 1 << 40) * MS,
+            "lease-ms" => config.lease_ns = Some((line.number(0).min(1 << 40) * MS).max(1)),
             "blocked-ms" => config.blocked_ns = (line.number(0).min(1 << 40) * MS).max(8),
             "classes" => config.classes = 1 + number.wrapping_sub(1) as u8 % 8,
             "burst" => config.class_burst = number.max(1),
@@ -220,11 +223,14 @@ fn op(line: Line<'_>) -> Option<Op> {
         "tenant" => Op::CreateTenant { weight: line.short(0), guaranteed: second, cap: third },
         "remove-tenant" => Op::RemoveTenant { tenant: first },
         "request" => {
-            Op::Request { class: line.short(0) as u8, size_index: second as u8, tenant: named(line.number(2)) }
+            let (class, tenant, has_deadline) = (line.short(0) as u8, named(line.number(2)), line.number(3) != 0);
+            Op::Request { class, size_index: second as u8, tenant, has_deadline }
         }
         "try-request" => {
-            Op::TryRequest { class: line.short(0) as u8, size_index: second as u8, tenant: named(line.number(2)) }
+            let (class, tenant, has_deadline) = (line.short(0) as u8, named(line.number(2)), line.number(3) != 0);
+            Op::TryRequest { class, size_index: second as u8, tenant, has_deadline }
         }
+        "renew" => Op::Progress { lease: first, bytes: 0 },
         "release" => Op::Release { lease: first },
         "cancel" => Op::Cancel { wait: first },
         "poll" => Op::PollNotice,

@@ -134,8 +134,10 @@ fn share() -> impl Strategy<Value = Op> {
 /// Operations of the host of a pool, with or without receivers.
 fn host_op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        8 => (class(), size_index(), tenant()).prop_map(|(class, size_index, tenant)| Op::Request { class, size_index, tenant }),
-        2 => (class(), size_index(), tenant()).prop_map(|(class, size_index, tenant)| Op::TryRequest { class, size_index, tenant }),
+        8 => (class(), size_index(), tenant(), any::<bool>())
+            .prop_map(|(class, size_index, tenant, has_deadline)| Op::Request { class, size_index, tenant, has_deadline }),
+        2 => (class(), size_index(), tenant(), any::<bool>())
+            .prop_map(|(class, size_index, tenant, has_deadline)| Op::TryRequest { class, size_index, tenant, has_deadline }),
         6 => which().prop_map(|lease| Op::Release { lease }),
         3 => which().prop_map(|wait| Op::Cancel { wait }),
         6 => Just(Op::PollNotice),
@@ -229,6 +231,7 @@ pub fn receivers_op() -> impl Strategy<Value = Op> {
         1 => Just(Op::GiveBackPages),
         12 => later(),
         12 => host_op(),
+        2 => which().prop_map(|lease| Op::Progress { lease, bytes: 0 }),
         10 => Just(Op::PollNotice),
     ]
 }
@@ -283,16 +286,19 @@ pub fn pool_config() -> impl Strategy<Value = PoolConfig> {
     let class = (0..4u32, prop_oneof![3 => Just(u32::MAX), 1 => 1..8u32]);
     let (classes, table) = (prop_oneof![8 => 1..4u8, 1 => Just(8u8)], prop::array::uniform8(class));
     let in_flight_max = prop_oneof![2 => Just(0), 1 => 1..4u32];
-    let requests = (in_flight_max, 0..4u32, 1..4u32, prop_oneof![2 => Just(0), 1 => 1..4u32], classes, table);
+    let lease_ns =
+        prop_oneof![1 => Just(None), 2 => (1..40u64).prop_map(|ms| Some(ms * MS)), 1 => (1..20u64).prop_map(Some)];
+    let requests = (in_flight_max, 0..4u32, 1..4u32, prop_oneof![2 => Just(0), 1 => 1..4u32], classes, table, lease_ns);
     (buffer_bytes, 8..12u64, 1..8u32, (ns(), ns(), any::<bool>()), requests, policy()).prop_map(
         |(buffer_bytes, buffers, receivers_max, (frame_grace_ns, blocked_ns, wipe), requests, policy)| {
-            let (in_flight_max, waiters_max, class_burst, tenants_max, classes, table) = requests;
+            let (in_flight_max, waiters_max, class_burst, tenants_max, classes, table, lease_ns) = requests;
             let policy = Policy { park_bytes: 0, reclaim_bytes: 0, ..policy };
             let memory_bytes = buffers * u64::from(buffer_bytes) + 63;
             let mut config = PoolConfig {
                 buffer_bytes,
                 frame_grace_ns,
                 blocked_ns,
+                lease_ns,
                 in_flight_max,
                 wipe,
                 waiters_max,

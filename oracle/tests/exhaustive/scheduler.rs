@@ -94,7 +94,7 @@ impl Instance for Crowd {
         if waits + leases < self.clients {
             ops.extend(self.kinds.iter().map(|&(class, size_index, tenant)| {
                 let tenant = tenant.map(HandleRef::Live);
-                Op::Request { class, size_index, tenant }
+                Op::Request { class, size_index, tenant, has_deadline: false }
             }));
         }
         ops.extend((0..waits).map(|at| Op::Cancel { wait: live(at) }));

@@ -113,7 +113,7 @@ pub(crate) struct Deadlines {
 
 impl Deadlines {
     /// Reserves the tables for this number of buffers; none are needed if leases are not timed. No buffer is held yet.
-    pub(in crate::scheduler) fn new(config: &SchedulerConfig, buffers: u32) -> Result<Deadlines, ConfigError> {
+    pub(crate) fn new(config: &SchedulerConfig, buffers: u32) -> Result<Deadlines, ConfigError> {
         let entries = if config.lease_ns.is_some() { buffers } else { 0 };
         // Without deadlines the table stays empty, and no time is compared with these.
         let lease_ns = config.lease_ns.unwrap_or(u64::MAX);
@@ -188,6 +188,11 @@ impl Deadlines {
         }
     }
 
+    /// Whether leases may have deadlines.
+    pub(in crate::scheduler) fn is_used(&self) -> bool {
+        self.entries > 0
+    }
+
     /// Whether cap-blocked waiters are tracked by tenant.
     pub(in crate::scheduler) fn knows_tenants(&self) -> bool {
         !self.tenant_reclaim.is_unused()
@@ -206,9 +211,7 @@ impl Deadlines {
     /// The next holder to be asked, while a request waits. First each that could park; then, one at a time, the
     /// costliest holder whose deadline passed.
     pub(crate) fn poll(&mut self, waiter_scope: WaiterScope, now_ns: u64) -> Option<Demand> {
-        if let Some(index) = self.next_to_park(waiter_scope, now_ns) {
-            self.unlink(index);
-            self.move_to(index, LeasePhase::Asked);
+        if let Some(index) = self.poll_idle(waiter_scope, now_ns) {
             return Some(Demand::Park(index));
         }
         while let Some(index) = self.due(self.asked.head, self.lease_ns, now_ns) {
@@ -228,6 +231,14 @@ impl Deadlines {
         self.move_to(index, LeasePhase::Expired { cost: 0 });
         self.shedding = Some((index, now_ns));
         Some(Demand::Shed(index))
+    }
+
+    /// The next holder without progress for `park_ns`, the one idle for longest first; each once until it makes progress.
+    pub(crate) fn poll_idle(&mut self, waiter_scope: WaiterScope, now_ns: u64) -> Option<u32> {
+        let index = self.next_to_park(waiter_scope, now_ns)?;
+        self.unlink(index);
+        self.move_to(index, LeasePhase::Asked);
+        Some(index)
     }
 
     fn next_to_park(&mut self, waiter_scope: WaiterScope, now_ns: u64) -> Option<u32> {
@@ -259,18 +270,31 @@ impl Deadlines {
     /// When `poll` asks a holder, if nothing happens until then; in the past if it does now. `None` for never: no
     /// holder has a deadline, or time ends before.
     pub(crate) fn next_ns(&self, waiter_scope: WaiterScope) -> Option<u64> {
-        let due = |first: u32, after_ns: u64| self.table.get(first as usize)?.progress_ns.checked_add(after_ns);
-        let (is_idle, is_expired) = match waiter_scope {
-            WaiterScope::Any => (!self.idle.is_empty(), self.costs != 0),
-            WaiterScope::CappedTenant => (self.tenant_reclaim.next_idle().is_some(), self.tenant_reclaim.has_expired()),
+        let is_expired = match waiter_scope {
+            WaiterScope::Any => self.costs != 0,
+            WaiterScope::CappedTenant => self.tenant_reclaim.has_expired(),
         };
-        let park = if is_idle { Some(0) } else { due(self.first_active(), self.park_ns) };
+        let expires = self.passes_ns(self.asked.head, self.lease_ns);
         let shed = match self.shedding {
             _ if !is_expired => None,
             None => Some(0),
             Some((_, since_ns)) => since_ns.checked_add(self.lease_ns),
         };
-        [park, due(self.asked.head, self.lease_ns), shed].into_iter().flatten().min()
+        [self.next_idle_ns(waiter_scope), expires, shed].into_iter().flatten().min()
+    }
+
+    /// As `next_ns`, of `poll_idle`.
+    pub(crate) fn next_idle_ns(&self, waiter_scope: WaiterScope) -> Option<u64> {
+        let is_idle = match waiter_scope {
+            WaiterScope::Any => !self.idle.is_empty(),
+            WaiterScope::CappedTenant => self.tenant_reclaim.next_idle().is_some(),
+        };
+        if is_idle { Some(0) } else { self.passes_ns(self.first_active(), self.park_ns) }
+    }
+
+    /// When the last progress of this lease, if it is one, is that long ago.
+    fn passes_ns(&self, first: u32, after_ns: u64) -> Option<u64> {
+        self.table.get(first as usize)?.progress_ns.checked_add(after_ns)
     }
 
     /// How a lease gets on; `None` if it is not timed.

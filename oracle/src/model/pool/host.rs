@@ -8,7 +8,7 @@ use demuxbuf_capi::*;
 
 impl ModelPool {
     pub(super) fn request_own(&mut self, ask: Ask) -> Result<Asked, i32> {
-        let asked = self.ask(|scheduler| scheduler.request_timed(ask, false))?;
+        let asked = self.ask(ask, |scheduler| scheduler.request_timed(ask, ask.has_deadline))?;
         if let Asked::Lease(lease) = asked {
             self.buffers.insert(lease, Vec::new());
         }
@@ -16,13 +16,16 @@ impl ModelPool {
     }
 
     pub(super) fn try_request_own(&mut self, ask: Ask) -> Result<Option<u64>, i32> {
-        let lease = self.ask(|scheduler| scheduler.try_request_timed(ask, false))?;
+        let lease = self.ask(ask, |scheduler| scheduler.try_request_timed(ask, ask.has_deadline))?;
         self.buffers.extend(lease.map(|lease| (lease, Vec::new())));
         Ok(lease)
     }
 
     /// A request that is refused changes nothing.
-    fn ask<T>(&mut self, request: impl FnOnce(&mut ModelScheduler) -> Result<T, i32>) -> Result<T, i32> {
+    fn ask<T>(&mut self, ask: Ask, request: impl FnOnce(&mut ModelScheduler) -> Result<T, i32>) -> Result<T, i32> {
+        if ask.has_deadline && self.config.lease_ns.is_none() {
+            return Err(DEMUXBUF_ERR_DEADLINES_OFF);
+        }
         let before = self.memory.clone();
         self.memory.secure_borrow();
         let asked = request(self.memory.scheduler());
@@ -40,6 +43,13 @@ impl ModelPool {
             self.buffers.insert(lease, Vec::new());
         }
         Some(granted)
+    }
+
+    /// A lease that is held for too long while others wait.
+    pub(super) fn next_overdue(&mut self) -> Option<Notice> {
+        let receivers_wait = self.memory.has_waiting_receivers();
+        let (lease, token) = self.memory.scheduler().overdue(receivers_wait)?;
+        Some(Notice::Overdue { token, lease })
     }
 
     /// What a receiver has not decoded leaves with a buffer.

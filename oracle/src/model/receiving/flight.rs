@@ -99,11 +99,15 @@ impl ModelReceiving {
 
     /// A buffer in flight could help something.
     fn something_waits(&self) -> bool {
-        let of_receivers = self.live().any(|(_, receiver)| {
+        self.has_waiting_receivers() || self.is_receive_buffer_in_flight() || self.is_wanted()
+    }
+
+    /// A receiver claims or is off.
+    pub(in crate::model) fn has_waiting_receivers(&self) -> bool {
+        self.live().any(|(_, receiver)| {
             let is_claim = receiver.claim_since.is_some() && !receiver.borrows_openly();
             is_claim || receiver.off.is_some()
-        });
-        of_receivers || self.is_receive_buffer_in_flight() || self.is_wanted()
+        })
     }
 
     pub(super) fn is_receive_buffer_in_flight(&self) -> bool {

@@ -4,6 +4,7 @@
 use super::{Lease, ModelScheduler};
 use crate::system::Demand;
 use demuxbuf::scheduler::{LeaseInfo, ReclaimKind};
+use demuxbuf_capi::DEMUXBUF_ERR_NO_DEADLINE;
 
 /// The phase of a holder that makes no progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +172,40 @@ impl ModelScheduler {
         Some(self.ask(lease, ReclaimKind::Shed))
     }
 
+    /// Of a pool: the next lease of the host's own that is held for `lease_ns` since it began or was renewed, and its token, while a
+    /// request or a receiver waits. Each comes once until it is renewed.
+    pub(in crate::model) fn overdue(&mut self, receivers_wait: bool) -> Option<(u64, u64)> {
+        let helps_any = receivers_wait || self.is_exhausted();
+        if !helps_any && !self.tenants.keys().any(|&tenant| self.is_cap_blocked(tenant)) {
+            return None;
+        }
+        self.config.lease_ns?;
+        let lease = self.next_to_park(helps_any)?;
+        self.move_to(lease, LeasePhase::Asked);
+        let token = self.leases().find(|held| held.id == lease).expect("it is in the list").token;
+        Some((lease, token))
+    }
+
+    /// When `overdue` names the next one, in the host's time.
+    pub(in crate::model) fn next_overdue_ns(&self, receivers_wait: bool) -> Option<u64> {
+        self.config.lease_ns?;
+        let helps_any = receivers_wait || self.is_exhausted();
+        if !helps_any && !self.tenants.keys().any(|&tenant| self.is_cap_blocked(tenant)) {
+            return None;
+        }
+        self.host_ns(self.next_idle_ns(helps_any)?)
+    }
+
+    /// The deadline of a lease begins anew, if it has one.
+    pub(in crate::model) fn renew(&mut self, lease: u64) -> Result<(), i32> {
+        let has_deadline = self.leases().any(|held| held.id == lease && held.timed.is_some());
+        if !has_deadline {
+            return Err(DEMUXBUF_ERR_NO_DEADLINE);
+        }
+        self.progressed(lease, 0);
+        Ok(())
+    }
+
     fn next_to_park(&mut self, is_exhausted: bool) -> Option<u64> {
         let idle = self.in_phase(|phase| phase == LeasePhase::Idle);
         let tenant_of = |id: u64| self.leases().find(|lease| lease.id == id).map(|lease| lease.tenant);
@@ -233,21 +268,31 @@ impl ModelScheduler {
         if !is_exhausted && !self.tenants.keys().any(|&tenant| self.is_cap_blocked(tenant)) {
             return None;
         }
-        let due = |phase: LeasePhase, ns: fn(&ModelScheduler) -> u64| {
-            let progress_ns = self.in_phase(|other| other == phase).first().map(|(_, timed)| timed.progress_ns);
-            progress_ns?.checked_add(ns(self))
+        let has_expired = match is_exhausted {
+            true => !self.in_phase(|phase| matches!(phase, LeasePhase::Expired { .. })).is_empty(),
+            false => !self.turns.to_shed.is_empty(),
         };
-        let has = |phase: fn(LeasePhase) -> bool| !self.in_phase(phase).is_empty();
-        let (has_idle, has_expired) = match is_exhausted {
-            true => (has(|phase| phase == LeasePhase::Idle), has(|phase| matches!(phase, LeasePhase::Expired { .. }))),
-            false => (!self.turns.to_park.is_empty(), !self.turns.to_shed.is_empty()),
-        };
-        let park = if has_idle { Some(0) } else { due(LeasePhase::Active, ModelScheduler::park_ns) };
         let shed = match self.shedding {
             _ if !has_expired => None,
             None => Some(0),
             Some((_, since_ns)) => since_ns.checked_add(self.lease_ns()),
         };
-        [park, due(LeasePhase::Asked, ModelScheduler::lease_ns), shed].into_iter().flatten().min()
+        let expires = self.first_passes_ns(LeasePhase::Asked, ModelScheduler::lease_ns);
+        [self.next_idle_ns(is_exhausted), expires, shed].into_iter().flatten().min()
+    }
+
+    /// When the next holder could be asked to park.
+    fn next_idle_ns(&self, is_exhausted: bool) -> Option<u64> {
+        let has_idle = match is_exhausted {
+            true => !self.in_phase(|phase| phase == LeasePhase::Idle).is_empty(),
+            false => !self.turns.to_park.is_empty(),
+        };
+        if has_idle { Some(0) } else { self.first_passes_ns(LeasePhase::Active, ModelScheduler::park_ns) }
+    }
+
+    /// When the first in a phase has made no progress for this long.
+    fn first_passes_ns(&self, phase: LeasePhase, ns: fn(&ModelScheduler) -> u64) -> Option<u64> {
+        let progress_ns = self.in_phase(|other| other == phase).first().map(|(_, timed)| timed.progress_ns);
+        progress_ns?.checked_add(ns(self))
     }
 }

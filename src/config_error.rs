@@ -83,6 +83,11 @@ pub enum Allowed {
     },
     /// What the machine can address, all sizes together.
     Addressable,
+    /// Nothing but 0 with another setting.
+    ZeroWith {
+        /// The other setting.
+        with: &'static str,
+    },
     /// Nothing but 0: this system cannot do it.
     Unsupported,
 }
@@ -138,6 +143,7 @@ impl fmt::Display for Allowed {
             Allowed::CountableUnits { units } => {
                 write!(f, " of sizes[0] = {units} units; allowed is what 32 bits can count, of all sizes")
             }
+            Allowed::ZeroWith { with } => write!(f, "; allowed is 0 with {with}"),
             Allowed::Unsupported => f.write_str("; allowed is 0, since this system cannot do it"),
             Allowed::Addressable => {
                 write!(f, "; allowed is what fits into {} bytes, all sizes together", isize::MAX)

@@ -38,7 +38,9 @@ mod bits;
 mod budget;
 mod completion;
 mod config;
+mod counting;
 mod error;
+mod events;
 mod fast_path;
 mod finding;
 mod host;
@@ -56,6 +58,8 @@ pub use budget::Budget;
 #[cfg(feature = "std")]
 pub(crate) use budget::check_receivers;
 pub use config::PoolConfig;
+#[cfg(feature = "std")]
+pub(crate) use counting::check_counting;
 pub use error::PoolError;
 pub use finding::{Finding, FindingKind};
 pub use source::BufferSource;
@@ -66,7 +70,7 @@ pub use types::{Counts, LeasedContent, MemoryModelStats, Notice, PoolStats, Rece
 
 pub use crate::config_error::ConfigError;
 
-use crate::connection::{Action, Actions, Connection, Event, Hold, Policy};
+use crate::connection::{Action, Actions, Connection, Event, Hold, Mode, Policy};
 use crate::memory::{Arena, poison};
 use crate::receiving::{Begin, Buffers, Notice as MemoryNotice, Receiving, Split, Totals};
 use audit::Audit;
@@ -166,35 +170,10 @@ impl<S: BufferSource> Pool<S> {
             Event::Received { bytes } => self.receive(index, bytes)?,
             Event::Consumed { bytes } => return self.consume_usable(index, bytes, 0, 0),
             Event::Close => return self.close(index),
-            Event::Done(actions) => {
-                // A receiver is to be shed until it is closed.
-                let mut own = if self.memory.is_shed(index) { Action::Shed.into() } else { Actions::NONE };
-                let pending = self.table.connection(index).pending();
-                let is_scheduled = actions.has(Action::Reschedule) && self.is_late(index, pending);
-                if is_scheduled {
-                    own |= Action::Reschedule;
-                }
-                self.apply(index, Event::Done(actions.without(own)))?;
-                if is_scheduled {
-                    self.scheduled.set(index, true);
-                }
-                if actions.has(Action::Recv) {
-                    self.submit(index);
-                }
-            }
+            Event::Done(actions) => self.acknowledge(index, actions)?,
             event => self.apply(index, event)?,
         }
-        let is_report = matches!(event, Event::Readable | Event::PeerClosed | Event::KernelFull);
-        if is_report || event == Event::Wake {
-            self.scheduled.set(index, false);
-        }
-        if is_report {
-            return Ok(self.readable(index));
-        }
-        if matches!(event, Event::EndOfStream | Event::TransportError) && !self.memory.is_shed(index) {
-            self.memory.end(index).expect("it is attached");
-        }
-        Ok(self.reconcile(index))
+        Ok(self.follow_event(index, event))
     }
 
     /// `Consumed`, and `NeedMore` if `needed_bytes` is not 0, in one step: either both are taken or none.
@@ -333,6 +312,7 @@ impl<S: BufferSource> Pool<S> {
                     receiver
                 }
                 MemoryNotice::Trial { receiver, max_bytes } | MemoryNotice::Granted { receiver, max_bytes } => {
+                    self.end_wait_under_mark(receiver);
                     self.grant(receiver, max_bytes);
                     receiver
                 }
@@ -452,7 +432,7 @@ impl<S: BufferSource> Pool<S> {
 
     fn receive(&mut self, index: u32, bytes: u32) -> Result<(), PoolError> {
         let may_receive = self.is_to_receive(index) || self.table.connection(index).is_in_flight();
-        let borrowed = self.memory.borrowed(index).filter(|_| may_receive);
+        let borrowed = self.memory.borrowed(index).filter(|borrowed| may_receive && !borrowed.is_look);
         if borrowed.is_none_or(|borrowed| bytes > borrowed.max_bytes) && bytes > 0 {
             // The machine knows whether there is another reason.
             self.table.connection(index).clone().apply_event(Event::Received { bytes })?;
@@ -460,6 +440,10 @@ impl<S: BufferSource> Pool<S> {
         }
         self.apply(index, Event::Received { bytes })?;
         self.memory.received(index, bytes).expect("the machine has the same room");
+        if self.table.connection(index).has_mode(Mode::Edge) {
+            // Only setting it makes the kernel look again.
+            self.memory.expire_mark(index).expect("it is attached");
+        }
         self.counts.received_bytes += u64::from(bytes);
         Ok(())
     }
@@ -494,6 +478,7 @@ impl<S: BufferSource> Pool<S> {
         self.feed(index, Event::Consumed { bytes: consumed_bytes });
         if needed_bytes > 0 {
             self.feed(index, Event::NeedMore { bytes: needed_bytes });
+            self.follow_look(index, needed_bytes);
         }
         self.counts.consumed_bytes += u64::from(consumed_bytes);
         Ok(self.reconcile_with(index, usable_bytes))

@@ -12,6 +12,7 @@
 //! | `buffers.rs` | what is needed of the place where buffers come from, and a list of its own |
 //! | `borrow.rs` | what is known of a borrow |
 //! | `receive.rs` | from `begin` to the decoder's report |
+//! | `counting.rs` | receivers whose partial frames stay in the kernel |
 //! | `keep.rs` | what happens to undecoded bytes when a borrow ends |
 //! | `claims.rs` | grants, trials, notices |
 //! | `flight.rs` | receives that are submitted, and complete later |
@@ -35,6 +36,7 @@ mod cells;
 mod check;
 mod claims;
 mod config;
+mod counting;
 mod credit;
 mod error;
 mod eviction;
@@ -77,7 +79,7 @@ use cells::Cells;
 use core::ptr::NonNull;
 use flight::Flights;
 use heap::Heaps;
-use keeper::{Keeper, Keepers, Place, Row, Standing};
+use keeper::{Keeper, Keepers, Place, Row, Standing, Transport};
 use tenants::Tenants;
 
 /// Numbers of receivers, keepers and buffers are below it.
@@ -208,10 +210,13 @@ impl<B: Buffers> Receiving<B> {
     ///
     /// # Errors
     ///
-    /// There is no such receiver.
+    /// There is no such receiver, or it counts.
     pub fn set_reads_ahead(&mut self, receiver: u32, reads_ahead: bool) -> Result<(), ReceivingError> {
+        if reads_ahead && self.row(receiver)?.transport.has(Transport::COUNTS) {
+            return Err(ReceivingError::CannotCount);
+        }
         self.row(receiver)?;
-        self.rows[receiver as usize].reads_ahead = reads_ahead;
+        self.rows[receiver as usize].transport.set(Transport::READS_AHEAD, reads_ahead);
         Ok(())
     }
 
@@ -352,6 +357,8 @@ impl<B: Buffers> Receiving<B> {
             is_kept_for_good: keeper.is_kept_for_good,
             is_shed: keeper.is_shed(),
             is_in_flight: self.is_in_flight(row.keeper),
+            awaited_bytes: self.awaited_bytes(receiver),
+            is_full: keeper.is_full,
         })
     }
 
@@ -391,6 +398,11 @@ impl<B: Buffers> Receiving<B> {
     #[inline]
     pub(super) fn is_idle(&self, receiver: u32) -> bool {
         self.rows[receiver as usize].keeper == NIL
+    }
+
+    /// Whether its decoder only reports that it needs more.
+    pub(super) fn has_unknown_length(&self, receiver: u32) -> bool {
+        self.rows[receiver as usize].unknown_length
     }
 
     /// Whether it was shed.
@@ -481,6 +493,7 @@ impl<B: Buffers> Receiving<B> {
     /// were dropped.
     fn drop_all(&mut self, keeper: u32) -> u32 {
         self.end_claim(keeper);
+        self.end_mark(keeper);
         self.unlist(keeper);
         self.dequeue(keeper);
         self.end_borrow(keeper);
@@ -488,7 +501,7 @@ impl<B: Buffers> Receiving<B> {
         self.free_place(keeper);
         let state = &mut self.keepers[keeper];
         state.standing = Standing::Resting;
-        state.is_kept_for_good = false;
+        (state.is_kept_for_good, state.is_full) = (false, false);
         state.start_ns = None;
         (state.needed_bytes, state.usable_bytes) = (0, 0);
         core::mem::take(&mut state.kept_bytes)

@@ -80,6 +80,9 @@ fn begin(begin: receiving::Begin) -> Begin {
         receiving::Begin::Later => Begin::Later,
         receiving::Begin::Off => Begin::Off,
         receiving::Begin::Claimed => Begin::Claimed,
+        begin @ (receiving::Begin::Look { .. } | receiving::Begin::Whole { .. }) => {
+            unreachable!("no receiver counts here: {begin:?}")
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a connection becomes a receiver: empty, with bytes that are copied, or with a leased buffer; and what of that can be
 //! changed later.
 
+use super::counting::check_counting;
 use super::{BufferSource, LeasedContent, Notice, Pool, PoolError, ReceiverId, without_parking};
 use crate::connection::{Actions, Connection, Event, Policy};
 use crate::memory::Reach;
@@ -38,7 +39,8 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// # Errors
     ///
-    /// The class does not exist; the tenant is stale or foreign; the table is full. Nothing is changed.
+    /// The class does not exist; the receiver cannot count; the tenant is stale or foreign; the table is full. Nothing is
+    /// changed.
     pub fn attach(&mut self, options: &AttachOptions) -> Result<ReceiverId, PoolError> {
         let index = self.insert(options)?;
         Ok(self.begin_attached(index, 0))
@@ -148,14 +150,15 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// # Errors
     ///
-    /// The receiver is stale or foreign; it is closed; the mode changes while a receive is in flight. Nothing is changed.
+    /// The receiver is stale or foreign; it is closed; it cannot count; the mode changes while a receive is in flight. Nothing
+    /// is changed.
     pub fn set_policy(&mut self, id: ReceiverId, policy: &Policy) -> Result<Actions, PoolError> {
         let index = self.table.find(id)?;
+        check_counting(policy, self.memory.has_unknown_length(index))?;
         self.leave_fast_path();
         self.follow_shed(index);
         self.table.connection_mut(index).set_policy(&without_parking(policy))?;
-        self.follow_mode(index, policy);
-        self.memory.set_reads_ahead(index, policy.reads_ahead).expect("it is attached");
+        self.follow_policy(index, policy);
         Ok(self.reconcile(index))
     }
 
@@ -169,12 +172,13 @@ impl<S: BufferSource> Pool<S> {
     fn insert(&mut self, options: &AttachOptions) -> Result<u32, PoolError> {
         self.memory.buffers().check_open()?;
         self.check_class(options.class)?;
+        let policy = options.policy.map_or(self.policy, |policy| without_parking(&policy));
+        check_counting(&policy, options.unknown_length)?;
         let room = self.table.check_free();
         self.is_attach_awaited |= options.notify_if_full && room.is_err();
         room?;
         let tenant = self.memory.buffers_mut().pin_tenant(options.tenant)?;
         self.leave_fast_path();
-        let policy = options.policy.map_or(self.policy, |policy| without_parking(&policy));
         let connection = Connection::new(policy);
         self.insert_connection(connection, options, tenant)
     }
@@ -192,8 +196,10 @@ impl<S: BufferSource> Pool<S> {
         self.scheduled.set(index, false);
         self.memory.attach(index, options.unknown_length).expect("the row is free");
         self.memory.set_tenant(index, tenant);
-        self.follow_mode(index, &policy);
-        self.memory.set_reads_ahead(index, policy.reads_ahead).expect("it is attached");
+        self.follow_policy(index, &policy);
+        if self.table.connection(index).has_peer_closed() {
+            self.memory.peer_closed(index).expect("it is attached");
+        }
         Ok(index)
     }
 

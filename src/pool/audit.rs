@@ -289,7 +289,7 @@ impl Seen {
     }
 
     fn undone(&self, is_reported_again: bool, has_held: bool, round: &Round) -> Option<(FindingKind, u32)> {
-        let has_area = self.actions.has(Action::Recv) || self.actions.has(Action::Decode);
+        let has_area = [Action::Recv, Action::Peek, Action::Decode].into_iter().any(|action| self.actions.has(action));
         // The poller reports it again, so the host may come back to it then; but it holds a buffer.
         match (has_held && has_area, is_reported_again) {
             (true, true) if round.waiting == 0 => None,

@@ -63,7 +63,7 @@ impl<S: BufferSource> Audited for Pool<S> {
 
     /// What was put off when the clock was advanced is to be done in this iteration.
     fn undone_actions(&self, row: u32, before: Actions) -> Actions {
-        let put_off = before.intersection(Action::Recv | Action::Decode);
+        let put_off = before.intersection(Action::Recv | Action::Peek | Action::Decode);
         let is_late = self.is_late(row, self.table.connection(row).pending()) && !self.scheduled.get(row);
         if is_late && !put_off.is_empty() {
             return put_off;
@@ -83,6 +83,9 @@ impl<S: BufferSource> Audited for Pool<S> {
     fn is_reported_again(&self, row: u32, actions: Actions) -> bool {
         let connection = self.table.connection(row);
         let Policy { mode, reads_ahead, .. } = connection.policy();
-        actions == Action::Recv.into() && connection.is_armed() && mode == Mode::Level && !reads_ahead
+        actions.without(Action::RecvWhole.into()) == Action::Recv.into()
+            && connection.is_armed()
+            && mode == Mode::Level
+            && !reads_ahead
     }
 }

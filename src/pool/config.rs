@@ -1,6 +1,7 @@
 //! The settings of a pool: those of its memory, of the host's own requests, and how its receivers receive.
 
 use super::budget::check_receivers;
+use super::counting::check_config;
 use crate::config_error::ConfigError;
 use crate::connection::Policy;
 use crate::memory::{Arena, Protection};
@@ -89,7 +90,7 @@ impl PoolConfig {
     ///
     /// # Errors
     ///
-    /// A setting of the memory is out of range, or memory is too small.
+    /// A setting of the memory is out of range, memory is too small, or the policy of receivers does not go with counting.
     pub fn split(&self) -> Result<Split, ConfigError> {
         self.split_for(1)
     }
@@ -97,6 +98,7 @@ impl PoolConfig {
     /// As `split`, for as many threads with receivers and header buffers of their own.
     pub(crate) fn split_for(&self, threads: u32) -> Result<Split, ConfigError> {
         let split = self.memory().split_for(threads)?;
+        check_config(&self.policy)?;
         Ok(Split { reserve: self.reserve(&split), ..split })
     }
 

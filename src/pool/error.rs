@@ -42,6 +42,11 @@ pub enum PoolError {
     TenantsUnsupported,
     /// As many receivers are exported and not imported yet as can be: `receivers_max` for each thread.
     ExportsFull,
+    /// The receiver cannot leave partial frames in the kernel.
+    CannotCount {
+        /// What does not go with counting.
+        with: &'static str,
+    },
     /// The configuration did not ask for an audit.
     AuditOff,
     /// The configuration has no `lease_ns`, so no lease has a deadline.
@@ -56,6 +61,7 @@ impl fmt::Display for PoolError {
             PoolError::Scheduler(error) => return error.fmt(f),
             PoolError::Event(error) => return error.fmt(f),
             PoolError::ReceiversFull { receivers_max } => return write!(f, "all {receivers_max} receivers are in use"),
+            PoolError::CannotCount { with } => return write!(f, "counting is not possible with {with}"),
             PoolError::Stale => "the handle is stale or foreign",
             PoolError::NoBufferFree => "no buffer is free",
             PoolError::NoBuffer => "no buffer is held",

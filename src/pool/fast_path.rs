@@ -74,7 +74,11 @@ impl<S: BufferSource> Pool<S> {
     /// Read interest of a connection that holds nothing is armed again.
     #[inline(always)]
     pub(super) fn try_fast_arm(&mut self, id: ReceiverId) -> Option<Actions> {
-        self.table.find_fast(id)?.1.try_fast_arm()
+        let (index, connection) = self.table.find_fast(id)?;
+        if connection.is_counting() && !self.memory.is_idle(index) {
+            return None; // It may be about the mark.
+        }
+        connection.try_fast_arm()
     }
 
     /// Before anything but the common cycle: a light borrow is a full one from now on.

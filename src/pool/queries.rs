@@ -98,6 +98,7 @@ impl<S: BufferSource> Pool<S> {
             token: self.table.token(index),
             class: self.table.class(index),
             wait_age_ns: self.memory.claim_age_ns(index).unwrap_or(0),
+            awaited_bytes: self.memory.awaited_bytes(index),
             shed_reason: self.memory.shed_reason(index),
         })
     }

@@ -63,6 +63,7 @@ impl<S: BufferSource> Pool<S> {
             let next = if self.scheduled.get(index) { Actions::NONE } else { Action::Reschedule.into() };
             actions = actions.without(Action::Decode.into()) | next;
         }
+        let actions = self.with_counting(index, actions);
         if self.memory.is_shed(index) { actions | Action::Shed } else { actions }
     }
 
@@ -82,7 +83,7 @@ impl<S: BufferSource> Pool<S> {
         self.reconcile_reported(index, usable_bytes, false)
     }
 
-    fn reconcile_reported(&mut self, index: u32, usable_bytes: u32, is_reported: bool) -> Actions {
+    pub(super) fn reconcile_reported(&mut self, index: u32, usable_bytes: u32, is_reported: bool) -> Actions {
         loop {
             self.follow_hold(index);
             let pending = self.table.connection(index).pending();
@@ -170,7 +171,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// The machine has to see that the frame does not fit into a whole buffer, whatever the room was; `false` if it does.
-    fn show_misfit(&mut self, index: u32) -> bool {
+    pub(super) fn show_misfit(&mut self, index: u32) -> bool {
         let (connection, buffer_bytes) = (self.table.connection(index), self.memory.config().buffer_bytes);
         let is_shown = connection.hold() == Hold::Buffer && connection.capacity() == buffer_bytes;
         if !is_shown {
@@ -183,7 +184,9 @@ impl<S: BufferSource> Pool<S> {
         let memory = &mut self.memory;
         let begin = if is_reported { memory.begin(index) } else { memory.begin_unreported(index) };
         match begin.expect("the machine receives behind what is short") {
-            Begin::Receive { max_bytes } => self.grant(index, max_bytes),
+            Begin::Receive { max_bytes } | Begin::Look { max_bytes } | Begin::Whole { bytes: max_bytes } => {
+                self.grant(index, max_bytes);
+            }
             Begin::Later => return false,
             Begin::Claimed | Begin::Off if self.table.connection(index).is_waiting() => return false,
             Begin::Claimed if !is_reported && self.reports_again(index) => {
@@ -274,11 +277,13 @@ impl<S: BufferSource> Pool<S> {
         }
     }
 
-    /// A receiver claims only while there may be something to be received.
+    /// A receiver claims only while there may be something to be received, and waits under a mark only while it could be.
     pub(super) fn follow_wait(&mut self, index: u32, pending: Actions) -> bool {
         let is_over = self.memory.is_claiming(index)
             && !self.table.connection(index).is_waiting()
             && !pending.has(Action::RequestBuffer);
+        let is_mark_over = self.memory.waits_under_mark(index) && !self.table.connection(index).is_accepting();
+        let is_over = is_over || is_mark_over;
         if is_over {
             self.memory.cancel(index).expect("it is attached");
         }

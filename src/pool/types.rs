@@ -120,6 +120,8 @@ pub struct ReceiverInfo {
     pub class: u8,
     /// For how long it has waited for room, in nanoseconds of the pool's clock; 0 if it does not.
     pub wait_age_ns: u64,
+    /// How many bytes have to be in the kernel before it receives: it waits under that mark. 0 if it does not.
+    pub awaited_bytes: u32,
     /// Why it was shed, if it was.
     pub shed_reason: Option<ShedReason>,
 }

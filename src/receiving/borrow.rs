@@ -45,6 +45,10 @@ pub(super) enum Purpose {
     Receive,
     Grant,
     Trial,
+    /// To look at what is in the kernel.
+    Look,
+    /// To receive all that is allowed, or nothing.
+    Whole,
     /// To decode held content.
     Decode,
 }
@@ -62,7 +66,8 @@ pub(super) enum Flight {
 impl Borrow {
     pub(super) fn describe(&self) -> Borrowed {
         let is_in_flight = self.flight != Flight::No;
-        Borrowed { max_bytes: self.max_bytes, is_unreported: self.is_unreported, is_in_flight }
+        let (is_look, is_whole) = (self.purpose == Purpose::Look, self.purpose == Purpose::Whole);
+        Borrowed { max_bytes: self.max_bytes, is_unreported: self.is_unreported, is_in_flight, is_look, is_whole }
     }
 
     /// All of it that the future depends on, for model checkers.

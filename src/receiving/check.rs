@@ -75,12 +75,14 @@ impl<B: Buffers> Receiving<B> {
         }
         let expected = match state.standing {
             _ if is_borrowing => None,
-            Standing::Claiming { .. } => Some(false),
+            Standing::Claiming { .. } => Some(Queue::Claims),
+            Standing::Marked => Some(Queue::Marks),
             Standing::Shed { .. } => None,
-            _ => (cell_bytes > HEADER_BYTES).then_some(true),
+            _ => (cell_bytes > HEADER_BYTES).then_some(Queue::Evictable),
         };
-        if state.queued.map(|(queue, _)| queue == Queue::Evictable) != expected {
-            return Err("I2: a claim is queued, and content at rest may be evicted, and nothing else");
+        let queued = state.queued.map(|(queue, _)| if queue == Queue::CreditedClaims { Queue::Claims } else { queue });
+        if queued != expected {
+            return Err("I2: a claim or a mark is queued, and content at rest may be evicted, and nothing else");
         }
         if state.is_shed() && (state.kept_bytes > 0 || state.place != Place::Nowhere) {
             return Err("I7: a receiver that was shed holds nothing");

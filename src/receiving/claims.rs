@@ -2,6 +2,7 @@
 
 use super::borrow::Purpose;
 use super::buffers::{Buffers, LoadOrder, Wanted};
+use super::heap::Entry;
 use super::keeper::Queue;
 use super::keeper::Standing;
 use super::types::Notice;
@@ -10,6 +11,7 @@ use super::{NIL, Receiving};
 impl<B: Buffers> Receiving<B> {
     /// A receiver waits for room from now on, if it does not already.
     pub(super) fn claim(&mut self, keeper: u32, is_reported: bool) {
+        self.end_mark(keeper);
         let now_ns = self.clock.now_ns();
         let state = &mut self.keepers[keeper];
         if state.standing != Standing::Resting {
@@ -118,7 +120,7 @@ impl<B: Buffers> Receiving<B> {
     pub(crate) fn nothing_to_poll(&self) -> bool {
         let nobody_claims = self.heaps.is_empty(Queue::CreditedClaims) && self.heaps.is_empty(Queue::Claims);
         let none_in_flight = self.open_borrows as usize == self.borrows.len();
-        nobody_claims && none_in_flight && self.shed.is_empty() && self.off == 0
+        nobody_claims && self.heaps.is_empty(Queue::Marks) && none_in_flight && self.shed.is_empty() && self.off == 0
     }
 
     fn poll_shed(&mut self) -> Option<Notice> {
@@ -183,10 +185,15 @@ impl<B: Buffers> Receiving<B> {
         has_hole || self.free_buffers() > floor
     }
 
-    /// The claim whose deadline passed first.
+    /// The claim, or the wait under a mark, with the earliest deadline.
+    fn first_tried(&self) -> Option<Entry> {
+        let firsts = [Queue::CreditedClaims, Queue::Claims, Queue::Marks].map(|queue| self.heaps.first(queue));
+        firsts.into_iter().flatten().min()
+    }
+
+    /// The one whose deadline passed first.
     fn first_due(&self) -> Option<u32> {
-        let firsts = [Queue::CreditedClaims, Queue::Claims].map(|queue| self.heaps.first(queue));
-        let first = firsts.into_iter().flatten().min()?;
+        let first = self.first_tried()?;
         (first.deadline_ns <= self.clock.now_ns()).then_some(first.keeper)
     }
 
@@ -246,8 +253,7 @@ impl<B: Buffers> Receiving<B> {
         if !self.shed.is_empty() || is_trial_due || flights_due_ns == Some(0) {
             return self.clock.host_ns(0);
         }
-        let firsts = [Queue::CreditedClaims, Queue::Claims].map(|queue| self.heaps.first(queue));
-        let first = firsts.into_iter().flatten().min().map(|first| first.deadline_ns);
+        let first = self.first_tried().map(|first| first.deadline_ns);
         // One that is due waits for the receive buffer.
         let first = first.map(|deadline_ns| if deadline_ns > self.clock.now_ns() { deadline_ns } else { u64::MAX });
         let may_evict = self.free_buffers() <= self.split.reserve && !self.heaps.is_empty(Queue::Evictable);

@@ -13,6 +13,9 @@ impl<B: Buffers> Receiving<B> {
     /// The bytes that a receiver may come to keep.
     pub(super) fn length_bytes(&self, keeper: u32) -> u32 {
         let state = &self.keepers[keeper];
+        if state.standing == Standing::Marked && state.kept_bytes == 0 {
+            return state.looked_bytes.clamp(1, self.config.buffer_bytes);
+        }
         if state.kept_bytes == 0 || self.rows[state.receiver as usize].unknown_length {
             return self.config.buffer_bytes;
         }

@@ -22,6 +22,10 @@ pub enum ReceivingError {
     Full,
     /// No receive is allowed now: decode and report first.
     NotReceiving,
+    /// It does not look at what is in the kernel.
+    NotLooking,
+    /// Its length is unknown, or a layer reads ahead: nothing can be left in the kernel.
+    CannotCount,
     /// A receive is in flight: its outcome comes first.
     InFlight,
     /// Nothing was received that was not reported on.
@@ -48,6 +52,8 @@ impl fmt::Display for ReceivingError {
             ReceivingError::Held => f.write_str("the receiver has content that waits for the host: decode it first"),
             ReceivingError::Full => f.write_str("the receiver keeps as many bytes as a buffer has"),
             ReceivingError::NotReceiving => f.write_str("no receive is allowed now: report what the decoder did first"),
+            ReceivingError::NotLooking => f.write_str("the receiver does not look at what is in the kernel"),
+            ReceivingError::CannotCount => f.write_str("a receiver of unknown length or under a layer cannot count"),
             ReceivingError::InFlight => f.write_str("a receive is in flight: report its outcome first"),
             ReceivingError::NothingToDecode => f.write_str("the decoder has reported on all that was received"),
             ReceivingError::WrongLength { bytes, max_bytes } => {

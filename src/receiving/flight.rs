@@ -58,13 +58,14 @@ impl<B: Buffers> Receiving<B> {
     ///
     /// # Errors
     ///
-    /// The receiver may not receive, or its receive is in flight already.
+    /// The receiver may not receive, or looks or receives a whole, which it does at once; or its receive is in flight already.
     pub fn submit(&mut self, receiver: u32) -> Result<(), ReceivingError> {
         let keeper = self.borrower(receiver)?;
         if self.is_in_flight(keeper) {
             return Err(ReceivingError::InFlight);
         }
-        if self.borrow_of(keeper).max_bytes == 0 {
+        let is_now = matches!(self.borrow_of(keeper).purpose, Purpose::Look | Purpose::Whole);
+        if self.borrow_of(keeper).max_bytes == 0 || is_now {
             return Err(ReceivingError::NotReceiving);
         }
         self.settle_charge(keeper);
@@ -150,7 +151,7 @@ impl<B: Buffers> Receiving<B> {
         state.kept_bytes -= bytes;
         state.start_ns = (state.kept_bytes > 0).then_some(now_ns);
         (state.needed_bytes, state.usable_bytes) = (0, 0);
-        state.is_kept_for_good = false;
+        (state.is_kept_for_good, state.is_full) = (false, false);
     }
 
     /// A receiver is closed: it has nothing any more but the buffer of its receive in flight. Returns how many bytes were

@@ -1,4 +1,4 @@
-//! What is ordered by time: claims, and content that may be evicted. Binary heaps whose entries know their places, so
+//! What is ordered by time: claims, waits under a mark, and content that may be evicted. Binary heaps whose entries know their places, so
 //! that one can be removed from the middle.
 
 use super::keeper::{Keepers, Queue};
@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 #[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub(super) struct Heaps {
-    heaps: [Vec<Entry>; 3],
+    heaps: [Vec<Entry>; 4],
 }
 
 /// Earliest deadline first, then the lowest row.
@@ -24,7 +24,7 @@ pub(super) struct Entry {
 impl Heaps {
     pub(super) fn new(receivers_max: u32) -> Result<Heaps, ConfigError> {
         let reserve = || reserve("receivers_max", receivers_max);
-        Ok(Heaps { heaps: [reserve()?, reserve()?, reserve()?] })
+        Ok(Heaps { heaps: [reserve()?, reserve()?, reserve()?, reserve()?] })
     }
 
     /// The earliest.
@@ -43,7 +43,7 @@ impl Heaps {
 
     /// Whether every entry is behind its parent, and known to its keeper.
     pub(super) fn is_consistent(&self, keepers: &Keepers) -> bool {
-        [Queue::CreditedClaims, Queue::Claims, Queue::Evictable].into_iter().all(|queue| {
+        [Queue::CreditedClaims, Queue::Claims, Queue::Evictable, Queue::Marks].into_iter().all(|queue| {
             let heap = &self.heaps[queue as usize];
             heap.iter().enumerate().all(|(at, entry)| {
                 let is_behind = at == 0 || heap[(at - 1) / 2] < *entry;

@@ -170,6 +170,7 @@ impl<B: Buffers> Receiving<B> {
     /// Ends a borrow; what to do with its buffer is for the caller.
     pub(super) fn close_borrow(&mut self, keeper: u32) -> Borrow {
         let borrow = self.unlist_borrow(keeper);
+        self.keepers[keeper].looked_bytes = 0;
         if borrow.lender == Lender::Thread {
             self.is_receive_buffer_lent = false;
         }
@@ -181,6 +182,7 @@ impl<B: Buffers> Receiving<B> {
         let state = &self.keepers[keeper];
         match state.standing {
             Standing::Claiming { .. } => self.enqueue_claim(keeper),
+            Standing::Marked => self.enqueue_mark(keeper),
             Standing::Resting | Standing::Held { .. } | Standing::Off => self.make_evictable(keeper),
             Standing::Shed { .. } => {}
         }

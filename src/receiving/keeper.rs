@@ -21,8 +21,36 @@ pub(super) struct Row {
     pub(super) unknown_length: bool,
     /// Its receives are submitted, and complete later.
     pub(super) submits: bool,
-    /// A layer takes a whole record from its transport, whatever it is asked for.
-    pub(super) reads_ahead: bool,
+    pub(super) transport: Transport,
+}
+
+const _: () = assert!(size_of::<Row>() == 12);
+
+/// What is known of the transport of a receiver, as bits of one byte, so that rows stay small.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Transport(u8);
+
+impl Transport {
+    /// A layer takes a whole record from it, whatever it is asked for.
+    pub(super) const READS_AHEAD: Transport = Transport(1);
+    /// The host can leave a partial frame in the kernel.
+    pub(super) const COUNTS: Transport = Transport(2);
+    /// The peer will send no more.
+    pub(super) const CLOSED: Transport = Transport(4);
+
+    pub(super) const fn has(self, fact: Transport) -> bool {
+        self.0 & fact.0 != 0
+    }
+
+    pub(super) fn set(&mut self, fact: Transport, holds: bool) {
+        self.0 = if holds { self.0 | fact.0 } else { self.0 & !fact.0 };
+    }
+
+    /// All of it, for model checkers.
+    #[cfg(feature = "model-check")]
+    pub(super) const fn bits(self) -> u64 {
+        self.0 as u64
+    }
 }
 
 impl Default for Row {
@@ -33,7 +61,7 @@ impl Default for Row {
             is_attached: false,
             unknown_length: false,
             submits: false,
-            reads_ahead: false,
+            transport: Transport::default(),
         }
     }
 }
@@ -63,6 +91,8 @@ pub(super) enum Standing {
     Claiming { since_ns: u64 },
     /// For the end of shortage.
     Off,
+    /// Until a frame is whole in the kernel.
+    Marked,
     /// For the host, to decode.
     Held { since_ns: u64 },
     /// For the host, to close it.
@@ -79,6 +109,8 @@ pub(super) enum Queue {
     Claims,
     /// Content that may go for the sake of a claim once its deadline has passed.
     Evictable,
+    /// Receivers that wait under a mark.
+    Marks,
 }
 
 /// A receiver that is not idle.
@@ -91,6 +123,10 @@ pub(super) struct Keeper {
     pub(super) needed_bytes: u32,
     /// The most it could use at once; at least `needed_bytes`.
     pub(super) usable_bytes: u32,
+    /// What a look reported of the frame in the kernel; 0 for nothing.
+    pub(super) looked_bytes: u32,
+    /// The mark that the host has set; 0 if it has no effect any more.
+    pub(super) mark_bytes: u32,
     pub(super) place: Place,
     pub(super) standing: Standing,
     pub(super) start_ns: Option<u64>,
@@ -101,6 +137,8 @@ pub(super) struct Keeper {
     /// The heap that it is in, and where.
     pub(super) queued: Option<(Queue, u32)>,
     pub(super) is_kept_for_good: bool,
+    /// The kernel will hold no more of its frame.
+    pub(super) is_full: bool,
     /// Its claim began without any byte that is known to be there.
     pub(super) is_guess: bool,
     /// In a list of receivers that are off, were shed, or have a receive in flight; `next` also in the stack of free keepers.
@@ -130,7 +168,8 @@ impl Keeper {
 
     /// Whether it is as a receiver that has a row only.
     pub(super) fn is_idle(&self) -> bool {
-        self.kept_bytes == 0 && self.borrow == NIL && self.standing == Standing::Resting
+        let rests = self.kept_bytes == 0 && self.borrow == NIL && self.standing == Standing::Resting;
+        rests && !self.is_full && self.mark_bytes == 1
     }
 }
 
@@ -164,6 +203,8 @@ impl Keepers {
             kept_bytes: 0,
             needed_bytes: 0,
             usable_bytes: 0,
+            looked_bytes: 0,
+            mark_bytes: 1,
             place: Place::Nowhere,
             standing: Standing::Resting,
             start_ns: None,
@@ -171,6 +212,7 @@ impl Keepers {
             borrow: NIL,
             queued: None,
             is_kept_for_good: false,
+            is_full: false,
             is_guess: false,
             links: Links::NONE,
         };

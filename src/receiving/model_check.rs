@@ -16,7 +16,8 @@ impl<B: Buffers> Receiving<B> {
             state.push(row.credit_bytes as u64);
         }
         let is_light = self.borrows_lightly(receiver);
-        state.extend([row.unknown_length, row.submits, row.reads_ahead, is_light].map(u64::from));
+        state.extend([row.unknown_length, row.submits, is_light].map(u64::from));
+        state.push(row.transport.bits());
         state.push(self.tenants.of(receiver).into());
         if row.keeper == NIL {
             state.push(u64::MAX);
@@ -24,8 +25,9 @@ impl<B: Buffers> Receiving<B> {
         }
         let keeper = &self.keepers[row.keeper];
         let &Keeper { kept_bytes, needed_bytes, usable_bytes, start_ns, is_kept_for_good, is_guess, .. } = keeper;
-        state.extend([kept_bytes, needed_bytes, usable_bytes].map(u64::from));
-        state.extend([is_kept_for_good, is_guess].map(u64::from));
+        let &Keeper { looked_bytes, mark_bytes, is_full, .. } = keeper;
+        state.extend([kept_bytes, needed_bytes, usable_bytes, looked_bytes, mark_bytes].map(u64::from));
+        state.extend([is_kept_for_good, is_guess, is_full].map(u64::from));
         let age_ns = |at_ns| self.age_ns(at_ns).min(age_ns_max.unwrap_or(u64::MAX));
         let [cell_bytes, start, unpaid_ns] = self.place_key(keeper);
         let owed = if age_ns_max.is_some() { self.is_in_credit(row.keeper).into() } else { unpaid_ns };
@@ -65,7 +67,8 @@ impl<B: Buffers> Receiving<B> {
                 [2, self.keepers.place_in(off, at)]
             }
             Standing::Held { since_ns } => [3, age_ns(since_ns)],
-            Standing::Shed { reason } => [4 + reason as u64, self.keepers.place_in(self.shed, at)],
+            Standing::Marked => [4, 0],
+            Standing::Shed { reason } => [5 + reason as u64, self.keepers.place_in(self.shed, at)],
         }
     }
 

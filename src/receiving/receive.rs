@@ -3,7 +3,7 @@
 use super::borrow::{Borrow, Flight, Lender, Purpose};
 use super::buffers::Buffers;
 use super::config::HEADER_BYTES;
-use super::keeper::{Place, Standing};
+use super::keeper::{Place, Standing, Transport};
 use super::types::{After, Begin, Rest, ShedReason};
 use super::{NIL, Receiving, ReceivingError};
 
@@ -64,6 +64,10 @@ impl<B: Buffers> Receiving<B> {
             self.evict_for_receive(keeper);
             free = self.free_buffers();
         }
+        let is_kept_for_good = self.keepers[keeper].is_kept_for_good;
+        if !is_kept_for_good && self.counts_now(keeper) && self.is_in_shortage(keeper, free) {
+            return self.begin_counting(keeper);
+        }
         if let Some(max_bytes) = self.allowed_bytes(keeper, free) {
             if !self.is_in_shortage(keeper, free) {
                 self.end_claim(keeper);
@@ -71,7 +75,7 @@ impl<B: Buffers> Receiving<B> {
             self.borrow(keeper, Purpose::Receive, max_bytes);
             return Begin::Receive { max_bytes };
         }
-        if self.keepers[keeper].is_kept_for_good {
+        if is_kept_for_good {
             self.turn_off(keeper);
             return Begin::Off;
         }
@@ -91,7 +95,7 @@ impl<B: Buffers> Receiving<B> {
         if self.may_not_submit(keeper) || (self.submits(keeper) && !owns_buffer) {
             return None;
         }
-        let reads_ahead = self.rows[state.receiver as usize].reads_ahead;
+        let reads_ahead = self.rows[state.receiver as usize].transport.has(Transport::READS_AHEAD);
         let room = match state.place {
             Place::Nowhere if self.cells.has_header_cell() && !reads_ahead => return Some(HEADER_BYTES),
             place if reads_ahead && self.cell_bytes(place) < self.length_bytes(keeper) => 0,
@@ -104,6 +108,7 @@ impl<B: Buffers> Receiving<B> {
     pub(super) fn borrow(&mut self, keeper: u32, purpose: Purpose, max_bytes: u32) {
         self.dequeue(keeper);
         self.end_off(keeper);
+        self.end_mark(keeper);
         let kept_bytes = self.keepers[keeper].kept_bytes;
         let (from, from_start) = self.where_is(keeper);
         let (buffer, lender) = match self.keepers[keeper].place {
@@ -115,7 +120,7 @@ impl<B: Buffers> Receiving<B> {
         // In front of what is received there is nothing else. What is only decoded stays where it is in a buffer of its own.
         let start = if lender == Lender::Receiver && purpose == Purpose::Decode { from_start } else { 0 };
         self.move_bytes((from, from_start), kept_bytes, (buffer, start));
-        let is_counted = purpose != Purpose::Decode && self.submits(keeper);
+        let is_counted = !matches!(purpose, Purpose::Decode | Purpose::Look | Purpose::Whole) && self.submits(keeper);
         self.list_borrow(Borrow {
             keeper,
             buffer,
@@ -150,7 +155,10 @@ impl<B: Buffers> Receiving<B> {
     /// The receiver may not receive, or not as many bytes.
     pub fn received(&mut self, receiver: u32, bytes: u32) -> Result<(), ReceivingError> {
         let keeper = self.borrower(receiver)?;
-        let max_bytes = self.borrows[self.keepers[keeper].borrow as usize].max_bytes;
+        let Borrow { max_bytes, purpose, .. } = self.borrows[self.keepers[keeper].borrow as usize];
+        if purpose == Purpose::Look {
+            return Err(ReceivingError::NotReceiving);
+        }
         if bytes == 0 || bytes > max_bytes {
             return Err(ReceivingError::WrongLength { bytes, max_bytes });
         }
@@ -163,6 +171,7 @@ impl<B: Buffers> Receiving<B> {
         borrow.is_unreported = true;
         borrow.receives += 1;
         state.kept_bytes += bytes;
+        state.looked_bytes = 0;
         state.start_ns.get_or_insert(self.clock.now_ns());
         self.end_guess(keeper);
         Ok(())
@@ -179,8 +188,13 @@ impl<B: Buffers> Receiving<B> {
             return Err(ReceivingError::NotReceiving);
         }
         self.land(keeper);
-        self.borrows[self.keepers[keeper].borrow as usize].is_filled = false;
-        let after = self.review(keeper, false);
+        let borrow = &mut self.borrows[self.keepers[keeper].borrow as usize];
+        borrow.is_filled = false;
+        let purpose = borrow.purpose;
+        let after = match purpose {
+            Purpose::Whole if self.counts_now(keeper) => self.wait_for_whole(keeper),
+            _ => self.review(keeper, false),
+        };
         Ok(self.acknowledge_shed(keeper, after))
     }
 
@@ -248,10 +262,11 @@ impl<B: Buffers> Receiving<B> {
     fn set_held(&mut self, keeper: u32) {
         self.dequeue(keeper);
         self.end_claim(keeper);
+        self.end_mark(keeper);
         self.unlist(keeper);
         let now_ns = self.clock.now_ns();
         let state = &mut self.keepers[keeper];
-        state.is_kept_for_good = false;
+        (state.is_kept_for_good, state.is_full) = (false, false);
         state.standing = match state.standing {
             held @ Standing::Held { .. } => held,
             _ if state.kept_bytes > 0 => Standing::Held { since_ns: now_ns },
@@ -259,7 +274,7 @@ impl<B: Buffers> Receiving<B> {
         };
     }
 
-    /// The receiver does not want to receive after all: a claim ends.
+    /// The receiver does not want to receive after all: a claim ends, or its wait under a mark.
     ///
     /// # Errors
     ///
@@ -271,6 +286,7 @@ impl<B: Buffers> Receiving<B> {
         }
         self.end_claim(keeper);
         self.end_off(keeper);
+        self.end_mark(keeper);
         let state = &mut self.keepers[keeper];
         if state.kept_bytes == 0 {
             (state.start_ns, state.is_guess) = (None, false);
@@ -386,7 +402,8 @@ impl<B: Buffers> Receiving<B> {
         let is_held = rest == Rest::Held && state.kept_bytes > 0;
         if has_consumed || is_held {
             self.end_claim(keeper);
-            self.keepers[keeper].is_kept_for_good = false;
+            let state = &mut self.keepers[keeper];
+            (state.is_kept_for_good, state.is_full) = (false, false);
         }
         if is_held {
             self.keepers[keeper].standing = Standing::Held { since_ns: now_ns };
@@ -395,7 +412,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// What follows a report, or a receive that brought nothing.
-    fn review(&mut self, keeper: u32, has_consumed: bool) -> After {
+    pub(super) fn review(&mut self, keeper: u32, has_consumed: bool) -> After {
         let state = &self.keepers[keeper];
         let borrow = self.borrows[state.borrow as usize];
         let is_over = state.kept_bytes == 0 || state.held_since_ns().is_some();
@@ -410,6 +427,17 @@ impl<B: Buffers> Receiving<B> {
                     return After::Receive { max_bytes };
                 }
                 self.end_trial(keeper)
+            }
+            Purpose::Whole
+                if !is_over
+                    && borrow.is_filled
+                    && has_room
+                    && borrow.receives < RECEIVES_MAX
+                    && self.counts_now(keeper) =>
+            {
+                let max_bytes = self.whole_bytes(keeper);
+                self.borrows[self.keepers[keeper].borrow as usize].max_bytes = max_bytes;
+                return After::Receive { max_bytes };
             }
             _ => self.keep_leftovers(keeper),
         };

@@ -125,7 +125,7 @@ impl Tenants {
         match queue {
             Queue::CreditedClaims => self.claims.insert(credited_claims, entry),
             Queue::Claims => self.claims.insert(claims, entry),
-            Queue::Evictable => {}
+            Queue::Evictable | Queue::Marks => {}
         }
         if has_content {
             self.content.insert(content, entry);
@@ -137,7 +137,7 @@ impl Tenants {
         match queue {
             Queue::CreditedClaims => self.claims.remove(credited_claims, keeper),
             Queue::Claims => self.claims.remove(claims, keeper),
-            Queue::Evictable => {}
+            Queue::Evictable | Queue::Marks => {}
         }
         self.content.remove(content, keeper);
     }

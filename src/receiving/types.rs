@@ -8,6 +8,16 @@ pub enum Begin {
         /// At least 1.
         max_bytes: u32,
     },
+    /// It borrows: look at what is in the kernel, and report.
+    Look {
+        /// The most bytes to look at.
+        max_bytes: u32,
+    },
+    /// It borrows: receive this number of bytes, all or none of them, and report.
+    Whole {
+        /// At least 1.
+        bytes: u32,
+    },
     /// There is no buffer to borrow now; in the next loop iteration there may be.
     Later,
     /// What it keeps was kept after its trial, and shortage goes on: a notice comes when to begin again.
@@ -37,7 +47,7 @@ pub enum Rest {
 pub enum After {
     /// The borrow is over.
     Ended,
-    /// The trial goes on: receive at most this number of bytes, and report.
+    /// The trial goes on: receive at most this number of bytes, and report. Or a receive of a whole does: all or none of them.
     Receive {
         /// At least 1.
         max_bytes: u32,
@@ -105,6 +115,17 @@ pub struct Borrowed {
     pub is_unreported: bool,
     /// Its receive is in flight.
     pub is_in_flight: bool,
+    /// It is to look at what is in the kernel, not to receive.
+    pub is_look: bool,
+    /// It is to receive all that is allowed, or nothing.
+    pub is_whole: bool,
+}
+
+impl Borrowed {
+    /// Whether it is to look, or to receive a whole, so that a partial frame stays in the kernel.
+    pub(crate) fn leaves_partial(&self) -> bool {
+        self.max_bytes > 0 && (self.is_look || self.is_whole)
+    }
 }
 
 /// What is known of one receiver.
@@ -134,6 +155,10 @@ pub struct Facts {
     pub is_shed: bool,
     /// Whether its receive is in flight.
     pub is_in_flight: bool,
+    /// How many bytes it waits for under a mark; 0 if it does not.
+    pub awaited_bytes: u32,
+    /// Whether the kernel will hold no more of its frame.
+    pub is_full: bool,
 }
 
 /// Counts since the beginning.
@@ -143,7 +168,7 @@ pub struct Totals {
     pub claims: u64,
     /// Claims that were granted.
     pub grants: u64,
-    /// Claims that came to their deadline.
+    /// Claims, and waits under a mark, that came to their deadline.
     pub trials: u64,
     /// Receivers that were shed at the deadline of their claim.
     pub shed_at_deadline: u64,

@@ -3,7 +3,7 @@
 use super::exports::Ticket;
 use super::pool_shard::PoolShard;
 use crate::connection::{Connection, Event, EventError, Hold};
-use crate::pool::{AttachOptions, Pool, PoolError, ReceiverId};
+use crate::pool::{AttachOptions, Pool, PoolError, ReceiverId, check_counting};
 use crate::receiving::{Content, HEADER_BYTES, Moved};
 use crate::scheduler::LeaseId;
 
@@ -164,7 +164,9 @@ impl Pool<PoolShard> {
         };
         // A poisoned one refuses every event.
         let answers = connection.clone().handle(Event::Wake).is_ok();
-        let is_sound = answers && connection.is_open() && !connection.is_in_flight() && connection.has_known_mode();
+        let counts = check_counting(&connection.policy(), exported.moved.unknown_length).is_ok();
+        let is_sound =
+            counts && answers && connection.is_open() && !connection.is_in_flight() && connection.has_known_mode();
         if is_held && is_sound && !connection.is_waiting() { Ok(()) } else { Err(PoolError::Stale) }
     }
 }

@@ -1,6 +1,7 @@
 //! Pools on the memory model: a whole host in shortage, and single cases.
 
 mod completion;
+mod counting;
 mod layers;
 mod leases;
 mod receivers;

@@ -1,0 +1,52 @@
+//! What an event of the host leads to, once the machine has taken it.
+
+use super::{BufferSource, Pool, PoolError};
+use crate::connection::{Action, Actions, Event};
+
+impl<S: BufferSource> Pool<S> {
+    /// What an event that the machine has taken leads to.
+    pub(super) fn follow_event(&mut self, index: u32, event: Event) -> Actions {
+        match event {
+            Event::Readable | Event::Wake | Event::PeerClosed | Event::KernelFull => self.scheduled.set(index, false),
+            Event::EndOfStream | Event::TransportError if !self.memory.is_shed(index) => {
+                self.memory.end(index).expect("it is attached");
+            }
+            Event::NeedMore { bytes } => self.follow_look(index, bytes),
+            // There is no decoder to look any more.
+            Event::Fail => self.stop_counting(index),
+            _ => {}
+        }
+        match event {
+            Event::Readable => self.readable(index),
+            Event::PeerClosed => self.peer_closed(index),
+            Event::KernelFull => self.kernel_full(index),
+            _ => self.reconcile(index),
+        }
+    }
+
+    /// The host has done these actions.
+    pub(super) fn acknowledge(&mut self, index: u32, actions: Actions) -> Result<(), PoolError> {
+        // A receiver is to be shed until it is closed.
+        let mut own = if self.memory.is_shed(index) { Action::Shed.into() } else { Actions::NONE };
+        let pending = self.table.connection(index).pending();
+        let is_scheduled = actions.has(Action::Reschedule) && self.is_late(index, pending);
+        if is_scheduled {
+            own |= Action::Reschedule;
+        }
+        own |= self.done_for_mark(index, actions);
+        if actions.has(Action::Recv) {
+            self.check_may_submit(index)?;
+        }
+        self.apply(index, Event::Done(actions.without(own)))?;
+        if is_scheduled {
+            self.scheduled.set(index, true);
+        }
+        if actions.has(Action::Recv) {
+            self.submit(index);
+        }
+        if actions.has(Action::WantRecv) {
+            self.memory.set_mark(index).expect("it is attached");
+        }
+        Ok(())
+    }
+}

@@ -153,6 +153,9 @@
 // The configuration did not ask for an audit.
 #define DEMUXBUF_ERR_AUDIT_OFF (-58 * 65536)
 
+// The receiver cannot count: not in its mode, under a layer that reads ahead, or of unknown length; the message names it.
+#define DEMUXBUF_ERR_CANNOT_COUNT (-59 * 65536)
+
 // `struct_size` is below the size of the struct's first version, or above 4096.
 #define DEMUXBUF_ERR_STRUCT_SIZE (-60 * 65536)
 
@@ -305,8 +308,8 @@ typedef struct {
   uint8_t wipe;
   // Not 0: the memory is left out of core dumps. Linux only.
   uint8_t no_dump;
-  // Must be 0.
-  uint8_t reserved;
+  // As in `demuxbuf_policy`.
+  uint8_t counting;
   // The most receives in flight at once, of receivers in completion mode, at most as many as there are buffers; 0 for an
   // eighth of the buffers, and at least 1. Each has a whole buffer. A receiver whose wait for memory comes to its end has
   // one more if need be.
@@ -350,6 +353,12 @@ typedef struct {
   // receive, in every mode. `RESCHEDULE` appears in level-triggered mode when the budget of receives is used up. A
   // waiting connection receives nothing.
   uint8_t reads_ahead;
+  // Of a receiver, not 0: it counts. Its host knows how many bytes wait in the kernel, and can leave a partial frame there
+  // until it is whole (TCP with `SO_RCVLOWAT`). While memory is short, `PEEK`, `RECV_WHOLE` and the mark with
+  // `WANT_RECV` ask for that. It does not go with `DEMUXBUF_MODE_OPTIMISTIC`, `reads_ahead` and `unknown_length`.
+  uint8_t counting;
+  // Must be 0.
+  uint8_t reserved[3];
 } demuxbuf_policy;
 
 #ifdef __cplusplus
@@ -522,8 +531,8 @@ int32_t demuxbuf_pool_config_check_nested_requests(const demuxbuf_pool_config *c
 
 // What is to be done now, and where. Returned by value.
 typedef struct {
-  // With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to. Else what is
-  // buffered: one contiguous piece, for `DEMUXBUF_DECODE` and for `DEMUXBUF_END` the bytes that can never be
+  // With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to; with `DEMUXBUF_PEEK`
+  // where to look to, under the same rules. Else, of a receiver that counts, NULL with `DEMUXBUF_WANT_RECV`. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE` and for `DEMUXBUF_END` the bytes that can never be
   // decoded; NULL if nothing is.
   //
   // Where `DEMUXBUF_RECV` or `DEMUXBUF_DECODE` is pending, it is valid until the next event for this receiver, and no
@@ -537,9 +546,12 @@ typedef struct {
   // hole out, move the bytes before the hole up to its end, and report the bytes of the hole as consumed: they are at
   // the front then. The same cuts bytes off at the end.
   uint8_t *data;
-  // Bytes at `data`: the room to receive into, or what is buffered.
+  // Bytes at `data`: the room to receive into, or what is buffered. With `DEMUXBUF_RECV_WHOLE` the least to receive, too. Of
+  // a receiver that counts, with `DEMUXBUF_WANT_RECV` and none of RECV, PEEK, DECODE, END, CANNOT_FIT and SHED: the mark,
+  // which is the number of bytes in the kernel at which the poller is to report (`SO_RCVLOWAT`).
   uint32_t bytes;
-  // Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DECODE, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE.
+  // Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DECODE, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE,
+  // PEEK, RECV_WHOLE.
   // With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_actions_status_inline`), and nothing is changed.
   uint32_t actions;
 } demuxbuf_step;
@@ -630,6 +642,10 @@ typedef struct {
   uint8_t peer_closed;
   // Always 0.
   uint8_t reserved[2];
+  // How many bytes have to be in the kernel before it receives: it waits under that mark. 0 if it does not.
+  uint32_t awaited_bytes;
+  // Always 0.
+  uint32_t reserved_word;
 } demuxbuf_receiver_info;
 
 // A notification that does not answer one of your own calls: a queued request was granted, a receiver may receive or is to
@@ -719,7 +735,7 @@ uint8_t demuxbuf_step_has(demuxbuf_step step,
 // Cost: O(1), and the copy.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode` in the policy),
-// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
+// `DEMUXBUF_ERR_CANNOT_COUNT`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
 // `DEMUXBUF_ERR_TABLE_FULL` (see `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer),
 // `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the
 // shared pool was freed); nothing is changed then.
@@ -737,7 +753,7 @@ int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
 // Of several threads that release or adopt one lease at once, one succeeds.
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`,
-// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode`, or `length` is not 0), `DEMUXBUF_ERR_CLASS`,
+// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode`, or `length` is not 0), `DEMUXBUF_ERR_CANNOT_COUNT`, `DEMUXBUF_ERR_CLASS`,
 // `DEMUXBUF_ERR_TENANTS_UNSUPPORTED`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (the tenant, or not a lease of the host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the
 // buffer), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then
 // and the lease stays the host's.
@@ -763,7 +779,8 @@ int32_t demuxbuf_receiver_set_class(demuxbuf_pool *pool,
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`,
-// `DEMUXBUF_ERR_CONFIG` (a wrong `mode`), `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`,
+// `DEMUXBUF_ERR_CONFIG` (a wrong `mode`), `DEMUXBUF_ERR_CANNOT_COUNT`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_CLOSED`,
 // `DEMUXBUF_ERR_IN_FLIGHT` (another mode while a receive is in flight).
 demuxbuf_step demuxbuf_receiver_set_policy(demuxbuf_pool *pool,
                                            uint64_t receiver,

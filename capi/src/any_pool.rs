@@ -48,7 +48,7 @@ impl AnyPool {
         fn set_policy(&mut; id: ReceiverId, policy: &Policy) -> Result<Actions, PoolError>;
         fn find(&; id: ReceiverId) -> Result<u32, PoolError>;
         fn prefetch(&; id: ReceiverId);
-        fn area(&; index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)>;
+        fn place(&; index: u32, actions: Actions) -> (Option<NonNull<u8>>, u32);
         fn take(&mut; id: ReceiverId) -> Result<LeasedContent, PoolError>;
         fn describe(&; id: ReceiverId) -> Result<ReceiverInfo, PoolError>;
         fn set_tenant(&mut; id: ReceiverId, tenant: Option<TenantId>) -> Result<(), PoolError>;

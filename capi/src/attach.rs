@@ -11,7 +11,7 @@ use super::size_t;
 use super::status::*;
 use super::step::demuxbuf_step;
 use core::ffi::c_char;
-use demuxbuf::connection::{Action, Policy};
+use demuxbuf::connection::Policy;
 use demuxbuf::memory::Reach;
 use demuxbuf::pool::{AttachOptions, ConfigError, LeasedContent, PoolError, ReceiverId};
 use demuxbuf::scheduler::LeaseId;
@@ -108,7 +108,7 @@ impl ReadOptions {
 /// Cost: O(1), and the copy.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode` in the policy),
-/// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
+/// `DEMUXBUF_ERR_CANNOT_COUNT`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
 /// `DEMUXBUF_ERR_TABLE_FULL` (see `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer),
 /// `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the
 /// shared pool was freed); nothing is changed then.
@@ -148,7 +148,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_attach(
 /// Of several threads that release or adopt one lease at once, one succeeds.
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`,
-/// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode`, or `length` is not 0), `DEMUXBUF_ERR_CLASS`,
+/// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode`, or `length` is not 0), `DEMUXBUF_ERR_CANNOT_COUNT`, `DEMUXBUF_ERR_CLASS`,
 /// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (the tenant, or not a lease of the host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the
 /// buffer), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then
 /// and the lease stays the host's.
@@ -208,7 +208,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_set_class(pool: *mut demuxbuf_pool, r
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`,
-/// `DEMUXBUF_ERR_CONFIG` (a wrong `mode`), `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`,
+/// `DEMUXBUF_ERR_CONFIG` (a wrong `mode`), `DEMUXBUF_ERR_CANNOT_COUNT`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// `DEMUXBUF_ERR_CLOSED`,
 /// `DEMUXBUF_ERR_IN_FLIGHT` (another mode while a receive is in flight).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_set_policy(
@@ -231,7 +232,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_set_policy(
         let set = policy.and_then(|policy| Ok(pool.set_policy(id, &policy)?));
         let actions = set.map_err(|refusal| message.refuse(&refusal))?;
         let index = pool.find(id).map_err(status_of)?;
-        Ok(demuxbuf_step::at(pool.area(index, actions.has(Action::Recv)), actions))
+        Ok(demuxbuf_step::at(pool.place(index, actions), actions))
     });
     set.unwrap_or_else(demuxbuf_step::status)
 }

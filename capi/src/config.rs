@@ -66,8 +66,8 @@ pub struct demuxbuf_pool_config {
     pub wipe: u8,
     /// Not 0: the memory is left out of core dumps. Linux only.
     pub no_dump: u8,
-    /// Must be 0.
-    pub reserved: u8,
+    /// As in `demuxbuf_policy`.
+    pub counting: u8,
     /// The most receives in flight at once, of receivers in completion mode, at most as many as there are buffers; 0 for an
     /// eighth of the buffers, and at least 1. Each has a whole buffer. A receiver whose wait for memory comes to its end has
     /// one more if need be.
@@ -108,7 +108,7 @@ impl demuxbuf_pool_config {
             audit: default.audit.into(),
             wipe: default.wipe.into(),
             no_dump: default.no_dump.into(),
-            reserved: 0,
+            counting: policy.counting.into(),
             in_flight_max: 0,
             reserved_word: 0,
             lease_ns: 0,
@@ -151,13 +151,9 @@ pub(super) unsafe fn read(config: *const demuxbuf_pool_config, tag: u8) -> Resul
     let default = demuxbuf_pool_config::new(numbers.memory_bytes, numbers.receivers_max);
     // SAFETY: as this function asks.
     let config = unsafe { read_struct(config, default)? };
-    for (value, at) in [
-        (config.reserved.into(), offset_of!(demuxbuf_pool_config, reserved)),
-        (config.reserved_word, offset_of!(demuxbuf_pool_config, reserved_word)),
-    ] {
-        if value != 0 {
-            return Err(StructError::Unknown { at, value }.into());
-        }
+    let value = config.reserved_word;
+    if value != 0 {
+        return Err(StructError::Unknown { at: offset_of!(demuxbuf_pool_config, reserved_word), value }.into());
     }
     Ok(to_rust(&config, tag)?)
 }
@@ -170,6 +166,7 @@ fn to_rust(config: &demuxbuf_pool_config, tag: u8) -> Result<PoolConfig, ConfigE
         resume_free_bytes: config.resume_free_bytes,
         pause_when_blocked: config.pause_when_blocked != 0,
         reads_ahead: config.reads_ahead != 0,
+        counting: config.counting != 0,
         ..Policy::default()
     };
     let classes = u8::try_from(config.classes)

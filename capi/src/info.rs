@@ -146,6 +146,10 @@ pub struct demuxbuf_receiver_info {
     pub peer_closed: u8,
     /// Always 0.
     pub reserved: [u8; 2],
+    /// How many bytes have to be in the kernel before it receives: it waits under that mark. 0 if it does not.
+    pub awaited_bytes: u32,
+    /// Always 0.
+    pub reserved_word: u32,
 }
 
 impl demuxbuf_receiver_info {
@@ -159,6 +163,8 @@ impl demuxbuf_receiver_info {
             wait_age_ns: receiver.wait_age_ns,
             shed_reason: receiver.shed_reason.map_or(0, shed_reason),
             reserved: [0; 2],
+            awaited_bytes: receiver.awaited_bytes,
+            reserved_word: 0,
         )
     }
 }

@@ -4,7 +4,6 @@ use super::guard::{InPool, demuxbuf_pool};
 use super::out::{StructOut, growable, has_allowed_size};
 use super::status::*;
 use super::step::demuxbuf_step;
-use demuxbuf::connection::Action;
 use demuxbuf::pool::Notice;
 
 /// The receiver `receiver` may receive, for which it had waited, or is to be shed; `step` has what it is to do now.
@@ -85,7 +84,7 @@ unsafe fn poll_notice(pool: InPool, notice: *mut demuxbuf_notice) -> i32 {
         Ok(Some(match granted {
             Notice::Receiver { id, token, actions } => {
                 let index = pool.find(id).expect("a receiver that was granted something is attached");
-                let step = demuxbuf_step::at(pool.area(index, actions.has(Action::Recv)), actions);
+                let step = demuxbuf_step::at(pool.place(index, actions), actions);
                 demuxbuf_notice { kind: DEMUXBUF_NOTICE_RECEIVER, token, receiver: id.to_bits(), step, ..none }
             }
             Notice::Lease { wait, token, lease } => {

@@ -1,7 +1,8 @@
 //! How a connection receives, and what the state machine parks.
 
-use super::out::{growable, read_struct};
+use super::out::{StructError, growable, read_struct};
 use super::refusal::Refusal;
+use core::mem::offset_of;
 use demuxbuf::connection::{Mode, Policy};
 use demuxbuf::pool::ConfigError;
 
@@ -43,6 +44,12 @@ pub struct demuxbuf_policy {
     /// receive, in every mode. `RESCHEDULE` appears in level-triggered mode when the budget of receives is used up. A
     /// waiting connection receives nothing.
     pub reads_ahead: u8,
+    /// Of a receiver, not 0: it counts. Its host knows how many bytes wait in the kernel, and can leave a partial frame there
+    /// until it is whole (TCP with `SO_RCVLOWAT`). While memory is short, `PEEK`, `RECV_WHOLE` and the mark with
+    /// `WANT_RECV` ask for that. It does not go with `DEMUXBUF_MODE_OPTIMISTIC`, `reads_ahead` and `unknown_length`.
+    pub counting: u8,
+    /// Must be 0.
+    pub reserved: [u8; 3],
 }
 
 growable!(demuxbuf_policy, 16);
@@ -61,6 +68,11 @@ pub(super) fn mode_of(mode: u8) -> Result<Mode, ConfigError> {
 pub(super) unsafe fn read_policy(policy: *const demuxbuf_policy) -> Result<Policy, Refusal> {
     // SAFETY: as this function asks.
     let policy = unsafe { read_struct(policy, demuxbuf_policy::default())? };
+    for (at, value) in (offset_of!(demuxbuf_policy, reserved)..).zip(policy.reserved) {
+        if value != 0 {
+            return Err(StructError::Unknown { at, value: value.into() }.into());
+        }
+    }
     Ok(Policy {
         mode: mode_of(policy.mode)?,
         reads_per_wake: policy.reads_per_wake,
@@ -69,6 +81,6 @@ pub(super) unsafe fn read_policy(policy: *const demuxbuf_policy) -> Result<Polic
         resume_free_bytes: policy.resume_free_bytes,
         pause_when_blocked: policy.pause_when_blocked != 0,
         reads_ahead: policy.reads_ahead != 0,
-        counting: false,
+        counting: policy.counting != 0,
     })
 }

@@ -3,7 +3,7 @@
 use super::any_pool::AnyPool;
 use super::status::status_of;
 use super::step::demuxbuf_step;
-use demuxbuf::connection::{Action, Actions, Event};
+use demuxbuf::connection::{Actions, Event};
 use demuxbuf::pool::{BufferSource, Pool, ReceiverId};
 
 /// A call for one receiver that returns a step: a type for each, so that the compiler sees through the guard which it
@@ -59,7 +59,7 @@ fn step_in<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId, call: impl RowCa
     // The handle may end with the call.
     let index = pool.find(id).map_err(status_of)?;
     let actions = call.run(pool, id)?;
-    Ok(demuxbuf_step::at(pool.area(index, actions.has(Action::Recv)), actions))
+    Ok(demuxbuf_step::at(pool.place(index, actions), actions))
 }
 
 impl AnyPool {

@@ -86,6 +86,8 @@ pub const DEMUXBUF_ERR_ADDRESS: i32 = -56 * 65536;
 pub const DEMUXBUF_ERR_DEADLOCK: i32 = -57 * 65536;
 /// The configuration did not ask for an audit.
 pub const DEMUXBUF_ERR_AUDIT_OFF: i32 = -58 * 65536;
+/// The receiver cannot count: not in its mode, under a layer that reads ahead, or of unknown length; the message names it.
+pub const DEMUXBUF_ERR_CANNOT_COUNT: i32 = -59 * 65536;
 
 /// `struct_size` is below the size of the struct's first version, or above 4096.
 pub const DEMUXBUF_ERR_STRUCT_SIZE: i32 = -60 * 65536;
@@ -118,6 +120,7 @@ pub(super) fn status_of(error: PoolError) -> i32 {
         PoolError::AuditOff => DEMUXBUF_ERR_AUDIT_OFF,
         PoolError::DeadlinesOff => DEMUXBUF_ERR_DEADLINES_OFF,
         PoolError::NoDeadline => DEMUXBUF_ERR_NO_DEADLINE,
+        PoolError::CannotCount { .. } => DEMUXBUF_ERR_CANNOT_COUNT,
         PoolError::Event(error) => error.code(),
         // A cause without a status is a defect of the library.
         _ => DEMUXBUF_ERR_INVARIANT,
@@ -167,7 +170,7 @@ mod tests {
     }
 
     /// The numbers that programs were compiled with, in units of 65536.
-    const NUMBERS: [(i32, i32); 42] = [
+    const NUMBERS: [(i32, i32); 43] = [
         (DEMUXBUF_ERR_NOT_ATTACHED, 1),
         (DEMUXBUF_ERR_ALREADY_ATTACHED, 2),
         (DEMUXBUF_ERR_CLOSED, 3),
@@ -205,6 +208,7 @@ mod tests {
         (DEMUXBUF_ERR_ADDRESS, 56),
         (DEMUXBUF_ERR_DEADLOCK, 57),
         (DEMUXBUF_ERR_AUDIT_OFF, 58),
+        (DEMUXBUF_ERR_CANNOT_COUNT, 59),
         (DEMUXBUF_ERR_STRUCT_SIZE, 60),
         (DEMUXBUF_ERR_UNKNOWN_FIELD, 61),
         (DEMUXBUF_ERR_EVENT, 62),
@@ -261,6 +265,7 @@ mod tests {
             (PoolError::AuditOff, DEMUXBUF_ERR_AUDIT_OFF),
             (PoolError::DeadlinesOff, DEMUXBUF_ERR_DEADLINES_OFF),
             (PoolError::NoDeadline, DEMUXBUF_ERR_NO_DEADLINE),
+            (PoolError::CannotCount { with: "reads_ahead" }, DEMUXBUF_ERR_CANNOT_COUNT),
         ] {
             assert_eq!(status_of(error), status, "{error}");
         }

@@ -11,8 +11,8 @@ use demuxbuf::connection::Actions;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct demuxbuf_step {
-    /// With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to. Else what is
-    /// buffered: one contiguous piece, for `DEMUXBUF_DECODE` and for `DEMUXBUF_END` the bytes that can never be
+    /// With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to; with `DEMUXBUF_PEEK`
+    /// where to look to, under the same rules. Else, of a receiver that counts, NULL with `DEMUXBUF_WANT_RECV`. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE` and for `DEMUXBUF_END` the bytes that can never be
     /// decoded; NULL if nothing is.
     ///
     /// Where `DEMUXBUF_RECV` or `DEMUXBUF_DECODE` is pending, it is valid until the next event for this receiver, and no
@@ -26,9 +26,12 @@ pub struct demuxbuf_step {
     /// hole out, move the bytes before the hole up to its end, and report the bytes of the hole as consumed: they are at
     /// the front then. The same cuts bytes off at the end.
     pub data: *mut u8,
-    /// Bytes at `data`: the room to receive into, or what is buffered.
+    /// Bytes at `data`: the room to receive into, or what is buffered. With `DEMUXBUF_RECV_WHOLE` the least to receive, too. Of
+    /// a receiver that counts, with `DEMUXBUF_WANT_RECV` and none of RECV, PEEK, DECODE, END, CANNOT_FIT and SHED: the mark,
+    /// which is the number of bytes in the kernel at which the poller is to report (`SO_RCVLOWAT`).
     pub bytes: u32,
-    /// Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DECODE, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE.
+    /// Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DECODE, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE,
+    /// PEEK, RECV_WHOLE.
     /// With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_actions_status_inline`), and nothing is changed.
     pub actions: u32,
 }
@@ -37,8 +40,8 @@ const _: () = assert!(size_of::<*mut u8>() != 8 || size_of::<demuxbuf_step>() ==
 
 impl demuxbuf_step {
     #[inline(always)]
-    pub(super) fn at(area: Option<(NonNull<u8>, u32)>, actions: Actions) -> demuxbuf_step {
-        let (data, bytes) = area.map_or((core::ptr::null_mut(), 0), |(start, bytes)| (start.as_ptr(), bytes));
+    pub(super) fn at((data, bytes): (Option<NonNull<u8>>, u32), actions: Actions) -> demuxbuf_step {
+        let data = data.map_or(core::ptr::null_mut(), NonNull::as_ptr);
         demuxbuf_step { data, bytes, actions: actions.bits() }
     }
 

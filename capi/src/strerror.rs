@@ -54,6 +54,7 @@ pub(super) fn message(status: i32) -> &'static CStr {
         DEMUXBUF_ERR_ADDRESS => c"the address lies in no buffer of the pool",
         DEMUXBUF_ERR_DEADLOCK => c"jobs that hold a buffer and ask for another one can wait without end",
         DEMUXBUF_ERR_AUDIT_OFF => c"the pool has no audit: its configuration did not ask for one",
+        DEMUXBUF_ERR_CANNOT_COUNT => c"the receiver cannot leave partial frames in the kernel",
         DEMUXBUF_ERR_STRUCT_SIZE => c"struct_size is not the size of any version of the struct",
         DEMUXBUF_ERR_UNKNOWN_FIELD => c"a field that this library does not know is not 0",
         DEMUXBUF_ERR_EVENT => c"the event does not exist",

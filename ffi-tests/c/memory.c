@@ -143,11 +143,13 @@ static void refusals_have_the_numbers(void) {
     refused(&config, "classes is 256; allowed is 1 to 8");
     config = settings(8), config.receivers_max = 0;
     refused(&config, "receivers_max is 0; allowed is 1 to 536870911");
+    config = settings(8), config.counting = 1, config.reads_ahead = 1;
+    refused(&config, "counting is 1; allowed is 0 with reads_ahead");
+    config = settings(8), config.counting = 1, config.mode = DEMUXBUF_MODE_OPTIMISTIC;
+    refused(&config, "counting is 1; allowed is 0 with the mode optimistic");
     demuxbuf_pool *made;
     FILL(made);
     config = settings(8), config.reserved_word = 1;
-    CHECK_NUMBER(demuxbuf_pool_new(&config, &made, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
-    config = settings(8), config.reserved = 1;
     CHECK_NUMBER(demuxbuf_pool_new(&config, &made, NULL, NULL), DEMUXBUF_ERR_UNKNOWN_FIELD);
     config = settings(8), config.struct_size--;
     CHECK_NUMBER(demuxbuf_pool_new(&config, &made, NULL, NULL), DEMUXBUF_ERR_STRUCT_SIZE);

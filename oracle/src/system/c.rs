@@ -31,6 +31,8 @@ fn c_policy(policy: Policy) -> demuxbuf_policy {
         reads_per_wake: policy.reads_per_wake,
         pause_when_blocked: policy.pause_when_blocked.into(),
         reads_ahead: policy.reads_ahead.into(),
+        counting: policy.counting.into(),
+        ..Default::default()
     }
 }
 
@@ -180,7 +182,7 @@ impl CPool {
         let policy = c_policy(config.policy);
         (c.mode, c.reads_per_wake) = (policy.mode, policy.reads_per_wake);
         (c.resume_free_bytes, c.pause_when_blocked) = (policy.resume_free_bytes, policy.pause_when_blocked);
-        (c.reads_ahead, c.audit) = (policy.reads_ahead, config.audit.into());
+        (c.reads_ahead, c.counting, c.audit) = (policy.reads_ahead, policy.counting, config.audit.into());
         (c.wipe, c.no_dump) = (config.wipe.into(), config.no_dump.into());
         let mut pool = null_mut();
         // SAFETY: pointers to locals; no message is asked for.

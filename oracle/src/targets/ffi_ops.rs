@@ -133,7 +133,7 @@ fn with_config(line: Line<'_>) -> Result<(), String> {
         4 => config.mode = 5 + (value % 100) as u8,
         5 => config.class_burst = 0,
         6 => config.frame_grace_ns = u64::from(value) % 8,
-        _ => config.reserved = 1 + (value % 255) as u8,
+        _ => config.reserved_word = 1 + value % 255,
     }
     let mut pool = null_mut();
     let mut message = [0x7f_u8; 80];

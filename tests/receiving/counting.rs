@@ -131,7 +131,7 @@ fn lease_all(pool: &mut Pool) -> Vec<LeaseId> {
     std::iter::from_fn(|| pool.try_request(&Request::new(0, 0)).expect("the class exists")).collect()
 }
 
-/// The header tells how long the frame is; once it is whole it is received at once, and nothing is kept meanwhile.
+/// The header has how long the frame is; once it is whole it is received at once, and nothing is kept meanwhile.
 #[test]
 fn frame_is_received_when_it_is_whole() {
     in_modes(&COUNTING_MODES, |mode| {
@@ -171,7 +171,7 @@ fn nothing_is_looked_at_out_of_shortage() {
     });
 }
 
-/// A mark of a partial header says nothing of the frame, so the host looks once more.
+/// Nothing is known of the frame from a partial header, so the host looks once more.
 #[test]
 fn partial_header_is_looked_at_again() {
     in_modes(&COUNTING_MODES, |mode| {

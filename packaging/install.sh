@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the C library and installs header, libraries and demuxbuf.pc below a prefix.
+# Builds the C library and installs headers, libraries and demuxbuf.pc below a prefix.
 #
 #   packaging/install.sh PREFIX [STAGE]
 #
@@ -35,13 +35,13 @@ private_libs=$(echo "$notes" | sed -n -e 's/ -lgcc_s\| -lc$//g' -e 's/^note: nat
 
 include=$stage$prefix/include lib=$stage$prefix/lib
 mkdir -p "$include" "$lib/pkgconfig"
-cp include/demuxbuf.h "$include/"
+cp include/demuxbuf.h include/demuxbuf_posix.h "$include/"
 cp "$built/release/libdemuxbuf.a" "$lib/"
 cp "$built/release/libdemuxbuf.so" "$lib/libdemuxbuf.so.$version"
 if command -v strip >/dev/null; then
   strip --strip-debug "$lib/libdemuxbuf.a" "$lib/libdemuxbuf.so.$version"
 fi
-chmod 644 "$include/demuxbuf.h" "$lib/libdemuxbuf.a" "$lib/libdemuxbuf.so.$version"
+chmod 644 "$include/demuxbuf.h" "$include/demuxbuf_posix.h" "$lib/libdemuxbuf.a" "$lib/libdemuxbuf.so.$version"
 ln -sf "libdemuxbuf.so.$version" "$lib/$soname"
 ln -sf "$soname" "$lib/libdemuxbuf.so"
 sed -e "s|@PREFIX@|$prefix|" -e "s|@VERSION@|$version|" -e "s|@DESCRIPTION@|$(field description)|" \

@@ -1,9 +1,10 @@
-// The second translation unit of cxx.cc. The header is included twice here, which must be harmless.
-#include <demuxbuf.h>
+// The second translation unit of cxx.cc. The headers are included twice here, which must be harmless.
+#include <demuxbuf_posix.h>
 
 #include <cstring>
 
 #include <demuxbuf.h>
+#include <demuxbuf_posix.h>
 
 int32_t other_status(uint32_t actions) {
     return demuxbuf_actions_status_inline(actions);

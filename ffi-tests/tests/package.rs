@@ -7,11 +7,16 @@ use std::process::Command;
 
 const SOURCE: &str = r#"
 #include <demuxbuf.h>
+#include <demuxbuf_posix.h>
 #include <stdio.h>
 
 int main(void) {
   demuxbuf_pool_config config = {.struct_size = sizeof config};
   demuxbuf_pool *pool;
+  demuxbuf_posix_socket socket;
+  if (demuxbuf_posix_socket_init(&socket, 0, 16448, NULL) != DEMUXBUF_ERR_NULL) {
+    return 1;
+  }
   if (demuxbuf_version() != DEMUXBUF_VERSION || demuxbuf_pool_config_init(&config, 1 << 20, 1) != DEMUXBUF_OK ||
       demuxbuf_pool_new(&config, &pool, NULL, NULL) != DEMUXBUF_OK) {
     return 1;
@@ -180,9 +185,10 @@ fn cargo_c_installs_the_same() {
     }
     let (expected, installed) = (Installed::by_script("expected"), Installed::by_cargo_c());
     assert_eq!(installed.files(), expected.files());
-    let header =
-        |installed: &Installed| std::fs::read(installed.prefix.join("include/demuxbuf.h")).expect("it is there");
-    assert!(header(&installed) == header(&expected), "the committed header, unchanged");
+    for name in ["include/demuxbuf.h", "include/demuxbuf_posix.h"] {
+        let header = |installed: &Installed| std::fs::read(installed.prefix.join(name)).expect("it is there");
+        assert!(header(&installed) == header(&expected), "{name} as committed, unchanged");
+    }
     for name in ["includedir", "Name", "Description", "Version", "Cflags", "Libs:"] {
         assert_eq!(installed.field(name), expected.field(name));
     }

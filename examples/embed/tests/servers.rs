@@ -67,10 +67,14 @@ macro_rules! step {
 
 server!(
     epoll_level,
-    Server::c("embed/c/epoll", &[], &[]),
+    Server::c("embed/c/epoll", &[], &[]).map(Server::counting),
     &[(&["--trigger", "sideways"], "level|edge"), (&["level"], "usage")]
 );
-server!(epoll_edge, Server::c("embed/c/epoll", &[], &["--trigger", "edge"]), &[(&["--trigger", ""], "level|edge")]);
+server!(
+    epoll_edge,
+    Server::c("embed/c/epoll", &[], &["--trigger", "edge"]).map(Server::counting),
+    &[(&["--trigger", ""], "level|edge")]
+);
 server!(libevent, Server::c("embed/c/libevent", &["libevent"], &[]), &[(&["--trigger", "edge"], "usage")]);
 step!(own_buffers, "0-own-buffers", 9);
 step!(sync, "1-sync", 9);

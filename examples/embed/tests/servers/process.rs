@@ -29,6 +29,8 @@ pub(crate) struct Server {
     pub(crate) least_kib: u64,
     /// It speaks TLS with what this folder has.
     pub(crate) identity: Option<&'static Path>,
+    /// It leaves partial frames in the kernel, where that can: they need not cause a shortage.
+    pub(crate) counts: bool,
 }
 
 /// A certificate and its key, `certificate.pem` and `key.pem`, in a folder that is made once for each place of builds.
@@ -66,7 +68,7 @@ impl Server {
         let name = source.rsplit_once('/').expect("a folder and a file").1;
         let path = format!("examples/{source}.c");
         let program = Program { flags, ..Program::new(&format!("embed-{name}"), &[&path]) }.build();
-        Some(Server { program, options, least_kib: LEAST_KIB, identity: None })
+        Some(Server { program, options, least_kib: LEAST_KIB, identity: None, counts: false })
     }
 
     /// The same server, which speaks TLS.
@@ -74,9 +76,14 @@ impl Server {
         Server { identity: Some(identity()), ..self }
     }
 
+    /// The same server, which counts.
+    pub(crate) fn counting(self) -> Server {
+        Server { counts: true, ..self }
+    }
+
     /// A program of `examples/embed/src/bin`.
     pub(crate) fn rust(program: &str, options: &'static [&'static str]) -> Option<Server> {
-        Some(Server { program: program.into(), options, least_kib: LEAST_KIB, identity: None })
+        Some(Server { program: program.into(), options, least_kib: LEAST_KIB, identity: None, counts: false })
     }
 
     /// The command, with these further options.

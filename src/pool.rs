@@ -48,6 +48,7 @@ mod host;
 mod model_check;
 mod queries;
 mod reconcile;
+mod reload;
 mod source;
 mod table;
 mod types;
@@ -78,6 +79,16 @@ use bits::Bits;
 use core::cell::Cell;
 use core::marker::PhantomData;
 
+/// What the host learns once it is so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    Nothing,
+    /// An attach was refused because the table was full: that it is not any more.
+    Attachable,
+    /// The pool takes no new receivers: that nothing is left.
+    Drained,
+}
+
 /// A pool whose receivers borrow to receive and keep only partial frames: of one thread, or one thread's part of a
 /// `SharedPool`.
 #[cfg_attr(feature = "model-check", derive(Clone))]
@@ -89,8 +100,9 @@ pub struct Pool<S: BufferSource = Budget> {
     pub(crate) counts: Counts,
     /// Receivers whose hosts know that there is no buffer to borrow in this loop iteration.
     scheduled: Bits,
-    /// An attach was refused because the table was full, and asked for a notice.
-    pub(super) is_attach_awaited: bool,
+    pub(super) awaited: Awaited,
+    /// It takes no new receivers.
+    pub(super) is_draining: bool,
     pub(super) audit: Option<Audit>,
     /// A pool moves between threads, but two threads never have it at once; the same for all features, whatever its fields
     /// are.
@@ -125,7 +137,8 @@ impl<S: BufferSource> Pool<S> {
             memory: Receiving::with_buffers(&config.memory(), split, source, arena, config.wipe)?,
             policy: without_parking(&config.policy),
             counts: Counts::default(),
-            is_attach_awaited: false,
+            awaited: Awaited::Nothing,
+            is_draining: false,
             audit: Audit::new(config.audit, config.receivers_max)?,
             is_not_sync: PhantomData,
         })
@@ -276,7 +289,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// The next receiver that something happened to without an event of its own: it may receive, or is to be shed.
-    /// Then, while others wait, each lease of the host's own whose deadline passed. Then, if an attach asked for it, that the table of receivers is not full any more. Call it until `None` in each loop iteration,
+    /// Then, while others wait, each lease of the host's own whose deadline passed. Then, if it is drained, that nothing is left; or, if an attach asked for it, that the table of receivers is not full any more. Call it until `None` in each loop iteration,
     /// and serve each receiver before the next call.
     pub fn poll_notice(&mut self) -> Option<Notice> {
         if self.nothing_to_poll() { None } else { self.poll_lease_or_receiver() }
@@ -289,7 +302,7 @@ impl<S: BufferSource> Pool<S> {
         !poison::IS_ON
             && self.memory.nothing_to_poll()
             && self.memory.buffers().nothing_to_poll()
-            && !self.is_attach_awaited
+            && self.awaited == Awaited::Nothing
     }
 
     fn poll_lease_or_receiver(&mut self) -> Option<Notice> {
@@ -304,7 +317,7 @@ impl<S: BufferSource> Pool<S> {
                 if self.memory.buffers().has_grants() {
                     continue;
                 }
-                return self.poll_overdue().or_else(|| self.poll_attachable());
+                return self.poll_overdue().or_else(|| self.poll_awaited());
             };
             let index = match notice {
                 MemoryNotice::Shed { receiver, .. } => {

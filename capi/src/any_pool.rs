@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use demuxbuf::connection::{Actions, Policy};
 use demuxbuf::memory::Reach;
 use demuxbuf::pool::{
-    AttachOptions, Finding, LeasedContent, Notice, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo,
+    AttachOptions, ConfigError, Finding, LeasedContent, Notice, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo,
 };
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, TenantConfig, TenantId, TenantInfo, WaitId};
 use demuxbuf::shared::{ExportedReceiver, PoolShard};
@@ -63,6 +63,8 @@ impl AnyPool {
         fn cancel(&mut; wait: WaitId) -> Result<(), PoolError>;
         fn buffer_area(&; lease: LeaseId) -> Result<(NonNull<u8>, u32), PoolError>;
         fn lease_of_address(&; address: *const u8) -> Result<LeaseId, PoolError>;
+        fn drain(&mut;);
+        fn set_times(&mut; frame_grace_ns: u64, blocked_ns: u64) -> Result<(), ConfigError>;
         fn nothing_to_poll(&;) -> bool;
         fn poll_notice(&mut;) -> Option<Notice>;
         fn poll_wake(&mut;) -> Option<u32>;

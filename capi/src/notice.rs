@@ -16,9 +16,11 @@ pub const DEMUXBUF_NOTICE_ATTACHABLE: u32 = 3;
 /// The host's own `lease` is held for `lease_ns` since it began or was renewed, and a request or a receiver waits for memory:
 /// release it if you can. It comes once, until `demuxbuf_pool_renew_lease`.
 pub const DEMUXBUF_NOTICE_OVERDUE: u32 = 4;
+/// The pool takes no new receivers since `demuxbuf_pool_drain`, and nothing is left. It comes once.
+pub const DEMUXBUF_NOTICE_DRAINED: u32 = 5;
 
 /// A notification that does not answer one of your own calls: a queued request was granted, a receiver may receive or is to
-/// be shed, a lease of your own is overdue, or the table of receivers is not full any more.
+/// be shed, a lease of your own is overdue, the table of receivers is not full any more, or the pool is drained.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -27,7 +29,7 @@ pub struct demuxbuf_notice {
     pub struct_size: u32,
     /// `DEMUXBUF_NOTICE_*`.
     pub kind: u32,
-    /// What the host gave at attach or at request; 0 for `DEMUXBUF_NOTICE_ATTACHABLE`.
+    /// What the host gave at attach or at request; 0 for `DEMUXBUF_NOTICE_ATTACHABLE` and `_DRAINED`.
     pub token: u64,
     /// The receiver that may receive, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 for other kinds.
     pub receiver: u64,
@@ -94,6 +96,7 @@ unsafe fn poll_notice(pool: InPool, notice: *mut demuxbuf_notice) -> i32 {
             Notice::Overdue { token, lease } => {
                 demuxbuf_notice { kind: DEMUXBUF_NOTICE_OVERDUE, token, lease: pool.salted(lease.to_bits()), ..none }
             }
+            Notice::Drained => demuxbuf_notice { kind: DEMUXBUF_NOTICE_DRAINED, ..none },
             Notice::Attachable => demuxbuf_notice { kind: DEMUXBUF_NOTICE_ATTACHABLE, ..none },
             notice => unreachable!("the C API has no form of {notice:?}"),
         }))

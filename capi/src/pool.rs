@@ -153,6 +153,47 @@ pub unsafe extern "C" fn demuxbuf_pool_trim(pool: *mut demuxbuf_pool, bytes: *mu
     }))
 }
 
+/// Takes no new receivers from now on: attaching is `DEMUXBUF_ERR_DRAINING`. All else works as before, so that those that are
+/// there end in order. `DEMUXBUF_NOTICE_DRAINED` follows, once, when nothing is left: no receiver, also none whose receive is in
+/// flight; no request of the host's own that waits; and no lease, but on a shared pool, which outlives them. There is no way
+/// back. On a shared pool it is for this thread, and what other threads export comes in.
+///
+/// Returns `DEMUXBUF_OK`, also if it drains already; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_drain(pool: *mut demuxbuf_pool) -> i32 {
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    status(pool.with(|pool| {
+        pool.drain();
+        Ok(())
+    }))
+}
+
+/// Other values of `frame_grace_ns` and `blocked_ns` of the configuration, from now on: every deadline follows from them, also of
+/// what is there; so do `wait_ns_max`, and the most that an advance of the clock counts for. On a shared pool it is for this
+/// thread.
+///
+/// `message` and `message_bytes` are as for `demuxbuf_pool_new`. Cost: O(receivers that are not idle).
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (a value is out of range), and
+/// nothing is changed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_pool_set_times(
+    pool: *mut demuxbuf_pool,
+    frame_grace_ns: u64,
+    blocked_ns: u64,
+    message: *mut c_char,
+    message_bytes: *mut size_t,
+) -> i32 {
+    // SAFETY: as the module asks.
+    let pool = unsafe { InPool::new(pool) };
+    // SAFETY: as the module asks.
+    let Some(message) = (unsafe { Message::new(message, message_bytes) }) else {
+        return DEMUXBUF_ERR_NULL;
+    };
+    let set = |pool: &mut AnyPool| pool.set_times(frame_grace_ns, blocked_ns);
+    status(pool.with(|pool| set(pool).map_err(|error| message.refuse(&error.into()))))
+}
+
 /// Checks everything that must always hold, walking all tables: for tests, not for the receive path. On a shared pool,
 /// no other thread may be inside a call for any of its pools meanwhile: the check reads what they change, and would
 /// report a defect where there is none.

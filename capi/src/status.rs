@@ -99,6 +99,8 @@ pub const DEMUXBUF_ERR_EVENT: i32 = -62 * 65536;
 pub const DEMUXBUF_ERR_DEADLINES_OFF: i32 = -63 * 65536;
 /// The lease has no deadline in this pool.
 pub const DEMUXBUF_ERR_NO_DEADLINE: i32 = -64 * 65536;
+/// The pool drains: it takes no new receivers.
+pub const DEMUXBUF_ERR_DRAINING: i32 = -65 * 65536;
 
 /// The number of a refusal.
 pub(super) fn status_of(error: PoolError) -> i32 {
@@ -118,6 +120,7 @@ pub(super) fn status_of(error: PoolError) -> i32 {
         PoolError::TenantsUnsupported => DEMUXBUF_ERR_TENANTS_UNSUPPORTED,
         PoolError::ExportsFull => DEMUXBUF_ERR_EXPORTS_FULL,
         PoolError::AuditOff => DEMUXBUF_ERR_AUDIT_OFF,
+        PoolError::Draining => DEMUXBUF_ERR_DRAINING,
         PoolError::DeadlinesOff => DEMUXBUF_ERR_DEADLINES_OFF,
         PoolError::NoDeadline => DEMUXBUF_ERR_NO_DEADLINE,
         PoolError::CannotCount { .. } => DEMUXBUF_ERR_CANNOT_COUNT,
@@ -170,7 +173,7 @@ mod tests {
     }
 
     /// The numbers that programs were compiled with, in units of 65536.
-    const NUMBERS: [(i32, i32); 43] = [
+    const NUMBERS: [(i32, i32); 44] = [
         (DEMUXBUF_ERR_NOT_ATTACHED, 1),
         (DEMUXBUF_ERR_ALREADY_ATTACHED, 2),
         (DEMUXBUF_ERR_CLOSED, 3),
@@ -214,6 +217,7 @@ mod tests {
         (DEMUXBUF_ERR_EVENT, 62),
         (DEMUXBUF_ERR_DEADLINES_OFF, 63),
         (DEMUXBUF_ERR_NO_DEADLINE, 64),
+        (DEMUXBUF_ERR_DRAINING, 65),
     ];
 
     /// What masks are asked for, and what they may be asked for one day.
@@ -263,6 +267,7 @@ mod tests {
             (PoolError::ExportsFull, DEMUXBUF_ERR_EXPORTS_FULL),
             (PoolError::UnknownAddress, DEMUXBUF_ERR_ADDRESS),
             (PoolError::AuditOff, DEMUXBUF_ERR_AUDIT_OFF),
+            (PoolError::Draining, DEMUXBUF_ERR_DRAINING),
             (PoolError::DeadlinesOff, DEMUXBUF_ERR_DEADLINES_OFF),
             (PoolError::NoDeadline, DEMUXBUF_ERR_NO_DEADLINE),
             (PoolError::CannotCount { with: "reads_ahead" }, DEMUXBUF_ERR_CANNOT_COUNT),

@@ -59,6 +59,7 @@ pub(super) fn message(status: i32) -> &'static CStr {
         DEMUXBUF_ERR_UNKNOWN_FIELD => c"a field that this library does not know is not 0",
         DEMUXBUF_ERR_EVENT => c"the event does not exist",
         DEMUXBUF_ERR_DEADLINES_OFF => c"the configuration has no lease_ns, so no lease has a deadline",
+        DEMUXBUF_ERR_DRAINING => c"the pool drains: it takes no new receivers",
         DEMUXBUF_ERR_NO_DEADLINE => c"the lease has no deadline in this pool",
         DEMUXBUF_ERR_INVARIANT => c"a rule that must always hold is broken",
         _ => c"unknown status",

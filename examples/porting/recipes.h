@@ -80,13 +80,16 @@ static inline int move_to_pool(demuxbuf_pool *from, uint64_t *receiver, demuxbuf
     return 1;
 }
 
-/* Once no connection is accepted any more: whether the last one is gone, and no request of the host's own waits. Memory
-   that is free meanwhile goes back. */
-static inline int is_drained(demuxbuf_pool *pool) {
-    demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
+/* Takes up to this number of buffers away from a pool that lives, and their memory from the process; returns how many. Others
+   are in use: call it again later. Release the leases to have the memory back. */
+static inline uint32_t withhold(demuxbuf_pool *pool, uint64_t *leases, uint32_t buffers) {
+    demuxbuf_request request = {.struct_size = sizeof request};
     uint64_t trimmed_bytes;
-    demuxbuf_pool_trim(pool, &trimmed_bytes);
-    return demuxbuf_pool_get_stats(pool, &stats) == DEMUXBUF_OK && stats.receivers + stats.waiting == 0;
+    uint32_t count = 0;
+    demuxbuf_pool_trim(pool, &trimmed_bytes); /* what is free is not resident from here on */
+    while (count < buffers && demuxbuf_pool_try_request(pool, &request, &leases[count], NULL, NULL) == DEMUXBUF_OK)
+        count++;
+    return count;
 }
 
 /* What a connection waits for, in one line. */

@@ -171,6 +171,9 @@
 // The lease has no deadline in this pool.
 #define DEMUXBUF_ERR_NO_DEADLINE (-64 * 65536)
 
+// The pool drains: it takes no new receivers.
+#define DEMUXBUF_ERR_DRAINING (-65 * 65536)
+
 // Major version of the header.
 #define DEMUXBUF_VERSION_MAJOR 0
 
@@ -529,6 +532,9 @@ int32_t demuxbuf_pool_config_check_nested_requests(const demuxbuf_pool_config *c
 // release it if you can. It comes once, until `demuxbuf_pool_renew_lease`.
 #define DEMUXBUF_NOTICE_OVERDUE 4
 
+// The pool takes no new receivers since `demuxbuf_pool_drain`, and nothing is left. It comes once.
+#define DEMUXBUF_NOTICE_DRAINED 5
+
 // What is to be done now, and where. Returned by value.
 typedef struct {
   // With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to; with `DEMUXBUF_PEEK`
@@ -649,13 +655,13 @@ typedef struct {
 } demuxbuf_receiver_info;
 
 // A notification that does not answer one of your own calls: a queued request was granted, a receiver may receive or is to
-// be shed, a lease of your own is overdue, or the table of receivers is not full any more.
+// be shed, a lease of your own is overdue, the table of receivers is not full any more, or the pool is drained.
 typedef struct {
   // `sizeof(demuxbuf_notice)`, set before the call; then how many bytes were written.
   uint32_t struct_size;
   // `DEMUXBUF_NOTICE_*`.
   uint32_t kind;
-  // What the host gave at attach or at request; 0 for `DEMUXBUF_NOTICE_ATTACHABLE`.
+  // What the host gave at attach or at request; 0 for `DEMUXBUF_NOTICE_ATTACHABLE` and `_DRAINED`.
   uint64_t token;
   // The receiver that may receive, or is to be shed (`DEMUXBUF_SHED` in `step`); 0 for other kinds.
   uint64_t receiver;
@@ -1227,6 +1233,27 @@ int32_t demuxbuf_pool_bypass_bound(const demuxbuf_pool *pool, uint64_t *grants);
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 int32_t demuxbuf_pool_trim(demuxbuf_pool *pool,
                            uint64_t *bytes);
+
+// Takes no new receivers from now on: attaching is `DEMUXBUF_ERR_DRAINING`. All else works as before, so that those that are
+// there end in order. `DEMUXBUF_NOTICE_DRAINED` follows, once, when nothing is left: no receiver, also none whose receive is in
+// flight; no request of the host's own that waits; and no lease, but on a shared pool, which outlives them. There is no way
+// back. On a shared pool it is for this thread, and what other threads export comes in.
+//
+// Returns `DEMUXBUF_OK`, also if it drains already; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
+int32_t demuxbuf_pool_drain(demuxbuf_pool *pool);
+
+// Other values of `frame_grace_ns` and `blocked_ns` of the configuration, from now on: every deadline follows from them, also of
+// what is there; so do `wait_ns_max`, and the most that an advance of the clock counts for. On a shared pool it is for this
+// thread.
+//
+// `message` and `message_bytes` are as for `demuxbuf_pool_new`. Cost: O(receivers that are not idle).
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (a value is out of range), and
+// nothing is changed.
+int32_t demuxbuf_pool_set_times(demuxbuf_pool *pool,
+                                uint64_t frame_grace_ns,
+                                uint64_t blocked_ns,
+                                char *message,
+                                size_t *message_bytes);
 
 // Checks everything that must always hold, walking all tables: for tests, not for the receive path. On a shared pool,
 // no other thread may be inside a call for any of its pools meanwhile: the check reads what they change, and would

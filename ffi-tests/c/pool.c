@@ -61,6 +61,9 @@ static void null_is_refused_everywhere(void) {
     CHECK_NUMBER(demuxbuf_pool_bypass_bound(NULL, &number), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_bypass_bound(pool, NULL), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_trim(NULL, &number), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_drain(NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_set_times(NULL, 8, 8, NULL, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_set_times(pool, 8, 8, message, NULL), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_trim(pool, NULL), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_get_stats(NULL, &stats), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_get_stats(pool, NULL), DEMUXBUF_ERR_NULL);
@@ -428,6 +431,21 @@ static void time_and_bounds(void) {
     demuxbuf_pool_free(pool);
 }
 
+/* Times out of range are refused as in a configuration. */
+static void times_change_while_the_pool_lives(void) {
+    demuxbuf_pool *pool = new_pool(1, 3);
+    char message[64];
+    size_t room = sizeof message;
+    const uint64_t bound_ns = stats_of(pool).wait_ns_max;
+    CHECK_NUMBER(demuxbuf_pool_set_times(pool, 7, 8, message, &room), DEMUXBUF_ERR_CONFIG);
+    CHECK(strcmp(message, "frame_grace_ns is 7; allowed is 8 to 4611686018427387903") == 0);
+    CHECK_NUMBER(demuxbuf_pool_set_times(pool, 8, 0, NULL, NULL), DEMUXBUF_ERR_CONFIG);
+    CHECK_NUMBER(stats_of(pool).wait_ns_max, bound_ns);
+    CHECK_NUMBER(demuxbuf_pool_set_times(pool, 200000000, 8, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(stats_of(pool).wait_ns_max, bound_ns - 900000000);
+    demuxbuf_pool_free(pool);
+}
+
 static void trim_returns_pages_of_free_buffers(void) {
     const demuxbuf_pool_config config = config_of(LEASES, 1, 16384); /* whole pages */
     demuxbuf_pool *pool = pool_of(&config);
@@ -481,6 +499,7 @@ int main(void) {
     class_out_of_range_is_refused();
     waiters_are_served_in_order_by_handoff();
     time_and_bounds();
+    times_change_while_the_pool_lives();
     trim_returns_pages_of_free_buffers();
     pool_free_while_busy();
     return check_end();

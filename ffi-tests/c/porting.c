@@ -164,6 +164,47 @@ static void frame_is_handed_on_in_place(void) {
     demuxbuf_pool_free(pool);
 }
 
+/* Whether the next notice is that nothing is left. */
+static int is_drained(demuxbuf_pool *pool) {
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
+    return demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK && notice.kind == DEMUXBUF_NOTICE_DRAINED;
+}
+
+/* Touches all buffers that the host can lease; returns how many. */
+static uint32_t use_all(demuxbuf_pool *pool) {
+    enum { ALL = 16 };
+    uint64_t leases[ALL];
+    uint8_t *data;
+    uint32_t bytes, count = 0;
+    const demuxbuf_request request = {.struct_size = sizeof request};
+    while (demuxbuf_pool_try_request(pool, &request, &leases[count], NULL, NULL) == DEMUXBUF_OK)
+        CHECK(++count < ALL);
+    for (uint32_t at = 0; at < count; at++) {
+        CHECK_NUMBER(demuxbuf_pool_buffer(pool, leases[at], &data, &bytes), DEMUXBUF_OK);
+        memset(data, 1, bytes);
+        CHECK_NUMBER(demuxbuf_pool_release(pool, leases[at]), DEMUXBUF_OK);
+    }
+    return count;
+}
+
+/* Buffers that are withheld are not resident, whatever was used before, until they are released. */
+static void memory_is_withheld(void) {
+    const demuxbuf_pool_config config = config_of(8, 4, 65536); /* whole pages */
+    demuxbuf_pool *pool = pool_of(&config);
+    uint64_t leases[3], trimmed_bytes;
+    const uint32_t all = use_all(pool);
+    CHECK_NUMBER(withhold(pool, leases, 3), 3);
+    CHECK_NUMBER(use_all(pool), all - 3);
+    CHECK_NUMBER(demuxbuf_pool_trim(pool, &trimmed_bytes), DEMUXBUF_OK);
+    CHECK_NUMBER(trimmed_bytes, (all - 3) * 65536);
+    for (int at = 0; at < 3; at++)
+        CHECK_NUMBER(demuxbuf_pool_release(pool, leases[at]), DEMUXBUF_OK);
+    CHECK_NUMBER(use_all(pool), all);
+    leave_free(pool, 1);
+    CHECK_NUMBER(withhold(pool, leases, 3), 1);
+    demuxbuf_pool_free(pool);
+}
+
 /* A connection with a part of a frame goes to another thread; nothing is lost, and the poller learns of it. */
 static void connection_is_stolen(void) {
     const demuxbuf_pool_config config = shared_config_of(2, 4, 4, BUFFER_BYTES);
@@ -185,13 +226,15 @@ static void connection_is_stolen(void) {
     demuxbuf_step step = receive(b, moved, "more");
     CHECK_NUMBER(step.bytes, 8);
     CHECK_SAME(step.data, "halfmore", 8);
-    demuxbuf_shared_pool_free(shared); /* the drain mode of a shared pool: nothing new, what is there goes on */
-    CHECK_NUMBER(demuxbuf_receiver_attach(b, NULL, &receiver, NULL, NULL), DEMUXBUF_ERR_POOL_CLOSED);
+    CHECK_NUMBER(demuxbuf_pool_drain(a), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_drain(b), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(b, NULL, &receiver, NULL, NULL), DEMUXBUF_ERR_DRAINING);
     CHECK(!is_drained(b));
     CHECK_REFUSED(demuxbuf_receiver_decoded(b, moved, 8, 0).actions, DEMUXBUF_OK);
     CHECK(!is_drained(b)); /* it holds nothing any more, and is still there */
     CHECK_NUMBER(demuxbuf_receiver_close(b, moved).actions, DEMUXBUF_FINISHED);
     CHECK(is_drained(a) && is_drained(b));
+    demuxbuf_shared_pool_free(shared);
     demuxbuf_pool_free(a);
     demuxbuf_pool_free(b);
 }
@@ -243,6 +286,7 @@ static void connection_moves_to_a_new_pool(void) {
             demuxbuf_step step = demuxbuf_receiver_pending(to, receiver);
             CHECK_NUMBER((step.actions & DEMUXBUF_DECODE) != 0, bytes > 0);
             CHECK(bytes == 0 || (step.bytes == bytes && memcmp(step.data, CONTENTS[content], bytes) == 0));
+            CHECK_NUMBER(demuxbuf_pool_drain(from), DEMUXBUF_OK);
             CHECK(is_drained(from));
             CHECK_NUMBER(demuxbuf_pool_check_invariants(from), DEMUXBUF_OK);
             CHECK_NUMBER(demuxbuf_pool_check_invariants(to), DEMUXBUF_OK);
@@ -325,6 +369,7 @@ int main(void) {
     frame_is_handed_on_in_place();
     connection_is_stolen();
     queued_machine_moves();
+    memory_is_withheld();
     connection_moves_to_a_new_pool();
     stalls_are_printed();
     return check_end();

@@ -63,6 +63,8 @@ pub enum Response {
     },
     /// A connection can be attached.
     Attachable,
+    /// A pool that takes no new receivers has nothing left.
+    Drained,
     /// The host has held a buffer for too long.
     Overdue {
         /// The buffer.
@@ -328,6 +330,14 @@ impl<S: System> Driver<S> {
             }
             Op::Tick { now_ns } => self.tick(now_ns),
             Op::Later { ns } => self.tick(self.now_ns.saturating_add(ns)),
+            Op::Drain => {
+                self.system.drain();
+                Response::Done
+            }
+            Op::SetTimes { frame_grace_ns, blocked_ns } => {
+                self.system.set_times(frame_grace_ns, blocked_ns)?;
+                Response::Done
+            }
             Op::GiveBackPages => {
                 self.system.trim();
                 Response::Done
@@ -400,6 +410,7 @@ impl<S: System> Driver<S> {
                 let (wait, lease) = (self.waits.end(wait), self.leases.add(lease));
                 Reply::of(Response::GrantedLease { wait, token, lease })
             }
+            Some(Notice::Drained) => Reply::of(Response::Drained),
             Some(Notice::Overdue { token, lease }) => {
                 Reply::of(Response::Overdue { lease: self.leases.find(lease), token })
             }

@@ -162,6 +162,15 @@ pub enum Op {
         /// Nanoseconds.
         ns: u64,
     },
+    /// Take no new receivers from now on.
+    Drain,
+    /// Other times from now on.
+    SetTimes {
+        /// Nanoseconds.
+        frame_grace_ns: u64,
+        /// Nanoseconds.
+        blocked_ns: u64,
+    },
     /// Return the pages of free buffers to the operating system.
     GiveBackPages,
 }

@@ -131,6 +131,8 @@ pub enum Notice {
         /// The buffer.
         lease: u64,
     },
+    /// A pool that takes no new receivers has nothing left.
+    Drained,
     /// The host has held a buffer for too long.
     Overdue {
         /// What was given with the request.
@@ -247,6 +249,12 @@ pub trait System {
     }
     /// Returns free pages to the operating system.
     fn trim(&mut self) {}
+    /// Takes no new receivers from now on.
+    fn drain(&mut self) {}
+    /// Has other times from now on.
+    fn set_times(&mut self, _frame_grace_ns: u64, _blocked_ns: u64) -> Result<(), i32> {
+        Err(DEMUXBUF_ERR_NULL)
+    }
     /// The holder of a buffer consumed bytes. In a pool, its deadline begins anew.
     fn progress(&mut self, _lease: u64, _bytes: u64) -> Result<(), i32> {
         Err(DEMUXBUF_ERR_STALE)

@@ -2,7 +2,7 @@
 //! changed later.
 
 use super::counting::check_counting;
-use super::{BufferSource, LeasedContent, Notice, Pool, PoolError, ReceiverId, without_parking};
+use super::{Awaited, BufferSource, LeasedContent, Pool, PoolError, ReceiverId, without_parking};
 use crate::connection::{Actions, Connection, Event, Policy};
 use crate::memory::Reach;
 use crate::receiving::Content;
@@ -20,7 +20,7 @@ pub struct AttachOptions {
     pub tenant: Option<TenantId>,
     /// How it receives; `None` for the policy of the pool.
     pub policy: Option<Policy>,
-    /// If the table of receivers is full, a notice follows once it is not any more: [`Notice::Attachable`].
+    /// If the table of receivers is full, a notice follows once it is not any more: [`Attachable`](super::Notice::Attachable).
     pub notify_if_full: bool,
     /// Its decoder reports only that it needs more, not how much: it is given all the room there is.
     pub unknown_length: bool,
@@ -162,21 +162,20 @@ impl<S: BufferSource> Pool<S> {
         Ok(self.reconcile(index))
     }
 
-    /// The notice that an attach which was refused because the table was full can be repeated; once.
-    pub(super) fn poll_attachable(&mut self) -> Option<Notice> {
-        let is_possible = self.is_attach_awaited && self.table.check_free().is_ok();
-        self.is_attach_awaited &= !is_possible;
-        is_possible.then_some(Notice::Attachable)
-    }
-
     fn insert(&mut self, options: &AttachOptions) -> Result<u32, PoolError> {
         self.memory.buffers().check_open()?;
+        if self.is_draining {
+            return Err(PoolError::Draining);
+        }
         self.check_class(options.class)?;
         let policy = options.policy.map_or(self.policy, |policy| without_parking(&policy));
         check_counting(&policy, options.unknown_length)?;
-        let room = self.table.check_free();
-        self.is_attach_awaited |= options.notify_if_full && room.is_err();
-        room?;
+        if let Err(full) = self.table.check_free() {
+            if options.notify_if_full {
+                self.awaited = Awaited::Attachable;
+            }
+            return Err(full);
+        }
         let tenant = self.memory.buffers_mut().pin_tenant(options.tenant)?;
         self.leave_fast_path();
         let connection = Connection::new(policy);

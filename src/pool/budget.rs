@@ -202,6 +202,12 @@ impl Source for Budget {
         Ok(self.scheduler.check_try_request(request)?)
     }
 
+    fn is_used_by_host(&self) -> bool {
+        // While all is free but what receivers have, no request waits.
+        let stats = self.scheduler.stats();
+        stats.leased + stats.assigned > self.taken
+    }
+
     fn has_deadlines(&self) -> bool {
         self.scheduler.has_deadlines()
     }

@@ -47,6 +47,8 @@ pub enum PoolError {
         /// What does not go with counting.
         with: &'static str,
     },
+    /// The pool drains: it takes no new receivers.
+    Draining,
     /// The configuration did not ask for an audit.
     AuditOff,
     /// The configuration has no `lease_ns`, so no lease has a deadline.
@@ -74,6 +76,7 @@ impl fmt::Display for PoolError {
             PoolError::NotMovable => "the receiver is to be shed",
             PoolError::TenantsUnsupported => "a shared pool has no tenants",
             PoolError::ExportsFull => "as many receivers are being exported as can be",
+            PoolError::Draining => "the pool drains: it takes no new receivers",
             PoolError::AuditOff => "the configuration did not ask for an audit",
             PoolError::DeadlinesOff => "the configuration has no lease_ns, so no lease has a deadline",
             PoolError::NoDeadline => "the lease has no deadline in this pool",

@@ -28,7 +28,7 @@ impl Pool {
             self.table.connection(index).state_key(state);
             self.memory.receiver_key(state, age_ns_max, index);
         }
-        state.extend([u64::MAX, self.is_attach_awaited.into()]);
+        state.extend([u64::MAX, self.awaited as u64]);
         state.extend(self.table.free_rows().map(u64::from));
         self.memory.state_key(state);
         self.memory.buffers().state_key(state, wait, lease);

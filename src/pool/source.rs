@@ -27,6 +27,8 @@ pub trait Source: Buffers {
     fn check_request(&mut self, _request: &Request) -> Result<(), PoolError> { Ok(()) }
     /// As `check_request`, for `try_request`.
     fn check_try_request(&mut self, _request: &Request) -> Result<(), PoolError> { Ok(()) }
+    /// Whether a request of the host's own waits, or a lease of its own ends with the source.
+    fn is_used_by_host(&self) -> bool;
     /// Whether leases of the host's own may have deadlines.
     fn has_deadlines(&self) -> bool;
     /// The deadline of a lease begins anew.

@@ -6,7 +6,8 @@ use crate::receiving::ShedReason;
 use crate::scheduler::{LeaseId, SchedulerStats, WaitId};
 
 /// A notification that does not answer one of your own calls: a receiver may receive, or is to cancel its receive or to be
-/// shed; a request of your own was granted; a lease of your own is overdue; or the table of receivers is not full any more.
+/// shed; a request of your own was granted; a lease of your own is overdue; the table of receivers is not full any more; or the
+/// pool is drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
@@ -40,6 +41,9 @@ pub enum Notice {
         /// The buffer, still the host's.
         lease: LeaseId,
     },
+    /// The pool takes no new receivers ([`drain`](super::Pool::drain)), and nothing is left: no receiver, also none whose receive
+    /// is in flight; no request of the host's own that waits; and no lease, but on a shared pool, which outlives them. It comes once.
+    Drained,
 }
 
 /// A buffer that left a receiver with what was in it.

@@ -6,7 +6,8 @@ use super::heap::Entry;
 use super::keeper::Queue;
 use super::keeper::Standing;
 use super::types::Notice;
-use super::{NIL, Receiving};
+use super::{NIL, Receiving, ReceivingConfig};
+use crate::config_error::ConfigError;
 
 impl<B: Buffers> Receiving<B> {
     /// A receiver waits for room from now on, if it does not already.
@@ -63,6 +64,23 @@ impl<B: Buffers> Receiving<B> {
             let lasted_ns = self.clock.now_ns() - since_ns;
             self.totals.longest_claim_ns = self.totals.longest_claim_ns.max(lasted_ns);
         }
+    }
+
+    /// Every deadline, and the most that an advance of the clock counts for, follow from these times from now on. It looks at each
+    /// receiver that is not idle.
+    pub(crate) fn set_times(&mut self, frame_grace_ns: u64, blocked_ns: u64) -> Result<(), ConfigError> {
+        let config = ReceivingConfig { frame_grace_ns, blocked_ns, ..self.config };
+        config.check_times()?;
+        self.config = config;
+        self.clock.set_lease_ns(frame_grace_ns);
+        for keeper in 0..self.keepers.len() {
+            if let Some((queue, _)) = self.keepers[keeper].queued {
+                let deadline_ns = self.deadline_ns(keeper);
+                self.dequeue(keeper);
+                self.enqueue(queue, keeper, deadline_ns);
+            }
+        }
+        Ok(())
     }
 
     /// What was kept after its trial receives nothing until shortage ends.

@@ -89,8 +89,7 @@ impl ReceivingConfig {
     pub(crate) fn split_for(&self, threads: u32) -> Result<Split, ConfigError> {
         let ReceivingConfig { memory_bytes, receivers_max, buffer_bytes, .. } = *self;
         in_range("receivers_max", receivers_max.into(), 1, INDEX_MAX.into())?;
-        in_range("frame_grace_ns", self.frame_grace_ns, NS_MIN, u64::MAX / 4)?;
-        in_range("blocked_ns", self.blocked_ns, NS_MIN, u64::MAX / 4)?;
+        self.check_times()?;
         if !(BUFFER_BYTES_MIN..=BUFFER_BYTES_MAX).contains(&buffer_bytes) || buffer_bytes % HEADER_BYTES != 0 {
             let allowed = Allowed::BufferBytes { min: BUFFER_BYTES_MIN, max: BUFFER_BYTES_MAX };
             return Err(ConfigError::refused("buffer_bytes", buffer_bytes.into(), allowed));
@@ -121,6 +120,12 @@ impl ReceivingConfig {
             in_flight_max: if self.in_flight_max > 0 { self.in_flight_max } else { (buffers as u32 / 8).max(1) },
             buffer_bytes,
         })
+    }
+
+    /// Whether the times are in range.
+    pub(super) fn check_times(&self) -> Result<(), ConfigError> {
+        in_range("frame_grace_ns", self.frame_grace_ns, NS_MIN, u64::MAX / 4)?;
+        in_range("blocked_ns", self.blocked_ns, NS_MIN, u64::MAX / 4)
     }
 
     /// The memory of as many buffers as it is split into.

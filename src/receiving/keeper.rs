@@ -196,6 +196,11 @@ impl Keepers {
         Ok(Keepers { keepers: reserve("receivers_max", receivers_max)?, free: NIL })
     }
 
+    /// One more than the largest number there is.
+    pub(super) fn len(&self) -> u32 {
+        self.keepers.len() as u32
+    }
+
     /// A receiver is idle no more.
     pub(super) fn insert(&mut self, receiver: u32) -> u32 {
         let keeper = Keeper {

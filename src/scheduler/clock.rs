@@ -27,6 +27,11 @@ impl Clock {
         Clock { now_ns: 0, advanced_ns: None, step_max_ns, skipped_ns: 0, backwards: 0 }
     }
 
+    /// For leases of another length from now on.
+    pub(crate) fn set_lease_ns(&mut self, lease_ns: u64) {
+        self.step_max_ns = (lease_ns / STEPS_PER_LEASE).max(1);
+    }
+
     /// Time since the first advance, as far as it counts.
     #[inline(always)]
     pub(crate) fn now_ns(&self) -> u64 {

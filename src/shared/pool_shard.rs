@@ -260,6 +260,10 @@ impl Source for PoolShard {
         Ok(lease)
     }
 
+    fn is_used_by_host(&self) -> bool {
+        self.host_waits > 0
+    }
+
     fn has_deadlines(&self) -> bool {
         self.deadlines.is_some()
     }

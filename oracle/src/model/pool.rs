@@ -47,6 +47,10 @@ pub struct ModelPool {
     next_receiver: u64,
     /// An attach was refused because the table was full, and asked for a notice.
     is_attach_awaited: bool,
+    /// No new receivers are taken.
+    is_draining: bool,
+    /// The host is to learn that nothing is left.
+    is_drain_awaited: bool,
     counts: PoolStats,
 }
 
@@ -82,6 +86,8 @@ impl ModelPool {
             arriving: Vec::new(),
             next_receiver: 0,
             is_attach_awaited: false,
+            is_draining: false,
+            is_drain_awaited: false,
             counts: PoolStats::default(),
         }
     }
@@ -161,6 +167,9 @@ impl ModelPool {
     /// A receiver, of a connection that is not attached yet.
     fn insert(&mut self, with: Attach) -> Result<u64, i32> {
         let Attach { class, token, tenant, policy, notify_if_full, unknown_length } = with;
+        if self.is_draining {
+            return Err(DEMUXBUF_ERR_DRAINING);
+        }
         self.check_class(class)?;
         if self.is_full() {
             self.is_attach_awaited |= notify_if_full;
@@ -315,6 +324,20 @@ impl System for ModelPool {
         self.memory.scheduler().release(lease)
     }
 
+    fn drain(&mut self) {
+        self.is_drain_awaited |= !self.is_draining;
+        (self.is_draining, self.is_attach_awaited) = (true, false);
+    }
+
+    fn set_times(&mut self, frame_grace_ns: u64, blocked_ns: u64) -> Result<(), i32> {
+        if [frame_grace_ns, blocked_ns].iter().any(|ns| !(8..=u64::MAX / 4).contains(ns)) {
+            return Err(DEMUXBUF_ERR_CONFIG);
+        }
+        (self.config.frame_grace_ns, self.config.blocked_ns) = (frame_grace_ns, blocked_ns);
+        self.memory.set_times(frame_grace_ns, blocked_ns);
+        Ok(())
+    }
+
     fn progress(&mut self, lease: u64, _bytes: u64) -> Result<(), i32> {
         self.buffers.get(&lease).ok_or(DEMUXBUF_ERR_STALE)?;
         self.memory.scheduler().renew(lease)
@@ -442,11 +465,7 @@ impl ModelPool {
                 return Some(granted);
             }
             let Some(notice) = self.memory.poll() else {
-                let is_possible = self.is_attach_awaited && !self.is_full();
-                return self.next_lease().or_else(|| self.next_overdue()).or_else(|| {
-                    self.is_attach_awaited &= !is_possible;
-                    is_possible.then_some(Notice::Attachable)
-                });
+                return self.next_lease().or_else(|| self.next_overdue()).or_else(|| self.next_awaited());
             };
             let (MemoryNotice::Shed { receiver: row, .. }
             | MemoryNotice::Trial { receiver: row, .. }
@@ -469,6 +488,18 @@ impl ModelPool {
                 return Some(Notice::Receiver { id, token, step: self.show(id, actions) });
             }
         }
+    }
+
+    /// An attach can be repeated, or nothing is left.
+    fn next_awaited(&mut self) -> Option<Notice> {
+        if self.is_drain_awaited {
+            let is_drained = self.receivers.is_empty() && self.buffers.is_empty() && !self.memory.has_requests();
+            self.is_drain_awaited &= !is_drained;
+            return is_drained.then_some(Notice::Drained);
+        }
+        let is_possible = self.is_attach_awaited && !self.is_full();
+        self.is_attach_awaited &= !is_possible;
+        is_possible.then_some(Notice::Attachable)
     }
 
     /// What the host is shown: how much it may receive, or what is undecoded.

@@ -381,6 +381,16 @@ impl System for CPool {
         assert_eq!(unsafe { demuxbuf_pool_trim(self.0, &mut bytes) }, DEMUXBUF_OK);
     }
 
+    fn drain(&mut self) {
+        // SAFETY: our own pool.
+        assert_eq!(unsafe { demuxbuf_pool_drain(self.0) }, DEMUXBUF_OK);
+    }
+
+    fn set_times(&mut self, frame_grace_ns: u64, blocked_ns: u64) -> Result<(), i32> {
+        // SAFETY: our own pool.
+        outcome(unsafe { demuxbuf_pool_set_times(self.0, frame_grace_ns, blocked_ns, null_mut(), null_mut()) })
+    }
+
     fn set_tenant(&mut self, receiver: u64, tenant: Option<u64>) -> Result<(), i32> {
         // SAFETY: our own pool.
         outcome(unsafe { demuxbuf_receiver_set_tenant(self.0, receiver, tenant.unwrap_or(0)) })
@@ -445,6 +455,7 @@ impl System for CPool {
             }
             DEMUXBUF_NOTICE_LEASE => Notice::Lease { wait, token, lease },
             DEMUXBUF_NOTICE_OVERDUE => Notice::Overdue { token, lease },
+            DEMUXBUF_NOTICE_DRAINED => Notice::Drained,
             DEMUXBUF_NOTICE_ATTACHABLE => Notice::Attachable,
             kind => unreachable!("no notice has the kind {kind}"),
         })

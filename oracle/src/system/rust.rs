@@ -79,6 +79,7 @@ fn code(error: PoolError) -> i32 {
         PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
         PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
         PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
+        PoolError::Draining => DEMUXBUF_ERR_DRAINING,
         PoolError::DeadlinesOff => DEMUXBUF_ERR_DEADLINES_OFF,
         PoolError::NoDeadline => DEMUXBUF_ERR_NO_DEADLINE,
         PoolError::Event(error) => error.code(),
@@ -265,6 +266,14 @@ impl System for RustPool {
         self.0.trim();
     }
 
+    fn drain(&mut self) {
+        self.0.drain();
+    }
+
+    fn set_times(&mut self, frame_grace_ns: u64, blocked_ns: u64) -> Result<(), i32> {
+        self.0.set_times(frame_grace_ns, blocked_ns).map_err(|_| DEMUXBUF_ERR_CONFIG)
+    }
+
     fn set_tenant(&mut self, receiver: u64, tenant: Option<u64>) -> Result<(), i32> {
         self.0.set_tenant(ReceiverId::from_bits(receiver), tenant.map(TenantId::from_bits)).map_err(code)
     }
@@ -298,6 +307,7 @@ impl System for RustPool {
                 Notice::Lease { wait: wait.to_bits(), token, lease: lease.to_bits() }
             }
             pool::Notice::Overdue { token, lease } => Notice::Overdue { token, lease: lease.to_bits() },
+            pool::Notice::Drained => Notice::Drained,
             pool::Notice::Attachable => Notice::Attachable,
             notice => unreachable!("the model has no form of {notice:?}"),
         })

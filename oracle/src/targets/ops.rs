@@ -44,6 +44,8 @@ pub(super) const EXAMPLES: &[&str] = &[
     "request 1 0 1",
     "request 0 0 0 1",
     "renew 0",
+    "drain",
+    "times 80 160",
     "try-request 0",
     "release 0",
     "cancel 0",
@@ -236,6 +238,8 @@ fn op(line: Line<'_>) -> Option<Op> {
         "poll" => Op::PollNotice,
         "tick" => Op::Tick { now_ns: line.number(0) },
         "later" => Op::Later { ns: line.number(0).saturating_mul(MS) },
+        "drain" => Op::Drain,
+        "times" => Op::SetTimes { frame_grace_ns: line.number(0) * MS, blocked_ns: line.number(1) * MS },
         "pages" => Op::GiveBackPages,
         _ => Op::Report { receiver: first, event: event(line)? },
     })

@@ -229,11 +229,17 @@ pub fn receivers_op() -> impl Strategy<Value = Op> {
             tenant: (!is_default).then_some(HandleRef::Unknown),
         }),
         1 => Just(Op::GiveBackPages),
+        1 => prop_oneof![9 => set_times(), 1 => Just(Op::Drain)],
         12 => later(),
         12 => host_op(),
         2 => which().prop_map(|lease| Op::Progress { lease, bytes: 0 }),
         10 => Just(Op::PollNotice),
     ]
+}
+
+fn set_times() -> impl Strategy<Value = Op> {
+    let ns = || prop_oneof![1 => 0..10u64, 9 => (8..200u64).prop_map(|ms| ms * MS)];
+    (ns(), ns()).prop_map(|(frame_grace_ns, blocked_ns)| Op::SetTimes { frame_grace_ns, blocked_ns })
 }
 
 /// What comes before random operations: receivers are attached, and the host leases all but a few buffers.

@@ -16,13 +16,15 @@ impl ModelPool {
             arriving: _, // values of bytes
             next_receiver: _,
             is_attach_awaited,
+            is_draining,
+            is_drain_awaited,
             counts: _,
         } = self;
         for Receiver { connection, row, token: _, class, is_scheduled } in receivers.values() {
             state.extend([u64::from(*row), u64::from(*class), u64::from(*is_scheduled)]);
             connection.state_key(state);
         }
-        state.extend([u64::MAX, (*is_attach_awaited).into()]);
+        state.extend([u64::MAX, (*is_attach_awaited).into(), (*is_draining).into(), (*is_drain_awaited).into()]);
         memory.state_key(state);
         memory.scheduler_seen().state_key(state, &|handle| buffers.contains_key(&handle).into())
     }

@@ -24,6 +24,16 @@ impl ModelReceiving {
         model
     }
 
+    /// Other times from now on.
+    pub(in crate::model) fn set_times(&mut self, frame_grace_ns: u64, blocked_ns: u64) {
+        (self.config.frame_grace_ns, self.config.blocked_ns) = (frame_grace_ns, blocked_ns);
+    }
+
+    /// Whether a request of the host's own waits, or was granted and not picked up.
+    pub(in crate::model) fn has_requests(&self) -> bool {
+        self.scheduler_seen().waits() > 0
+    }
+
     /// The scheduler of the host's own requests.
     pub(in crate::model) fn scheduler(&mut self) -> &mut ModelScheduler {
         &mut self.requests.as_mut().expect("a pool has requests").scheduler

@@ -1,0 +1,37 @@
+//! What changes in a pool that lives: its times, and that it takes no new receivers.
+
+use super::{Awaited, BufferSource, ConfigError, Notice, Pool};
+
+impl<S: BufferSource> Pool<S> {
+    /// Takes no new receivers from now on: attaching is refused. All else works as before, so that those that are there end in
+    /// order. [`Notice::Drained`] follows once nothing is left. There is no way back. On a shared pool it is for this
+    /// thread; what other threads export comes in.
+    pub fn drain(&mut self) {
+        if !self.is_draining {
+            (self.is_draining, self.awaited) = (true, Awaited::Drained);
+        }
+    }
+
+    /// From now on, other values of [`frame_grace_ns`](super::PoolConfig::frame_grace_ns) and
+    /// [`blocked_ns`](super::PoolConfig::blocked_ns): every deadline follows from them, also of what is there; so do
+    /// `wait_ns_max`, and the most that an advance of the clock counts for. On a shared pool it is for this thread. Cost: O(receivers that
+    /// are not idle).
+    ///
+    /// # Errors
+    ///
+    /// A value is out of range. Nothing is changed.
+    pub fn set_times(&mut self, frame_grace_ns: u64, blocked_ns: u64) -> Result<(), ConfigError> {
+        self.memory.set_times(frame_grace_ns, blocked_ns)
+    }
+
+    /// What the host waits for, once: an attach that was refused because the table was full can be repeated, or nothing is left.
+    pub(super) fn poll_awaited(&mut self) -> Option<Notice> {
+        let notice = match self.awaited {
+            Awaited::Attachable if self.table.check_free().is_ok() => Notice::Attachable,
+            Awaited::Drained if self.table.len() == 0 && !self.memory.buffers().is_used_by_host() => Notice::Drained,
+            _ => return None,
+        };
+        self.awaited = Awaited::Nothing;
+        Some(notice)
+    }
+}

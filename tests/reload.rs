@@ -1,0 +1,196 @@
+//! What changes in a pool that lives: its times, and that it takes no new receivers.
+
+mod common;
+
+use common::{ShardPool, check, config, exhaust, granted, keeping, two};
+use demuxbuf::ConfigError;
+use demuxbuf::connection::{Action, Event, Mode, Policy};
+use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, PoolError};
+use demuxbuf::scheduler::{Outcome, Request};
+
+const MS: u64 = 1_000_000;
+
+fn pool() -> Pool {
+    Pool::new(&PoolConfig { buffer_bytes: 256, ..PoolConfig::new(8 * 256, 2) }).expect("it is allowed")
+}
+
+/// Nothing new begins, what is there goes on to its end, and the host learns once that nothing is left.
+#[test]
+fn drained_pool_is_reported_once() {
+    let mut pool = pool();
+    let usual = AttachOptions::new(0, 1);
+    let ids = [1, 2].map(|_| pool.attach(&usual).expect("there is room"));
+    let Ok(Outcome::Granted(lease)) = pool.request(0, 3) else { panic!("a buffer is free") };
+    assert!(pool.attach(&AttachOptions { notify_if_full: true, ..usual }).is_err());
+    pool.drain();
+    for _ in 0..2 {
+        assert_eq!(pool.attach(&AttachOptions { notify_if_full: true, ..usual }), Err(PoolError::Draining));
+        assert_eq!(pool.attach_with(&usual, b"bytes"), Err(PoolError::Draining));
+        let content = LeasedContent { lease, offset: 0, buffered_bytes: 5 };
+        assert_eq!(pool.adopt(&usual, content), Err(PoolError::Draining));
+        pool.handle(ids[0], Event::Close).unwrap_or_default();
+        assert_eq!(pool.poll_notice(), None, "one is left, and the lease");
+    }
+    // The other one receives, and the host requests.
+    assert!(pool.handle(ids[1], Event::Readable).expect("it is attached").has(Action::Recv));
+    pool.receive_area(ids[1]).expect("it is attached")[..5].copy_from_slice(b"bytes");
+    pool.handle(ids[1], Event::Received { bytes: 5 }).expect("there is room");
+    pool.decoded(ids[1], 5, 0).expect("it is attached");
+    let mut leases = vec![lease];
+    while let Some(lease) = pool.try_request(&Request::new(0, 4)).expect("it is allowed") {
+        leases.push(lease);
+    }
+    let Ok(Outcome::Queued(wait)) = pool.request(0, 5) else { panic!("no buffer is free") };
+    pool.handle(ids[1], Event::Close).expect("it is attached");
+    assert_eq!(pool.poll_notice(), None, "a request waits");
+    pool.release(leases.pop().expect("there are some")).expect("it is the host's");
+    assert!(matches!(pool.poll_notice(), Some(Notice::Lease { wait: ended, lease, .. }) if ended == wait && {
+        leases.push(lease);
+        true
+    }));
+    while let Some(lease) = leases.pop() {
+        assert_eq!(pool.poll_notice(), None, "{} leases are left", leases.len() + 1);
+        pool.release(lease).expect("it is the host's");
+    }
+    assert!(!pool.nothing_to_poll());
+    assert_eq!((pool.poll_notice(), pool.poll_notice()), (Some(Notice::Drained), None));
+    pool.drain();
+    assert_eq!((pool.poll_notice(), pool.check_invariants()), (None, Ok(())));
+    assert_eq!(pool.attach(&usual), Err(PoolError::Draining));
+}
+
+/// A buffer that a receive is in flight into is in use, though its receiver was closed.
+#[test]
+fn receive_in_flight_is_left_of_a_drained_pool() {
+    let policy = Policy { mode: Mode::Completion, ..Policy::default() };
+    let config = PoolConfig { buffer_bytes: 256, policy, ..PoolConfig::new(8 * 256, 2) };
+    let mut pool = Pool::new(&config).expect("it is allowed");
+    let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
+    pool.handle(id, Event::Readable).expect("it is attached");
+    pool.handle(id, Event::done(Action::Recv)).expect("it is to receive");
+    pool.drain();
+    pool.handle(id, Event::Close).expect("it is attached");
+    assert_eq!(pool.poll_notice(), None, "the system may still write");
+    assert!(pool.handle(id, Event::WouldBlock).expect("it is in flight").has(Action::Finished));
+    assert_eq!((pool.poll_notice(), pool.poll_notice()), (Some(Notice::Drained), None));
+}
+
+/// A thread of a shared pool drains by itself; what others export to it comes in, and leases outlive it.
+#[test]
+fn thread_of_a_shared_pool_drains() {
+    let (_shared_pool, mut a, mut b) = two(&config());
+    let moved = keeping(&mut a, 1, b"part");
+    granted(&mut b, 2);
+    b.drain();
+    assert_eq!(b.attach(&AttachOptions::new(0, 3)), Err(PoolError::Draining));
+    assert!(a.attach(&AttachOptions::new(0, 3)).is_ok());
+    let mut exported = a.export(moved).unwrap();
+    let moved = b.import(&mut exported).unwrap();
+    let drained = |pool: &mut ShardPool| pool.poll_notice() == Some(Notice::Drained);
+    assert!(!drained(&mut b) && b.data(moved).unwrap() == b"part");
+    exhaust(&mut b, &mut a);
+    let Ok(Outcome::Queued(wait)) = b.request(0, 4) else { panic!("no buffer is free") };
+    b.handle(moved, Event::Close).unwrap();
+    assert!(!drained(&mut b));
+    match b.poll_notice() {
+        Some(Notice::Lease { .. }) => {}
+        _ => b.cancel(wait).unwrap(),
+    }
+    assert!(drained(&mut b) && !drained(&mut b));
+    check(&a, &b);
+}
+
+/// Two receivers of which one waits for room, since the host has the rest.
+fn crowded(pool: &mut Pool) {
+    pool.handle_timeout(0);
+    let ids = [1, 2].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
+    let fill = |pool: &mut Pool, id, bytes: usize| {
+        assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
+        pool.receive_area(id).expect("it is attached")[..bytes].fill(1);
+        pool.handle(id, Event::Received { bytes: bytes as u32 }).expect("there is room");
+        pool.decoded(id, 0, 250 - bytes as u32).expect("it is attached");
+    };
+    fill(pool, ids[0], 200);
+    while pool.try_request(&Request::new(0, 0)).expect("it is allowed").is_some() {}
+    fill(pool, ids[1], 64);
+    pool.handle(ids[1], Event::Readable).expect("it is attached");
+    assert!(pool.connection(ids[1]).expect("it is attached").is_waiting());
+}
+
+/// When something happens to the receiver that waits, in steps of 10 ms, after the times were set to these at 40 ms.
+fn settled_ms(times: Option<(u64, u64)>) -> u64 {
+    let config = PoolConfig { buffer_bytes: 256, frame_grace_ns: 160 * MS, ..PoolConfig::new(8 * 256, 2) };
+    let mut pool = Pool::new(&config).expect("it is allowed");
+    crowded(&mut pool);
+    for now_ms in (10..2_000).step_by(10) {
+        pool.handle_timeout(now_ms * MS);
+        if now_ms == 40 {
+            if let Some((frame_grace_ns, blocked_ns)) = times {
+                pool.set_times(frame_grace_ns, blocked_ns).expect("they are allowed");
+            }
+            assert_eq!(pool.check_invariants(), Ok(()));
+        }
+        if pool.poll_notice().is_some() {
+            return now_ms;
+        }
+    }
+    panic!("the claim is never settled");
+}
+
+/// A claim is settled at the deadline that the times in force give it, be they longer or shorter than those at its beginning.
+#[test]
+fn deadlines_follow_the_times_in_force() {
+    // A frame of 250 bytes may take 30.5 ms beside the grace.
+    assert_eq!(settled_ms(None), 200);
+    assert_eq!(settled_ms(Some((400 * MS, 400 * MS))), 440);
+    assert_eq!(settled_ms(Some((80 * MS, 80 * MS))), 120);
+    assert_eq!(settled_ms(Some((8, 8))), 40, "at once, by the clock so far");
+}
+
+/// Times that are out of range are refused, with the sentence of the configuration, and change nothing.
+#[test]
+fn times_out_of_range_are_refused() {
+    let mut pool = pool();
+    let (bound_ns, allowed) = (pool.stats().memory_model.wait_ns_max, u64::MAX / 4);
+    for (frame_grace_ns, blocked_ns, field, value) in
+        [(7, 8, "frame_grace_ns", 7), (8, 7, "blocked_ns", 7), (allowed + 1, 8, "frame_grace_ns", allowed + 1)]
+    {
+        let refused: Result<(), ConfigError> = pool.set_times(frame_grace_ns, blocked_ns);
+        let sentence = format!("{field} is {value}; allowed is 8 to {allowed}");
+        assert_eq!(refused.map_err(|error| error.to_string()), Err(sentence));
+        assert_eq!(pool.stats().memory_model.wait_ns_max, bound_ns);
+    }
+    pool.set_times(500 * MS, allowed).expect("they are allowed");
+    assert_eq!(pool.stats().memory_model.wait_ns_max, bound_ns - 500 * MS - 500 * MS / 8);
+    // A pause counts for an eighth of the grace in force.
+    pool.set_times(80 * MS, 80 * MS).expect("they are allowed");
+    [0, 1_000].into_iter().for_each(|now_ms| pool.handle_timeout(now_ms * MS));
+    assert_eq!(pool.stats().clock_skipped_ns, 990 * MS);
+}
+
+/// Less memory: what the host leases and does not touch is not resident, so the pool has that much less until it is released.
+#[test]
+fn leases_that_are_not_touched_take_memory_away() {
+    let page_bytes = 65_536;
+    let config = PoolConfig { buffer_bytes: page_bytes, ..PoolConfig::new(16 * u64::from(page_bytes), 2) };
+    let mut pool = Pool::new(&config).expect("it is allowed");
+    let use_all = |pool: &mut Pool| {
+        let leases: Vec<_> =
+            std::iter::from_fn(|| pool.try_request(&Request::new(0, 0)).expect("it is allowed")).collect();
+        leases.iter().for_each(|&lease| pool.buffer(lease).expect("it is the host's")[0] = 1);
+        leases.iter().for_each(|&lease| pool.release(lease).expect("it is the host's"));
+        leases.len()
+    };
+    let before = use_all(&mut pool);
+    pool.trim();
+    let withheld: Vec<_> = (0..4).map(|_| pool.try_request(&Request::new(0, 0)).expect("it is allowed")).collect();
+    assert_eq!(use_all(&mut pool), before - 4);
+    // Miri knows no madvise(2).
+    if cfg!(all(target_os = "linux", not(miri))) {
+        assert_eq!(pool.trim(), (before - 4) * page_bytes as usize, "no other page was touched");
+    }
+    withheld.into_iter().flatten().for_each(|lease| pool.release(lease).expect("it is the host's"));
+    assert_eq!(use_all(&mut pool), before);
+    let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
+    assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
+}

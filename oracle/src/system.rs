@@ -2,9 +2,11 @@
 
 mod c;
 mod rust;
+mod shared;
 
 pub use c::{CConnection, CPool};
 pub use rust::{RustPool, RustScheduler};
+pub(crate) use shared::{CExported, CSharedPool};
 
 use crate::Facts;
 use crate::receiving_system::Reason;

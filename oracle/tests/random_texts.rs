@@ -1,4 +1,4 @@
-//! Random texts for the targets `ops` and `receiving`: calls of every kind in any order, most of them those that were asked for.
+//! Random texts for the targets `ops`, `receiving` and `shared_pools`: calls of every kind in any order, most of them those that were asked for.
 
 use demuxbuf_oracle::targets::{TARGETS, Target};
 use fastrand::Rng;
@@ -63,9 +63,9 @@ fn shorten(target: &Target, mut text: Vec<String>) -> Vec<String> {
     text
 }
 
-fn bears_any_calls(name: &str) {
+fn bears_any_calls(name: &str, texts: u64) {
     let target = TARGETS.into_iter().find(|target| target.name == name).expect("there is such a target");
-    for seed in 0..TEXTS {
+    for seed in 0..texts {
         let text = draw(&mut Rng::with_seed(seed), target.examples);
         if broken(&target, &text).is_some() {
             let text = shorten(&target, text);
@@ -77,10 +77,16 @@ fn bears_any_calls(name: &str) {
 
 #[test]
 fn whole_pool_bears_any_calls_in_any_order() {
-    bears_any_calls("ops");
+    bears_any_calls("ops", TEXTS);
 }
 
 #[test]
 fn receivers_bear_any_calls_in_any_order() {
-    bears_any_calls("receiving");
+    bears_any_calls("receiving", TEXTS);
+}
+
+#[test]
+fn shared_pools_bear_any_calls_in_any_order() {
+    // Each call is checked on every thread.
+    bears_any_calls("shared_pools", TEXTS / 4);
 }

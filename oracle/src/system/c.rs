@@ -1,6 +1,7 @@
 //! The C API, called as C calls it.
 #![allow(unsafe_code)]
 
+use super::shared::c_config;
 use super::{Ask, Asked, Attach, Cell, Info, Notice, Stats, Step, System, Taken};
 use crate::Facts;
 use crate::receiving_system::Reason;
@@ -21,7 +22,7 @@ impl Clone for CConnection {
     }
 }
 
-fn c_policy(policy: Policy) -> demuxbuf_policy {
+pub(super) fn c_policy(policy: Policy) -> demuxbuf_policy {
     demuxbuf_policy {
         struct_size: size_of::<demuxbuf_policy>() as u32,
         resume_free_bytes: policy.resume_free_bytes,
@@ -169,25 +170,15 @@ pub struct CPool(*mut demuxbuf_pool);
 impl CPool {
     /// Receivers with this configuration, which is allowed.
     pub fn new(config: &PoolConfig) -> CPool {
-        let mut c = demuxbuf_pool_config::default();
-        // SAFETY: a pointer to a local.
-        let status = unsafe { demuxbuf_pool_config_init(&mut c, config.memory_bytes, config.receivers_max) };
-        assert_eq!(status, DEMUXBUF_OK);
-        (c.buffer_bytes, c.waiters_max, c.tenants_max) = (config.buffer_bytes, config.waiters_max, config.tenants_max);
-        (c.frame_grace_ns, c.blocked_ns) = (config.frame_grace_ns, config.blocked_ns);
-        c.lease_ns = config.lease_ns.unwrap_or(0);
-        c.in_flight_max = config.in_flight_max;
-        (c.classes, c.class_burst) = (config.classes.into(), config.class_burst);
-        (c.reserves, c.class_caps) = (config.reserves, config.class_caps);
-        let policy = c_policy(config.policy);
-        (c.mode, c.reads_per_wake) = (policy.mode, policy.reads_per_wake);
-        (c.resume_free_bytes, c.pause_when_blocked) = (policy.resume_free_bytes, policy.pause_when_blocked);
-        (c.reads_ahead, c.counting, c.audit) = (policy.reads_ahead, policy.counting, config.audit.into());
-        (c.wipe, c.no_dump) = (config.wipe.into(), config.no_dump.into());
         let mut pool = null_mut();
         // SAFETY: pointers to locals; no message is asked for.
-        let status = unsafe { demuxbuf_pool_new(&c, &mut pool, null_mut(), null_mut()) };
+        let status = unsafe { demuxbuf_pool_new(&c_config(config), &mut pool, null_mut(), null_mut()) };
         assert_eq!(status, DEMUXBUF_OK, "an allowed configuration");
+        CPool(pool)
+    }
+
+    /// The pool of a thread, which is freed with this.
+    pub(super) fn of_shard(pool: *mut demuxbuf_pool) -> CPool {
         CPool(pool)
     }
 

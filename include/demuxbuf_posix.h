@@ -162,25 +162,18 @@ static inline demuxbuf_step demuxbuf_posix_report_none(demuxbuf_pool *pool, uint
                                                    : demuxbuf_receiver_transport_error(pool, receiver);
 }
 
-/* Internal: does `DEMUXBUF_RECV`. A receive ends before an urgent byte, so a short one is repeated where it matters. */
+/* Internal: does `DEMUXBUF_RECV`. A receive ends before an urgent byte, so that a whole may need several. */
 static inline demuxbuf_step demuxbuf_posix_receive(const demuxbuf_posix_socket *self, demuxbuf_pool *pool,
                                                    uint64_t receiver, demuxbuf_step step) {
-    const int is_repeated = self->is_edge || (step.actions & DEMUXBUF_RECV_WHOLE) != 0;
+    const int is_whole = (step.actions & DEMUXBUF_RECV_WHOLE) != 0;
     uint32_t bytes = 0;
     ssize_t got;
     do {
         got = demuxbuf_posix_try_receive(self->fd, step.data + bytes, step.bytes - bytes, 0);
         bytes += got > 0 ? (uint32_t)got : 0;
-    } while (got > 0 && bytes < step.bytes && is_repeated);
-    if (bytes == 0)
-        return demuxbuf_posix_report_none(pool, receiver, got);
-    const int error = errno;
-    step = demuxbuf_receiver_received(pool, receiver, bytes);
-    if (got > 0 || (got < 0 && (error == EAGAIN || error == EWOULDBLOCK)) || (step.actions & DEMUXBUF_ERROR) != 0)
-        return step;
-    /* The system reports an error once. */
-    return got == 0 ? demuxbuf_receiver_end_of_stream(pool, receiver)
-                    : demuxbuf_receiver_transport_error(pool, receiver);
+    } while (got > 0 && bytes < step.bytes && is_whole);
+    return bytes > 0 ? demuxbuf_receiver_received(pool, receiver, bytes)
+                     : demuxbuf_posix_report_none(pool, receiver, got);
 }
 
 /* Internal: 1 if this number of bytes can be received; if they cannot be counted, the receive finds out why. */
@@ -221,8 +214,8 @@ static inline demuxbuf_step demuxbuf_posix_receive_whole(const demuxbuf_posix_so
  * Consume nothing.
  *
  * With completion, call it for `DEMUXBUF_PEEK` and `DEMUXBUF_RECV_WHOLE`, and submit other receives.
- * Cost: one system call for `DEMUXBUF_PEEK`; one, or two in edge mode, for `DEMUXBUF_RECV`; at least two for a whole
- * frame.
+ * Cost: one system call for `DEMUXBUF_RECV` or `DEMUXBUF_PEEK`, two for a whole frame, two or three for a frame that is
+ * not whole.
  * Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status: `DEMUXBUF_ERR_NULL`, and what the reports
  * return. A step without `DEMUXBUF_RECV` and `DEMUXBUF_PEEK` is returned as it is.
  */

@@ -1,4 +1,4 @@
-/* Clients and a host in one thread, over loopback TCP: each client writes its frames in pieces, the host receives them
+/* Clients and a host, over loopback TCP: each client writes its frames in pieces, the host receives them
    through demuxbuf_posix.h and compares every byte. */
 #ifndef PEER_H
 #define PEER_H
@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -74,11 +75,11 @@ typedef struct {
     demuxbuf_posix_socket socket;
     uint64_t receiver;
     uint32_t interest;
-    uint8_t *stream;                      /* all that the client sends */
-    uint32_t bytes, whole, sent, decoded; /* of the stream: all, up to the partial frame, and how far each side is */
-    uint32_t frame_count, pieces;
-    uint64_t segments, wakes;
-    int is_finished; /* the client closed its side */
+    uint8_t *stream;                /* all that the client sends */
+    uint32_t bytes, whole, decoded; /* of the stream: all, up to the partial frame, and how far the host is */
+    uint32_t frame_count, pieces, segment_bytes;
+    uint64_t wakes;
+    atomic_uint sent, segments, is_finished; /* by the client, which may be in a thread of its own */
 } peer;
 
 static peer peers[PEERS_MAX];
@@ -98,9 +99,8 @@ static void describe(const peer *self) {
     const plan *plan = &self->plan;
     fprintf(stderr,
             "peer %d: mode %u, SO_RCVBUF %d, TCP_MAXSEG %d, pieces of %u, urgent %u, %u frames of %u to %u, ending %d, "
-            "seed "
-            "%" PRIu64 "\n  open %d, sent %u of %u, decoded %u of %u (%u frames), wakes %" PRIu64 " with %" PRIu64
-            " segments; counting %d, mark %u, %d bytes in the socket, %s\n",
+            "seed %" PRIu64 "\n  open %d, sent %u of %u, decoded %u of %u (%u frames), wakes %" PRIu64
+            " with %u segments; counting %d, mark %u, %d bytes in the socket, %s\n",
             (int)(self - peers), plan->mode, plan->receive_buffer, plan->segment_max, plan->piece_bytes,
             plan->urgent_every, plan->frames, plan->frame_min, plan->frame_max, (int)plan->ending, plan->seed,
             self->is_open, self->sent, self->bytes, self->decoded, self->whole, self->frame_count, self->wakes,
@@ -112,6 +112,12 @@ static void check_peer(const peer *self, int holds, const char *what) {
     if (!holds)
         describe(self);
     check_that(holds, what, __FILE__, __LINE__);
+}
+
+/* The same for the client, which may be in another thread: what passes is not counted. */
+static void check_client(const peer *self, int holds, const char *what) {
+    if (!holds)
+        check_peer(self, 0, what);
 }
 
 /* Frames with numbered payloads, and perhaps a part of one. */
@@ -252,6 +258,16 @@ static void connect_pair(int *pair, int receive_buffer, int segment_max) {
     close(listener);
 }
 
+/* The least bytes of a segment, but for the last of a piece: the window of a small socket opens by parts of its
+   size. */
+static uint32_t segment_bytes(const peer *self) {
+    int bytes = 0;
+    socklen_t length = sizeof bytes;
+    CHECK_NUMBER(getsockopt(self->client, IPPROTO_TCP, TCP_MAXSEG, &bytes, &length), 0);
+    const int window = self->plan.receive_buffer / 8;
+    return (uint32_t)(window != 0 && window < bytes ? window : bytes);
+}
+
 /* Connects a client as its plan has it, and attaches the other end. */
 static peer *connect_peer(const plan *plan) {
     peer *self = &peers[peer_count++];
@@ -260,6 +276,7 @@ static peer *connect_peer(const plan *plan) {
     int pair[2];
     connect_pair(pair, plan->receive_buffer, plan->segment_max);
     *self = (peer){.plan = *plan, .client = pair[0], .is_open = 1};
+    self->segment_bytes = segment_bytes(self);
     make_stream(self);
     CHECK(demuxbuf_posix_socket_init(&self->socket, pair[1], buffer_bytes, &policy) >= 0);
     CHECK_NUMBER(
@@ -267,14 +284,6 @@ static peer *connect_peer(const plan *plan) {
         DEMUXBUF_OK);
     run(self, demuxbuf_receiver_pending(pool, self->receiver));
     return self;
-}
-
-/* The bytes of a segment, at most. */
-static uint32_t segment_bytes(const peer *self) {
-    int bytes = 0;
-    socklen_t length = sizeof bytes;
-    CHECK_NUMBER(getsockopt(self->client, IPPROTO_TCP, TCP_MAXSEG, &bytes, &length), 0);
-    return bytes > 0 ? (uint32_t)bytes : 1;
 }
 
 /* The client's next piece, or its end. Returns whether it did something. */
@@ -287,29 +296,45 @@ static int advance_client(peer *self) {
         const int is_urgent = self->plan.urgent_every != 0 && self->pieces % self->plan.urgent_every == 0;
         const ssize_t got = send(self->client, self->stream + self->sent, piece,
                                  MSG_DONTWAIT | MSG_NOSIGNAL | (is_urgent ? MSG_OOB : 0));
-        check_peer(self, got > 0 || errno == EAGAIN, "the client can send");
+        check_client(self, got > 0 || errno == EAGAIN, "the client can send");
         if (got <= 0)
             return 0;
         self->sent += (uint32_t)got;
         self->pieces++;
-        self->segments += ((uint32_t)got + segment_bytes(self) - 1) / segment_bytes(self);
+        self->segments += ((uint32_t)got + self->segment_bytes - 1) / self->segment_bytes;
         return 1;
     }
     int unacknowledged = 0;
     if (self->plan.ending == RESET_PARTIAL) {
         /* A reset would drop what was not sent. */
-        CHECK_NUMBER(ioctl(self->client, TIOCOUTQ, &unacknowledged), 0);
+        check_client(self, ioctl(self->client, TIOCOUTQ, &unacknowledged) == 0, "the system counts what is not sent");
         if (unacknowledged != 0)
             return 0;
         const struct linger at_once = {.l_onoff = 1};
-        CHECK_NUMBER(setsockopt(self->client, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+        check_client(self, setsockopt(self->client, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0,
+                     "the client can reset");
         close(self->client);
         self->client = -1;
     } else {
-        CHECK_NUMBER(shutdown(self->client, SHUT_WR), 0);
+        check_client(self, shutdown(self->client, SHUT_WR) == 0, "the client can end");
     }
     self->is_finished = 1;
     return 1;
+}
+
+/* All clients, in a thread. */
+static void *run_clients(void *unused) {
+    for (int are_finished = 0; !are_finished;) {
+        int has_acted = 0;
+        are_finished = 1;
+        for (uint32_t at = 0; at < peer_count; at++) {
+            has_acted |= advance_client(&peers[at]);
+            are_finished &= peers[at].is_finished != 0;
+        }
+        if (!has_acted && !are_finished)
+            poll(NULL, 0, 1);
+    }
+    return unused;
 }
 
 /* One iteration of the host: wait, clock, what was scheduled, events, notices. Returns the number of events. */

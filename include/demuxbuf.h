@@ -138,9 +138,6 @@
 // The receiver is to be shed, so it does not move.
 #define DEMUXBUF_ERR_NOT_MOVABLE (-53 * 65536)
 
-// A shared pool has no tenants.
-#define DEMUXBUF_ERR_TENANTS_UNSUPPORTED (-54 * 65536)
-
 // As many receivers are exported and not imported yet as can be.
 #define DEMUXBUF_ERR_EXPORTS_FULL (-55 * 65536)
 
@@ -292,7 +289,7 @@ typedef struct {
   // The most buffers a class may hold; UINT32_MAX for no cap. That of the last class is at least what its reserve has to
   // leave.
   uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
-  // The most tenants at once; 0 for a shared pool, which has none.
+  // The most tenants at once, beside the one of those that name none; of a shared pool for all threads together.
   uint32_t tenants_max;
   // As in `demuxbuf_policy`, of the receivers.
   uint32_t resume_free_bytes;
@@ -741,7 +738,7 @@ uint8_t demuxbuf_step_has(demuxbuf_step step,
 // Cost: O(1), and the copy.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode` in the policy),
-// `DEMUXBUF_ERR_CANNOT_COUNT`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
+// `DEMUXBUF_ERR_CANNOT_COUNT`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant),
 // `DEMUXBUF_ERR_TABLE_FULL` (see `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer),
 // `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the
 // shared pool was freed); nothing is changed then.
@@ -759,9 +756,10 @@ int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
 // Of several threads that release or adopt one lease at once, one succeeds.
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`,
-// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode`, or `length` is not 0), `DEMUXBUF_ERR_CANNOT_COUNT`, `DEMUXBUF_ERR_CLASS`,
-// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (the tenant, or not a lease of the host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the
-// buffer), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then
+// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode`, or `length` is not 0), `DEMUXBUF_ERR_CANNOT_COUNT`,
+// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (the tenant, or not a lease of the host's),
+// `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared
+// pool was freed); nothing is changed then
 // and the lease stays the host's.
 int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
                                 const demuxbuf_attach_options *options,
@@ -797,8 +795,8 @@ demuxbuf_step demuxbuf_receiver_set_policy(demuxbuf_pool *pool,
 // Uses memory in the name of `tenant` from now on, or with 0 for no tenant. What is kept, borrowed or waited for counts for
 // the new tenant.
 //
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
-// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool); nothing is changed then.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant);
+// nothing is changed then.
 int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
                                      uint64_t receiver,
                                      uint64_t tenant);
@@ -1296,13 +1294,14 @@ size_t demuxbuf_finding_str(const demuxbuf_finding *finding,
 // `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, and nothing is written.
 int32_t demuxbuf_pool_get_stats(const demuxbuf_pool *pool, demuxbuf_pool_stats *stats);
 
-// Creates a tenant: what you trust to be one party (a listener, a customer, an address prefix).
+// Creates a tenant: what you trust to be one party (a listener, a customer, an address prefix). In a shared pool it is a tenant
+// of all threads: each may use its handle.
 //
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Cost: O(1), no allocation.
 // Returns `DEMUXBUF_OK` and writes `*tenant`, never 0; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above
-// what is left), `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
+// what is left), `DEMUXBUF_ERR_TABLE_FULL`.
 int32_t demuxbuf_pool_create_tenant(demuxbuf_pool *pool,
                                     const demuxbuf_tenant_config *tenant_config,
                                     uint64_t *tenant,
@@ -1313,15 +1312,14 @@ int32_t demuxbuf_pool_create_tenant(demuxbuf_pool *pool,
 // its last buffer and wait.
 //
 // Cost: O(1).
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 int32_t demuxbuf_pool_remove_tenant(demuxbuf_pool *pool,
                                     uint64_t tenant);
 
 // Writes how a tenant stands, also while it is going away.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`,
-// `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool), and nothing is written.
+// `DEMUXBUF_ERR_STALE`, and nothing is written.
 int32_t demuxbuf_pool_describe_tenant(const demuxbuf_pool *pool, uint64_t tenant, demuxbuf_tenant_info *info);
 
 #ifdef __cplusplus
@@ -1372,9 +1370,8 @@ int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`,
-// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool),
-// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_DEADLINES_OFF`, `DEMUXBUF_ERR_TABLE_FULL`,
-// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
+// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_DEADLINES_OFF`,
+// `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
 int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
                                   const demuxbuf_request *request,
                                   uint64_t *handle,
@@ -1388,8 +1385,8 @@ int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
 // Returns `DEMUXBUF_OK` and writes `*lease`; `DEMUXBUF_STATUS_NONE` if the request would have to wait, and nothing is
 // written. Errors: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`,
 // `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant),
-// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted),
-// `DEMUXBUF_ERR_DEADLINES_OFF`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
+// `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_DEADLINES_OFF`, `DEMUXBUF_ERR_POOL_CLOSED` (the
+// shared pool was freed).
 int32_t demuxbuf_pool_try_request(demuxbuf_pool *pool,
                                   const demuxbuf_request *request,
                                   uint64_t *lease,
@@ -1484,9 +1481,8 @@ extern "C" {
 // Makes a pool that `shards` threads share, 1 to 1024. The host owns it and frees it with `demuxbuf_shared_pool_free`.
 //
 // `config` is as for `demuxbuf_pool_new`. These are for all threads together: `memory_bytes`, of at least 8
-// buffers for each thread; reserves and caps. These are for each thread: `receivers_max`, `waiters_max` and
-// `in_flight_max`. `tenants_max` must be 0, and `classes` at most 7, since the library needs one more. The memory of the
-// buffers is reserved here, what is a thread's own by `demuxbuf_shared_pool_shard`. `frame_grace_ns` is also the time in
+// buffers for each thread; reserves, caps and tenants. These are for each thread: `receivers_max`, `waiters_max` and
+// `in_flight_max`. `classes` is at most 7, since the library needs one more. The memory of the buffers is reserved here, what is a thread's own by `demuxbuf_shared_pool_shard`. `frame_grace_ns` is also the time in
 // which a thread has to pick its grants up (`demuxbuf_pool_poll_notice`).
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Thread rule: any thread.

@@ -94,6 +94,8 @@ pub use reclaim::LeaseInfo;
 pub use stats::{ReclaimStats, SchedulerStats};
 #[doc(hidden)]
 pub use tenants::LoadOrder;
+#[cfg(feature = "std")]
+pub(crate) use tenants::{Load, Loads};
 pub use tenants::{TenantConfig, TenantInfo, WEIGHT_MAX};
 pub use types::{Grant, Outcome, Reclaim, ReclaimKind, Request, WaitInfo};
 

@@ -35,15 +35,15 @@
 //!
 //! - a request when the cache is empty;
 //! - any release while the pool is exhausted, and every [`CACHE_MAX`]th release without a request in between;
-//! - all calls about a wait;
-//! - request and release for a class with a cap, which must be counted in one place.
+//! - all calls about a wait or a tenant;
+//! - request and release for a class with a cap or in the name of a tenant, which must be counted in one place.
 //!
 //! # Threads
 //!
 //! A shard belongs to one thread at a time. It can be sent to another, and is not shared (`Send`, not `Sync`). A lease
 //! belongs to the scheduler, not to the shard: any shard releases it. A wait belongs to the shard that requested it until
-//! it is moved ([`SchedulerShard::export_wait`]). Sizes other than the default and tenants are refused: all cached buffers
-//! are alike. A layer that lends a shard out without Rust's checks uses [`SchedulerShard::check_thread`]. Misuse that this
+//! it is moved ([`SchedulerShard::export_wait`]). Sizes other than the default are refused: all cached buffers are alike.
+//! Tenants are those of all shards; a request in the name of one takes the lock, and so does the release of its buffer. A layer that lends a shard out without Rust's checks uses [`SchedulerShard::check_thread`]. Misuse that this
 //! misses loses no buffer and grants none twice, but may overtake a waiter and miscount.
 //!
 //! On each thread, before it sleeps, call [`SchedulerShard::poll_grant`] until `None`, then
@@ -68,6 +68,7 @@
 #![deny(unsafe_code)]
 
 mod cache;
+mod check;
 mod common;
 mod error;
 mod exports;
@@ -76,11 +77,13 @@ mod migration;
 mod pool_api;
 mod pool_shard;
 mod shard;
+mod shard_tenants;
 mod shard_waits;
 mod shared_pool;
 mod state;
 mod stats;
 mod sync;
+mod tenants;
 
 pub use error::SharedSchedulerError;
 #[doc(hidden)]
@@ -122,8 +125,14 @@ impl SharedScheduler {
         if !(1..=SHARDS_MAX).contains(&shards) {
             return Err(ConfigError::out_of_range("shards", shards.into(), 1, SHARDS_MAX.into()));
         }
+        SharedScheduler::with_receivers(config, shards, 0)
+    }
+
+    /// As `new`; receivers keep content in buffers of this size in the name of tenants.
+    fn with_receivers(config: &SchedulerConfig, shards: u32, unit_bytes: u32) -> Result<SharedScheduler, ConfigError> {
+        let shared = Shared::new(config, shards, unit_bytes)?;
         let no_memory = ConfigError::out_of_memory::<Shared>("shards", 1);
-        Ok(SharedScheduler { shared: TryArc::try_new(Shared::new(config, shards)?).ok_or(no_memory)? })
+        Ok(SharedScheduler { shared: TryArc::try_new(shared).ok_or(no_memory)? })
     }
 
     /// The handle of one shard; when it is dropped, it can be had again.

@@ -2,7 +2,7 @@
 
 use demuxbuf::connection::{Connection, Event};
 use demuxbuf::pool::{AttachOptions, Pool, PoolConfig, PoolError, ReceiverId};
-use demuxbuf::scheduler::{Outcome, Request, SchedulerError, TenantId};
+use demuxbuf::scheduler::{Outcome, Request, SchedulerError, TenantConfig, TenantId};
 use demuxbuf::shared::{PoolShard, SharedPool};
 
 /// As few buffers as this number of threads has.
@@ -127,17 +127,27 @@ fn s86_import_refuses_a_closed_or_poisoned_connection() {
     to.import(&mut moving).expect("it is as it was");
 }
 
-/// A request of a thread for a tenant is refused, whether it could wait or not: there are no tenants.
+/// A request of a thread for a tenant that is not there is refused, whether it could wait or not, and changes nothing.
 #[test]
-fn request_for_a_tenant_of_a_shared_pool_is_refused() {
+fn request_for_a_stale_tenant_of_a_shard_is_refused() {
     for waiters_max in [0, 3] {
-        let config = PoolConfig { waiters_max, ..config(1, 2) };
+        let config = PoolConfig { waiters_max, tenants_max: 1, ..config(1, 2) };
         let shared_pool = SharedPool::new(&config, 1).expect("the configuration is allowed");
         let mut pool = shared_pool.shard(0).expect("it has none");
-        let request = Request { tenant: Some(TenantId::from_bits(1)), ..Request::new(0, 0) };
-        assert_eq!(pool.request_for(&request), Err(PoolError::TenantsUnsupported));
+        let removed = pool.create_tenant(&TenantConfig::default()).expect("there is room");
+        pool.remove_tenant(removed).expect("it is there");
         let leased = pool.stats().scheduler.leased;
-        assert_eq!(leased, shared_pool.stats().scheduler.leased);
+        for tenant in [TenantId::from_bits(1), TenantId::from_bits(0), removed] {
+            let request = Request { tenant: Some(tenant), ..Request::new(0, 0) };
+            let stale = SchedulerError::StaleTenant;
+            assert_eq!(pool.request_for(&request), Err(stale.into()));
+            assert_eq!(pool.try_request(&request), Err(stale.into()));
+            let options = AttachOptions { tenant: Some(tenant), ..AttachOptions::new(0, 0) };
+            assert_eq!(pool.attach(&options).map(drop), Err(stale.into()));
+            assert_eq!(pool.remove_tenant(tenant), Err(stale.into()));
+            assert_eq!(pool.describe_tenant(tenant), Err(stale.into()));
+        }
+        assert_eq!((leased, pool.stats().receivers), (shared_pool.stats().scheduler.leased, 0));
         for _ in 0..30 {
             let unknown = SchedulerError::UnknownClass { class: 1, classes: 1 };
             assert_eq!(pool.request(1, 0), Err(unknown.into()));

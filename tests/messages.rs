@@ -137,7 +137,6 @@ fn pool_error_names_its_cause() {
         PoolError::WrongThread,
         PoolError::NotShared,
         PoolError::NotMovable,
-        PoolError::TenantsUnsupported,
         PoolError::ExportsFull,
         PoolError::UnknownAddress,
         PoolError::AuditOff,

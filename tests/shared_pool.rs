@@ -8,7 +8,7 @@ use common::{
 };
 use demuxbuf::connection::{Action, Event, EventError, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
-use demuxbuf::scheduler::{LeaseId, Outcome, Request, SchedulerError, TenantConfig, TenantId, WaitId};
+use demuxbuf::scheduler::{LeaseId, Outcome, Request, SchedulerError, WaitId};
 use demuxbuf::shared::{SharedPool, SharedPoolError, SharedSchedulerError};
 
 const MS: u64 = 1_000_000;
@@ -384,20 +384,6 @@ fn waits_of_the_host_are_limited_on_each_thread() {
     check(&a, &b);
 }
 
-#[test]
-fn shared_pool_has_no_tenants() {
-    let (_shared_pool, mut a, b) = two(&config());
-    let tenant = TenantId::from_bits(1);
-    assert_eq!(a.create_tenant(&TenantConfig::default()), Err(PoolError::TenantsUnsupported));
-    assert_eq!(a.remove_tenant(tenant), Err(PoolError::TenantsUnsupported));
-    assert_eq!(a.describe_tenant(tenant).unwrap_err(), PoolError::TenantsUnsupported);
-    let id = attach(&mut a, 1);
-    assert_eq!(a.set_tenant(id, Some(tenant)), Err(PoolError::TenantsUnsupported));
-    a.set_tenant(id, None).unwrap();
-    assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv), "the buffer is free, as before");
-    check(&a, &b);
-}
-
 /// What receivers of thread 0 keep past its deadline makes room for a request on thread 1.
 #[test]
 fn s44_request_of_another_thread_evicts_what_is_late() {
@@ -524,7 +510,6 @@ fn closed_pool_refuses_attach_and_serves_the_rest() {
 #[test]
 fn shared_pool_config_is_checked() {
     let refused = |config: &PoolConfig, shards| SharedPool::new(config, shards).map(|_| ()).unwrap_err().to_string();
-    assert!(refused(&PoolConfig { tenants_max: 1, ..config() }, 2).starts_with("tenants_max is 1;"));
     assert!(refused(&PoolConfig { classes: 8, ..config() }, 2).starts_with("classes is 8;"), "one is for waits");
     for shards in [0, demuxbuf::shared::SHARDS_MAX + 1] {
         assert_eq!(refused(&config(), shards), format!("shards is {shards}; allowed is 1 to 1024"));

@@ -3,7 +3,8 @@
 
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
-use demuxbuf::scheduler::{LeaseId, Outcome, WaitId};
+use demuxbuf::receiving::ShedReason;
+use demuxbuf::scheduler::{LeaseId, Outcome, Request, SchedulerError, TenantConfig, TenantId, WaitId};
 use demuxbuf::shared::{PoolShard, SharedPool};
 use demuxbuf_testkit::{EventLoop, Rng, Socket, in_modes};
 
@@ -28,6 +29,7 @@ struct Client {
     rest: Vec<u8>,
     is_blocked: bool,
     was_blocked: bool,
+    tenant: Option<TenantId>,
 }
 
 struct Threads {
@@ -40,6 +42,10 @@ struct Threads {
     /// The thread that runs now.
     here: usize,
     is_named: Vec<bool>,
+    /// Those that were not removed.
+    tenants: Vec<TenantId>,
+    /// All that there were, with their caps.
+    caps: Vec<(TenantId, u32)>,
     leases: Vec<(usize, LeaseId)>,
     waits: Vec<(usize, WaitId, u64)>,
     now_ns: Vec<u64>,
@@ -73,6 +79,7 @@ impl Threads {
         if rng.u8(0..4) == 0 {
             config.class_caps[1] = buffers as u32 - rng.u32(0..2);
         }
+        config.tenants_max = if rng.u8(0..3) == 0 { 0 } else { rng.u32(1..5) };
         let shared_pool = SharedPool::new(&config, shards as u32).expect("the configuration is allowed");
         let pools = (0..shards).map(|shard| shared_pool.shard(shard as u32).expect("it is free")).collect();
         let mut threads = Threads {
@@ -84,6 +91,8 @@ impl Threads {
             clients: Vec::new(),
             here: 0,
             is_named: vec![false; shards],
+            tenants: Vec::new(),
+            caps: Vec::new(),
             leases: Vec::new(),
             waits: Vec::new(),
             now_ns: vec![0; shards],
@@ -92,6 +101,9 @@ impl Threads {
             moved: 0,
             is_ending: false,
         };
+        for _ in 0..config.tenants_max {
+            threads.exchange_tenants();
+        }
         for at in 0..CONNECTIONS {
             let client = threads.connect(at);
             threads.clients.push(client);
@@ -103,7 +115,8 @@ impl Threads {
     /// A new connection of the thread that runs now.
     fn connect(&mut self, at: usize) -> Client {
         let is_honest = at % 3 == 0;
-        let options = AttachOptions::new(self.rng.u8(0..2), at as u64);
+        let tenant = self.any_tenant();
+        let options = AttachOptions { tenant, ..AttachOptions::new(self.rng.u8(0..2), at as u64) };
         let id = self.pools[self.here].attach(&options).expect("there is room");
         // What is short is the peer's fault, not the transport's.
         let socket = match is_honest {
@@ -111,7 +124,55 @@ impl Threads {
             false => Socket::random(self.mode, &[], self.rng.fork()),
         };
         let (rest, is_blocked) = (Vec::new(), false);
-        Client { shard: self.here, id, socket, is_honest, rest, is_blocked, was_blocked: false }
+        Client { shard: self.here, id, socket, is_honest, rest, is_blocked, was_blocked: false, tenant }
+    }
+
+    /// One of the tenants, or the default one.
+    fn any_tenant(&mut self) -> Option<TenantId> {
+        let at = self.rng.usize(..=self.tenants.len());
+        self.tenants.get(at).copied()
+    }
+
+    /// A tenant is created on the thread that runs now, or removed there if there are as many as can be.
+    fn exchange_tenants(&mut self) {
+        let buffers = self.pools[0].memory().split().buffers;
+        let cap = if self.rng.bool() { u32::MAX } else { self.rng.u32(1..buffers) };
+        let guaranteed = if self.rng.bool() { 0 } else { self.rng.u32(0..=3).min(cap) };
+        let tenant_config = TenantConfig { weight: self.rng.u32(1..4), guaranteed, cap };
+        match self.pools[self.here].create_tenant(&tenant_config) {
+            Ok(tenant) => {
+                self.tenants.push(tenant);
+                self.caps.push((tenant, cap));
+            }
+            // Also if some that were removed are in use still.
+            Err(PoolError::Scheduler(SchedulerError::TenantsFull { .. })) if !self.tenants.is_empty() => {
+                let removed = self.tenants.swap_remove(self.rng.usize(..self.tenants.len()));
+                self.pools[self.here].remove_tenant(removed).expect("it is known");
+                let again = self.pools[self.here].remove_tenant(removed);
+                assert_eq!(again, Err(SchedulerError::StaleTenant.into()));
+            }
+            Err(PoolError::Scheduler(SchedulerError::TenantsFull { .. })) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// A receiver changes its tenant; if what it keeps would bring that above its cap, it does not.
+    fn set_tenant(&mut self, at: usize) {
+        let (id, tenant) = (self.clients[at].id, self.any_tenant());
+        let is_capped = |(of, cap): &(TenantId, u32)| Some(*of) == tenant && *cap != u32::MAX;
+        if self.clients[at].socket.buffered().is_empty() || !self.caps.iter().any(is_capped) {
+            self.pool(at).set_tenant(id, tenant).expect("it is attached");
+            self.clients[at].tenant = tenant;
+            self.here = self.clients[at].shard;
+        }
+    }
+
+    /// Whether a tenant may have no more, or hardly more.
+    fn is_capped(&self, tenant: Option<TenantId>) -> bool {
+        tenant.is_some_and(|tenant| {
+            let cap = self.caps.iter().find(|(of, _)| *of == tenant).expect("it was created").1;
+            self.pools[0].describe_tenant(tenant).is_ok_and(|info| info.outstanding_units >= cap)
+        })
     }
 
     fn pool(&mut self, at: usize) -> &mut Pool<PoolShard> {
@@ -138,8 +199,8 @@ impl Threads {
 
     fn ask(&mut self) {
         self.tokens += 1;
-        let (here, class) = (self.here, self.rng.u8(0..2));
-        match self.pools[here].request(class, self.tokens) {
+        let (here, class, tenant) = (self.here, self.rng.u8(0..2), self.any_tenant());
+        match self.pools[here].request_for(&Request { tenant, ..Request::new(class, self.tokens) }) {
             Ok(Outcome::Granted(lease)) => self.leases.push((here, lease)),
             Ok(Outcome::Queued(wait)) => self.waits.push((here, wait, self.tokens)),
             Err(error) => assert!(error.to_string().contains("wait"), "{error}"),
@@ -173,7 +234,6 @@ impl Threads {
             Err(PoolError::NotMovable | PoolError::NoBufferFree) => return,
             Err(error) => panic!("{error}"),
         };
-        self.check();
         let (from, to) = (self.clients[at].shard, self.rng.usize(..self.pools.len()));
         let id = match self.pools[to].import(&mut exported) {
             Ok(id) => {
@@ -208,7 +268,10 @@ impl Threads {
         self.check();
         self.here = self.clients[at].shard;
         assert!(self.pool(at).handle(id, Event::Close).expect("it is attached").has(Action::Finished));
-        let id = self.pools[self.here].adopt(&AttachOptions::new(0, at as u64), content).expect("there is room");
+        // A tenant that was removed goes on only with those that are in it.
+        let tenant = self.clients[at].tenant.filter(|tenant| self.tenants.contains(tenant));
+        let options = AttachOptions { tenant, ..AttachOptions::new(0, at as u64) };
+        let id = self.pools[self.here].adopt(&options, content).expect("there is room");
         let client = &mut self.clients[at];
         // What was sent and not received is lost with the first connection.
         client.socket = Socket::random(self.mode, &bytes, self.rng.fork());
@@ -218,7 +281,7 @@ impl Threads {
             &[high] => vec![0; 1 + 256 * usize::from(high)],
             rest => vec![7; length(rest) - rest.len()],
         };
-        (client.id, client.is_blocked) = (id, false);
+        (client.id, client.is_blocked, client.tenant) = (id, false, tenant);
         client.is_honest = false;
         self.run(at);
     }
@@ -283,6 +346,7 @@ impl Threads {
             760..790 => self.cancel(),
             790..850 => self.migrate(at),
             850..870 => self.take(at),
+            870..880 if self.rng.bool() => self.set_tenant(at),
             870..900 if !self.clients[at].is_honest => self.block(at),
             900..910 => {
                 self.here = self.clients[at].shard;
@@ -299,6 +363,7 @@ impl Threads {
                 }
             }
             997 => self.restart(shard),
+            998 => self.exchange_tenants(),
             _ => self.rest(),
         }
         self.settle(self.here);
@@ -315,12 +380,26 @@ impl Threads {
     }
 
     fn check(&self) {
-        self.shared_pool.check_invariants().expect("the shared pool is in order");
+        let kept_bytes = |tenant| self.pools.iter().map(|pool| pool.memory().kept_bytes(tenant)).sum();
+        self.shared_pool.check_tenants(kept_bytes).expect("the shared pool is in order");
+        for (tenant, cap) in self.caps.iter().filter(|(_, cap)| *cap != u32::MAX) {
+            // It is unknown once it is gone.
+            let held = self.pools[0].describe_tenant(*tenant).map_or(0, |info| info.outstanding_units);
+            let borrows_max = 2 * self.pools.len() as u32;
+            assert!(held <= cap + borrows_max, "{held} held, and the cap is {cap}");
+        }
         for pool in &self.pools {
             pool.check_invariants().expect("the pool of a thread is in order");
             let (totals, bound_ns) = (pool.totals(), self.config.wait_ns_max());
             assert!(totals.longest_claim_ns <= bound_ns, "{} ns", totals.longest_claim_ns);
         }
+    }
+
+    /// What was granted, tried and evicted on all threads.
+    fn progress(&self) -> (u64, u64) {
+        let totals = self.pools.iter().map(Pool::totals);
+        let of_receivers = totals.map(|totals| totals.grants + totals.trials + totals.evicted).sum();
+        (of_receivers, self.shared_pool.stats().scheduler.granted_by_handoff)
     }
 
     /// All threads that were signalled look. Then no thread has anything to pick up, and no buffer is free that some receiver waits
@@ -331,12 +410,23 @@ impl Threads {
             self.settle(shard);
             self.check();
         }
+        // What other threads changed of tenants, be it in this loop, each sees when its clock advances, and is not signalled.
+        let mut before = None;
+        while self.config.tenants_max > 0 && before != Some(self.progress()) {
+            before = Some(self.progress());
+            for shard in 0..self.pools.len() {
+                self.pools[shard].handle_timeout(self.now_ns[shard]);
+                self.settle(shard);
+            }
+        }
         let free = self.shared_pool.stats().scheduler.free;
         for shard in 0..self.pools.len() {
             let pool = &self.pools[shard];
             let split = pool.memory().split();
-            let is_waiting = |row| pool.memory().facts(row).is_ok_and(|facts| facts.claim_since_ns.is_some());
-            let waits = (0..split.receivers_max).filter(|&row| is_waiting(row)).count();
+            let is_waiting = |client: &&Client| {
+                client.shard == shard && pool.connection(client.id).is_ok_and(|connection| connection.is_waiting())
+            };
+            let waits = self.clients.iter().filter(is_waiting).filter(|client| !self.is_capped(client.tenant)).count();
             let reserve = self.config.reserves[1] + split.reserve;
             let is_capped = self.config.class_caps[1] <= split.buffers;
             assert!(is_capped || waits == 0 || free <= reserve, "{free} free, and {waits} wait on thread {shard}");
@@ -387,6 +477,18 @@ impl Threads {
         let (shards, header_buffers) = (self.pools.len() as u32, self.pools[0].memory().split().header_buffers);
         assert!(stats.scheduler.leased <= shards * (2 + header_buffers), "no thread has more than it needs: {stats:?}");
         assert_eq!(stats.scheduler.waiting, 0);
+        for tenant in std::mem::take(&mut self.tenants) {
+            self.pools[0].remove_tenant(tenant).expect("it is known");
+        }
+        for at in 0..self.clients.len() {
+            let id = self.clients[at].id;
+            self.pool(at).handle(id, Event::Close).expect("it is attached");
+        }
+        for &(tenant, _) in &self.caps {
+            let gone = Err(SchedulerError::StaleTenant.into());
+            assert_eq!(self.pools[0].describe_tenant(tenant), gone, "a tenant is left without anything in it");
+        }
+        self.check();
     }
 }
 
@@ -420,7 +522,11 @@ impl EventLoop for Threads {
     fn acknowledge(&mut self, at: usize, actions: Actions) {
         if actions.has(Action::Shed) {
             let Client { is_honest, was_blocked, .. } = self.clients[at];
-            assert!(!is_honest || was_blocked, "an honest client is shed: {:?}", self.pool(at).totals());
+            let id = self.clients[at].id;
+            let is_of_a_tenant = self.config.tenants_max > 0
+                && self.pool(at).describe(id).is_ok_and(|info| info.shed_reason == Some(ShedReason::Evicted));
+            let may_be_shed = !is_honest || was_blocked || is_of_a_tenant;
+            assert!(may_be_shed, "an honest client is shed: {:?}", self.pool(at).totals());
             self.shed[usize::from(is_honest)] += 1;
             return self.replace(at);
         }

@@ -47,7 +47,7 @@ pub struct demuxbuf_pool_config {
     /// The most buffers a class may hold; UINT32_MAX for no cap. That of the last class is at least what its reserve has to
     /// leave.
     pub class_caps: [u32; DEMUXBUF_CLASSES_MAX],
-    /// The most tenants at once; 0 for a shared pool, which has none.
+    /// The most tenants at once, beside the one of those that name none; of a shared pool for all threads together.
     pub tenants_max: u32,
     /// As in `demuxbuf_policy`, of the receivers.
     pub resume_free_bytes: u32,

@@ -49,8 +49,8 @@ unsafe fn report(pool: *mut demuxbuf_pool, receiver: u64, event: Event) -> demux
 /// Uses memory in the name of `tenant` from now on, or with 0 for no tenant. What is kept, borrowed or waited for counts for
 /// the new tenant.
 ///
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant),
-/// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a tenant of a shared pool); nothing is changed then.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant);
+/// nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, receiver: u64, tenant: u64) -> i32 {
     // SAFETY: as the module asks.

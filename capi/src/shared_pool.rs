@@ -102,9 +102,8 @@ impl demuxbuf_exported_receiver {
 /// Makes a pool that `shards` threads share, 1 to 1024. The host owns it and frees it with `demuxbuf_shared_pool_free`.
 ///
 /// `config` is as for `demuxbuf_pool_new`. These are for all threads together: `memory_bytes`, of at least 8
-/// buffers for each thread; reserves and caps. These are for each thread: `receivers_max`, `waiters_max` and
-/// `in_flight_max`. `tenants_max` must be 0, and `classes` at most 7, since the library needs one more. The memory of the
-/// buffers is reserved here, what is a thread's own by `demuxbuf_shared_pool_shard`. `frame_grace_ns` is also the time in
+/// buffers for each thread; reserves, caps and tenants. These are for each thread: `receivers_max`, `waiters_max` and
+/// `in_flight_max`. `classes` is at most 7, since the library needs one more. The memory of the buffers is reserved here, what is a thread's own by `demuxbuf_shared_pool_shard`. `frame_grace_ns` is also the time in
 /// which a thread has to pick its grants up (`demuxbuf_pool_poll_notice`).
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Thread rule: any thread.

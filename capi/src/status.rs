@@ -76,8 +76,6 @@ pub const DEMUXBUF_ERR_NOT_SHARED: i32 = -50 * 65536;
 pub const DEMUXBUF_ERR_TOO_MANY_POOLS: i32 = -51 * 65536;
 /// The receiver is to be shed, so it does not move.
 pub const DEMUXBUF_ERR_NOT_MOVABLE: i32 = -53 * 65536;
-/// A shared pool has no tenants.
-pub const DEMUXBUF_ERR_TENANTS_UNSUPPORTED: i32 = -54 * 65536;
 /// As many receivers are exported and not imported yet as can be.
 pub const DEMUXBUF_ERR_EXPORTS_FULL: i32 = -55 * 65536;
 /// The address lies in no buffer of the pool.
@@ -117,7 +115,6 @@ pub(super) fn status_of(error: PoolError) -> i32 {
         PoolError::WrongThread => DEMUXBUF_ERR_WRONG_THREAD,
         PoolError::NotShared => DEMUXBUF_ERR_NOT_SHARED,
         PoolError::NotMovable => DEMUXBUF_ERR_NOT_MOVABLE,
-        PoolError::TenantsUnsupported => DEMUXBUF_ERR_TENANTS_UNSUPPORTED,
         PoolError::ExportsFull => DEMUXBUF_ERR_EXPORTS_FULL,
         PoolError::AuditOff => DEMUXBUF_ERR_AUDIT_OFF,
         PoolError::Draining => DEMUXBUF_ERR_DRAINING,
@@ -173,7 +170,7 @@ mod tests {
     }
 
     /// The numbers that programs were compiled with, in units of 65536.
-    const NUMBERS: [(i32, i32); 44] = [
+    const NUMBERS: [(i32, i32); 43] = [
         (DEMUXBUF_ERR_NOT_ATTACHED, 1),
         (DEMUXBUF_ERR_ALREADY_ATTACHED, 2),
         (DEMUXBUF_ERR_CLOSED, 3),
@@ -206,7 +203,6 @@ mod tests {
         (DEMUXBUF_ERR_NOT_SHARED, 50),
         (DEMUXBUF_ERR_TOO_MANY_POOLS, 51),
         (DEMUXBUF_ERR_NOT_MOVABLE, 53),
-        (DEMUXBUF_ERR_TENANTS_UNSUPPORTED, 54),
         (DEMUXBUF_ERR_EXPORTS_FULL, 55),
         (DEMUXBUF_ERR_ADDRESS, 56),
         (DEMUXBUF_ERR_DEADLOCK, 57),
@@ -263,7 +259,6 @@ mod tests {
             (PoolError::WrongThread, DEMUXBUF_ERR_WRONG_THREAD),
             (PoolError::NotShared, DEMUXBUF_ERR_NOT_SHARED),
             (PoolError::NotMovable, DEMUXBUF_ERR_NOT_MOVABLE),
-            (PoolError::TenantsUnsupported, DEMUXBUF_ERR_TENANTS_UNSUPPORTED),
             (PoolError::ExportsFull, DEMUXBUF_ERR_EXPORTS_FULL),
             (PoolError::UnknownAddress, DEMUXBUF_ERR_ADDRESS),
             (PoolError::AuditOff, DEMUXBUF_ERR_AUDIT_OFF),

@@ -49,7 +49,6 @@ pub(super) fn message(status: i32) -> &'static CStr {
         DEMUXBUF_ERR_NOT_SHARED => c"the pool is of one thread",
         DEMUXBUF_ERR_TOO_MANY_POOLS => c"as many pools are alive as the process can have",
         DEMUXBUF_ERR_NOT_MOVABLE => c"the receiver is to be shed, and does not move",
-        DEMUXBUF_ERR_TENANTS_UNSUPPORTED => c"a shared pool has no tenants",
         DEMUXBUF_ERR_EXPORTS_FULL => c"as many receivers are being exported as can be",
         DEMUXBUF_ERR_ADDRESS => c"the address lies in no buffer of the pool",
         DEMUXBUF_ERR_DEADLOCK => c"jobs that hold a buffer and ask for another one can wait without end",

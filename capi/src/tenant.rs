@@ -52,13 +52,14 @@ pub struct demuxbuf_tenant_info {
 
 growable!(demuxbuf_tenant_info, 32);
 
-/// Creates a tenant: what you trust to be one party (a listener, a customer, an address prefix).
+/// Creates a tenant: what you trust to be one party (a listener, a customer, an address prefix). In a shared pool it is a tenant
+/// of all threads: each may use its handle.
 ///
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Cost: O(1), no allocation.
 /// Returns `DEMUXBUF_OK` and writes `*tenant`, never 0; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_RANGE` (weight, cap, or a guarantee above
-/// what is left), `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
+/// what is left), `DEMUXBUF_ERR_TABLE_FULL`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_create_tenant(
     pool: *mut demuxbuf_pool,
@@ -94,8 +95,7 @@ pub unsafe extern "C" fn demuxbuf_pool_create_tenant(
 /// its last buffer and wait.
 ///
 /// Cost: O(1).
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-/// `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool).
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_remove_tenant(pool: *mut demuxbuf_pool, tenant: u64) -> i32 {
     // SAFETY: as the module asks.
@@ -106,7 +106,7 @@ pub unsafe extern "C" fn demuxbuf_pool_remove_tenant(pool: *mut demuxbuf_pool, t
 /// Writes how a tenant stands, also while it is going away.
 ///
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`,
-/// `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_TENANTS_UNSUPPORTED` (a shared pool), and nothing is written.
+/// `DEMUXBUF_ERR_STALE`, and nothing is written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_describe_tenant(
     pool: *const demuxbuf_pool,

@@ -163,7 +163,7 @@ static void tenant_names_the_field(void) {
     tenant.cap = 0;
     refused(create_tenant, &tenant, DEMUXBUF_ERR_RANGE, "cap is 0; allowed is 1 to 4294967295");
     tenant.cap = UINT32_MAX;
-    refused(create_shared_tenant, &tenant, DEMUXBUF_ERR_TENANTS_UNSUPPORTED, "a shared pool has no tenants");
+    refused(create_shared_tenant, &tenant, DEMUXBUF_ERR_TABLE_FULL, "all 0 tenants are in use");
     taken(create_tenant, &tenant);
     refused(create_tenant, &tenant, DEMUXBUF_ERR_TABLE_FULL, "all 2 tenants are in use");
 }
@@ -183,7 +183,7 @@ static void request_names_the_field(void) {
     }
     demuxbuf_request asked = {.struct_size = sizeof asked, .tenant = 0x1234};
     refused(request, &asked, DEMUXBUF_ERR_STALE, "tenant is 0x1234; allowed is 0 or a tenant of this pool");
-    refused(request_shared, &asked, DEMUXBUF_ERR_TENANTS_UNSUPPORTED, "a shared pool has no tenants");
+    refused(request_shared, &asked, DEMUXBUF_ERR_STALE, "tenant is 0x1234; allowed is 0 or a tenant of this pool");
     asked.tenant = 0;
     taken(request, &asked);
     taken(request_shared, &asked);

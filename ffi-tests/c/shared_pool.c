@@ -49,9 +49,6 @@ static void config_error_is_explained(void) {
     demuxbuf_shared_pool *shared_pool;
     FILL(shared_pool);
     refuse(&config, 0, "shards is 0; allowed is 1 to 1024");
-    config.tenants_max = 3;
-    refuse(&config, 2, "tenants_max is 3; allowed is 0 to 0");
-    config.tenants_max = 0;
     config.classes = DEMUXBUF_CLASSES_MAX; /* the library needs one more */
     refuse(&config, 2, "classes is 8; allowed is 1 to 7");
     config.classes = 1;
@@ -295,26 +292,52 @@ static void s53_s54_pause_and_time_before_start_do_not_count(void) {
     free_two(&two);
 }
 
-/* A shared pool has no tenants: each call that names one is refused, and changes nothing. */
-static void tenants_are_refused(void) {
-    struct two two = new_two(1);
-    const uint64_t receiver = reading(two.a, 1);
-    demuxbuf_tenant_config config;
-    demuxbuf_tenant_info info;
-    demuxbuf_request request;
-    uint64_t handle;
-    memset(&config, 0, sizeof config), memset(&request, 0, sizeof request);
-    config.struct_size = sizeof config, config.weight = 1, config.cap = UINT32_MAX;
-    request.struct_size = sizeof request, request.tenant = 1;
-    FILL_SIZED(info), FILL(handle);
-    CHECK_NUMBER(demuxbuf_pool_create_tenant(two.a, &config, &handle, NULL, NULL), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
-    CHECK_NUMBER(demuxbuf_pool_remove_tenant(two.a, 1), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
-    CHECK_NUMBER(demuxbuf_pool_describe_tenant(two.a, 1, &info), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
-    CHECK_NUMBER(demuxbuf_receiver_set_tenant(two.a, receiver, 1), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
-    CHECK_NUMBER(demuxbuf_receiver_set_tenant(two.a, receiver, 0), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_pool_request_for(two.a, &request, &handle, NULL, NULL), DEMUXBUF_ERR_TENANTS_UNSUPPORTED);
-    CHECK_UNTOUCHED_SIZED(info);
-    CHECK_UNTOUCHED(handle);
+static demuxbuf_tenant_info tenant_of(const demuxbuf_pool *pool, uint64_t tenant) {
+    demuxbuf_tenant_info info = {.struct_size = sizeof info};
+    CHECK_NUMBER(demuxbuf_pool_describe_tenant(pool, tenant, &info), DEMUXBUF_OK);
+    return info;
+}
+
+/* A tenant of a shared pool is one of all its threads: its handle, what it holds, and its cap. */
+static void tenants_are_of_all_threads(void) {
+    demuxbuf_pool_config pool_config = shared_config();
+    pool_config.tenants_max = 1;
+    struct two two = new_two_of(&pool_config);
+    demuxbuf_tenant_config config = {.struct_size = sizeof config, .weight = 1, .cap = 1};
+    demuxbuf_request request = {.struct_size = sizeof request, .token = 5};
+    uint64_t receiver, wait, lease, other;
+    CHECK_NUMBER(demuxbuf_pool_create_tenant(two.a, &config, &request.tenant, NULL, NULL), DEMUXBUF_OK);
+    FILL(other);
+    CHECK_NUMBER(demuxbuf_pool_create_tenant(two.b, &config, &other, NULL, NULL), DEMUXBUF_ERR_TABLE_FULL);
+    CHECK_UNTOUCHED(other);
+    CHECK_NUMBER(demuxbuf_receiver_attach(two.b, OPTIONS(.tenant = request.tenant), &receiver, NULL, NULL),
+                 DEMUXBUF_OK);
+    receive(two.b, receiver, 1, 200);
+    CHECK_NUMBER(demuxbuf_actions_status(demuxbuf_receiver_decoded(two.b, receiver, 0, 50).actions), DEMUXBUF_OK);
+    CHECK(tenant_of(two.a, request.tenant).outstanding_units == 1);
+
+    /* What a receiver of one thread keeps is the cap of a request on the other, until the receiver moves there and ends. */
+    CHECK_NUMBER(demuxbuf_pool_request_for(two.a, &request, &wait, NULL, NULL), DEMUXBUF_STATUS_QUEUED);
+    CHECK(tenant_of(two.b, request.tenant).waiting == 1);
+    demuxbuf_exported_receiver exported;
+    CHECK_NUMBER(demuxbuf_receiver_export(two.b, receiver, &exported), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_import(two.a, &exported, &receiver), DEMUXBUF_OK);
+    CHECK(tenant_of(two.b, request.tenant).outstanding_units == 1);
+    demuxbuf_notice notice = {.struct_size = sizeof notice};
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(two.a, &notice), DEMUXBUF_STATUS_NONE);
+    CHECK_NUMBER(demuxbuf_receiver_close(two.a, receiver).actions, DEMUXBUF_FINISHED);
+    CHECK_NUMBER(demuxbuf_pool_poll_notice(two.a, &notice), DEMUXBUF_OK);
+    CHECK(notice.lease != 0 && notice.token == 5);
+    lease = notice.lease;
+
+    CHECK_NUMBER(demuxbuf_pool_remove_tenant(two.b, request.tenant), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_request_for(two.a, &request, &wait, NULL, NULL), DEMUXBUF_ERR_STALE);
+    CHECK_NUMBER(demuxbuf_receiver_attach(two.b, OPTIONS(.tenant = request.tenant), &receiver, NULL, NULL),
+                 DEMUXBUF_ERR_STALE);
+    CHECK(tenant_of(two.b, request.tenant).retiring == 1);
+    CHECK_NUMBER(demuxbuf_pool_release(two.b, lease), DEMUXBUF_OK);
+    demuxbuf_tenant_info info = {.struct_size = sizeof info};
+    CHECK_NUMBER(demuxbuf_pool_describe_tenant(two.a, request.tenant, &info), DEMUXBUF_ERR_STALE);
     free_two(&two);
 }
 
@@ -381,7 +404,7 @@ int main(void) {
     order_is_that_of_all_threads();
     grant_that_is_not_picked_up_goes_on();
     s53_s54_pause_and_time_before_start_do_not_count();
-    tenants_are_refused();
+    tenants_are_of_all_threads();
     shard_refuses_attach_after_shared_pool_free();
     shard_refuses_another_thread_except_to_free();
     return check_end();

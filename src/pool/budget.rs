@@ -138,12 +138,14 @@ impl Buffers for Budget {
         self.scheduler.is_capped(tenant)
     }
 
-    fn may_exchange(&self, tenant: u32, less_bytes: u32) -> bool {
+    fn begin_exchange(&mut self, tenant: u32, less_bytes: u32) -> bool {
         self.scheduler.may_exchange(tenant, less_bytes)
     }
 
-    fn move_lease(&mut self, buffer: u32, tenant: u32) {
-        self.scheduler.move_lease(buffer, tenant);
+    fn end_exchange(&mut self, tenant: u32, buffer: Option<u32>) {
+        if let Some(buffer) = buffer {
+            self.scheduler.move_lease(buffer, tenant);
+        }
     }
 }
 

@@ -38,8 +38,6 @@ pub enum PoolError {
     NotShared,
     /// The receiver is to be shed, so it cannot move.
     NotMovable,
-    /// The pool is shared.
-    TenantsUnsupported,
     /// As many receivers are exported and not imported yet as can be: `receivers_max` for each thread.
     ExportsFull,
     /// The receiver cannot leave partial frames in the kernel.
@@ -74,7 +72,6 @@ impl fmt::Display for PoolError {
             PoolError::WrongThread => "the pool is bound to another thread",
             PoolError::NotShared => "the pool is not shared by threads",
             PoolError::NotMovable => "the receiver is to be shed",
-            PoolError::TenantsUnsupported => "a shared pool has no tenants",
             PoolError::ExportsFull => "as many receivers are being exported as can be",
             PoolError::Draining => "the pool drains: it takes no new receivers",
             PoolError::AuditOff => "the configuration did not ask for an audit",

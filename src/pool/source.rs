@@ -63,15 +63,13 @@ pub trait Source: Buffers {
     fn poll_timeout(&self, receivers_wait: bool) -> Option<u64>;
     fn poll_wake(&mut self) -> Option<u32> { None }
 
-    // Tenants: a source without them refuses.
-    fn create_tenant(&mut self, _config: &TenantConfig) -> Result<TenantId, PoolError> { Err(PoolError::TenantsUnsupported) }
-    fn remove_tenant(&mut self, _tenant: TenantId) -> Result<(), PoolError> { Err(PoolError::TenantsUnsupported) }
-    fn describe_tenant(&self, _tenant: TenantId) -> Result<TenantInfo, PoolError> { Err(PoolError::TenantsUnsupported) }
+    // Tenants.
+    fn create_tenant(&mut self, config: &TenantConfig) -> Result<TenantId, PoolError>;
+    fn remove_tenant(&mut self, tenant: TenantId) -> Result<(), PoolError>;
+    fn describe_tenant(&self, tenant: TenantId) -> Result<TenantInfo, PoolError>;
     /// Keeps a tenant while a receiver is in its name; returns its index.
-    fn pin_tenant(&mut self, tenant: Option<TenantId>) -> Result<u32, PoolError> {
-        tenant.map_or(Ok(0), |_| Err(PoolError::TenantsUnsupported))
-    }
-    fn unpin_tenant(&mut self, _index: u32) {}
+    fn pin_tenant(&mut self, tenant: Option<TenantId>) -> Result<u32, PoolError>;
+    fn unpin_tenant(&mut self, index: u32);
 
     // Threads: refuses newcomers once the pool is closed, and calls from a thread that the source is not bound to.
     fn check_open(&self) -> Result<(), PoolError> { Ok(()) }

@@ -80,13 +80,28 @@ pub trait Buffers {
         false
     }
 
-    /// Whether a tenant may have a lease more if its receivers keep this much less.
-    fn may_exchange(&self, _tenant: u32, _less_bytes: u32) -> bool {
+    /// The tenant that is first in an order is looked at again, until it is first by what it holds now. Of a shard: other threads
+    /// change what tenants hold.
+    #[inline(always)]
+    fn look_at_first(&mut self, _order: LoadOrder) {}
+
+    /// Whether a tenant is left out of an order for its cap, and may come below it by what other threads do.
+    fn waits_for_cap(&self) -> bool {
+        false
+    }
+
+    /// Content of this size is to leave with a buffer that counts as a lease of the tenant. `false` if its cap does not allow that;
+    /// else `end_exchange` follows.
+    fn begin_exchange(&mut self, _tenant: u32, _less_bytes: u32) -> bool {
         true
     }
 
-    /// A taken buffer counts as a lease of this tenant from now on; the default tenant's are not counted.
-    fn move_lease(&mut self, _buffer: u32, _tenant: u32) {}
+    /// A tenant holds a buffer that moves to another thread, or does so no more.
+    #[cfg(feature = "std")]
+    fn hold_moving(&mut self, _tenant: u32, _holds: bool) {}
+
+    /// The content leaves with this buffer, which was taken; or it stays. What the default tenant has leased is not counted.
+    fn end_exchange(&mut self, _tenant: u32, _buffer: Option<u32>) {}
 }
 
 /// What the first receiver that waits for memory needs.

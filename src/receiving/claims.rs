@@ -217,7 +217,7 @@ impl<B: Buffers> Receiving<B> {
 
     /// The claim that is next: of the tenant that comes first, in credit first, then the earliest deadline.
     fn first_claim(&mut self) -> Option<u32> {
-        let tenant = self.first_tenant(LoadOrder::Claiming)?;
+        let tenant = self.next_tenant(LoadOrder::Claiming)?;
         // While it waits, its credit only falls.
         while let Some(first) = self.first_claim_of(tenant, true) {
             if self.is_in_credit(first.keeper) {
@@ -257,7 +257,7 @@ impl<B: Buffers> Receiving<B> {
         if self.off == 0 || self.open_borrows > 0 {
             return None;
         }
-        let tenant = self.first_tenant(LoadOrder::Off)?;
+        let tenant = self.next_tenant(LoadOrder::Off)?;
         let first = self.tenants.first_off(tenant);
         let keeper = first.filter(|&keeper| !self.is_in_shortage(keeper, self.free_buffers()))?;
         self.end_off(keeper);
@@ -275,7 +275,8 @@ impl<B: Buffers> Receiving<B> {
         // One that is due waits for the receive buffer.
         let first = first.map(|deadline_ns| if deadline_ns > self.clock.now_ns() { deadline_ns } else { u64::MAX });
         let may_evict = self.free_buffers() <= self.split.reserve && !self.heaps.is_empty(Queue::Evictable);
-        let due_ns = first.or(flights_due_ns).or(may_evict.then_some(u64::MAX))?;
+        let has_to_look = may_evict || self.tenants.is_used() && self.buffers.waits_for_cap();
+        let due_ns = first.or(flights_due_ns).or(has_to_look.then_some(u64::MAX))?;
         self.clock.host_ns(due_ns)
     }
 }

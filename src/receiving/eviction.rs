@@ -1,7 +1,7 @@
 //! Content that goes for the sake of others, and receivers that are shed.
 
 use super::Receiving;
-use super::buffers::Buffers;
+use super::buffers::{Buffers, LoadOrder};
 use super::config::HEADER_BYTES;
 use super::keeper::Queue;
 use super::keeper::Standing;
@@ -37,6 +37,7 @@ impl<B: Buffers> Receiving<B> {
         }
         let (less_bytes, more_bytes) = (self.counted_bytes(claimant), self.cells.sizes.bytes(size));
         let tenant = self.tenant(self.keepers[claimant].receiver);
+        self.buffers.look_at_first(LoadOrder::Evictable);
         let victim = self.buffers.next_to_evict(tenant, less_bytes, more_bytes);
         let Some(first) = victim.and_then(|victim| self.tenants.first_content(victim)) else {
             return false;

@@ -316,13 +316,6 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
-    /// A buffer of the default tenant's counts as a lease in the name of this tenant from now on.
-    pub(super) fn move_lease(&mut self, buffer: u32, tenant: u32) {
-        if self.tenants.is_used() {
-            self.buffers.move_lease(buffer, tenant);
-        }
-    }
-
     /// A tenant holds less next, so that a request which its cap blocked may be served: not with the place of what is borrowed.
     fn secure_from_waiters(&mut self) {
         if self.buffers.has_waiters() {
@@ -366,6 +359,14 @@ impl<B: Buffers> Receiving<B> {
             let is_off = !self.tenants.off_mut(tenant).is_empty();
             self.buffers.set_wants(tenant, LoadOrder::Off, is_off);
         }
+    }
+
+    /// As `first_tenant`, by what it holds now.
+    pub(super) fn next_tenant(&mut self, order: LoadOrder) -> Option<u32> {
+        if self.tenants.is_used() {
+            self.buffers.look_at_first(order);
+        }
+        self.first_tenant(order)
     }
 
     /// The tenant that comes first in an order; where there are no others, the default one.

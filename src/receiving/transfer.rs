@@ -91,44 +91,90 @@ impl<B: Buffers> Receiving<B> {
         state.start_ns = Some(now_ns);
     }
 
-    /// The content of a receiver leaves with a buffer. `None` if it has none, or if there is no buffer for it, or its tenant may have none.
+    /// The content of a receiver leaves with a buffer, which counts for its tenant. `None` if it has none, or if there is no buffer for
+    /// it, or its tenant may have none.
     pub(crate) fn take(&mut self, receiver: u32) -> Option<Content> {
+        let keeper = self.with_content(receiver)?;
+        let (tenant, counted_bytes) = (self.tenant(receiver), self.counted_bytes(keeper));
+        if !self.tenants.is_used() {
+            return self.take_out(keeper);
+        }
+        if !self.buffers.begin_exchange(tenant, counted_bytes) {
+            return None;
+        }
+        let taken = self.choose_buffer(keeper);
+        self.buffers.end_exchange(tenant, taken.map(|(buffer, _)| buffer));
+        taken.map(|taken| self.leave_with(keeper, taken))
+    }
+
+    /// As `take`, for a receiver that moves to another thread: its tenant holds the buffer meanwhile, and has to have room only where the
+    /// place of the content grows.
+    #[cfg(feature = "std")]
+    pub(crate) fn take_to_move(&mut self, receiver: u32) -> Option<Content> {
+        let keeper = self.with_content(receiver)?;
+        if !self.tenants.is_used() {
+            return self.take_out(keeper);
+        }
+        let (tenant, counted_bytes) = (self.tenant(receiver), self.counted_bytes(keeper));
+        let grows = counted_bytes < self.config.buffer_bytes;
+        if grows && !self.buffers.begin_exchange(tenant, counted_bytes) {
+            return None;
+        }
+        // First, so that no request of the tenant takes the place.
+        self.buffers.hold_moving(tenant, true);
+        let taken = self.take_out(keeper);
+        if taken.is_none() {
+            self.buffers.hold_moving(tenant, false);
+        }
+        if grows {
+            self.buffers.end_exchange(tenant, None);
+        }
+        taken
+    }
+
+    /// What is known of a receiver that keeps something.
+    fn with_content(&self, receiver: u32) -> Option<u32> {
         let keeper = self.row(receiver).ok()?.keeper;
-        if keeper == NIL || self.keepers[keeper].kept_bytes == 0 {
-            return None;
-        }
-        let (bytes, counted_bytes) = (self.keepers[keeper].kept_bytes, self.counted_bytes(keeper));
-        let tenant = self.tenant(receiver);
-        if self.tenants.is_used() && !self.buffers.may_exchange(tenant, counted_bytes) {
-            return None;
-        }
+        (keeper != NIL && self.keepers[keeper].kept_bytes > 0).then_some(keeper)
+    }
+
+    fn take_out(&mut self, keeper: u32) -> Option<Content> {
+        let taken = self.choose_buffer(keeper)?;
+        Some(self.leave_with(keeper, taken))
+    }
+
+    /// The buffer that content leaves with, and where in it the content begins.
+    fn choose_buffer(&mut self, keeper: u32) -> Option<(u32, u32)> {
         self.make_ready();
         self.secure_borrow();
         let lender = self.borrows.get(self.keepers[keeper].borrow as usize).map(|borrow| borrow.lender);
         let is_whole = matches!(self.keepers[keeper].place, Place::Whole { .. });
-        let (buffer, start) = if lender.is_some() || is_whole {
-            let (buffer, start) = self.where_is(keeper);
-            if lender == Some(Lender::Thread) {
-                self.receive_buffer = self.take_free()?;
-                self.is_receive_buffer_lent = false;
-            }
-            (buffer, start as u32)
-        } else {
-            (self.copy_out(keeper)?, 0)
-        };
+        if lender.is_none() && !is_whole {
+            return Some((self.copy_out(keeper)?, 0));
+        }
+        let (buffer, start) = self.where_is(keeper);
+        if lender == Some(Lender::Thread) {
+            self.receive_buffer = self.take_free()?;
+            self.is_receive_buffer_lent = false;
+        }
+        Some((buffer, start as u32))
+    }
+
+    /// A receiver has nothing any more: its content left with this buffer.
+    fn leave_with(&mut self, keeper: u32, (buffer, start): (u32, u32)) -> Content {
+        let (bytes, counted_bytes) = (self.keepers[keeper].kept_bytes, self.counted_bytes(keeper));
         self.settle_charge(keeper);
         // The buffer is not the receiver's any more.
         if self.keepers[keeper].borrow != NIL {
             self.close_borrow(keeper);
         }
-        self.move_lease(buffer, tenant);
-        if is_whole {
+        if matches!(self.keepers[keeper].place, Place::Whole { .. }) {
             self.keepers[keeper].place = Place::Nowhere;
             self.recount(keeper, counted_bytes);
         }
         self.drop_all(keeper);
         self.forget_if_idle(keeper);
-        Some(Content { buffer, start, bytes })
+        Content { buffer, start, bytes }
     }
 
     /// Copies what is in a cell to the front of a free buffer. `None` if none is free.

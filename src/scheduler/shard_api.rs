@@ -1,8 +1,124 @@
 //! What the shards need of a pool beside its calls: when its free buffers may be kept elsewhere.
 
-use super::Scheduler;
+use super::buffers::{Lease, LeaseState};
+use super::waits::WaitState;
+use super::{Load, Outcome, Request, Scheduler, SchedulerError, TenantId, WaitId};
 
 impl Scheduler {
+    /// As [`would_grant`](Scheduler::would_grant), in the name of any tenant.
+    pub(crate) fn would_grant_to(&self, request: &Request) -> bool {
+        self.tenant_of(request).is_some_and(|tenant| self.may_have_now(request, tenant))
+    }
+
+    /// Whether it may change the answer to a request if more buffers are free.
+    pub(crate) fn could_use_more(&self, request: &Request) -> bool {
+        let tenant = self.tenant_of(request);
+        tenant.is_some_and(|tenant| self.tenants.may_take(tenant, self.buffers.units_of(request.size_index)))
+    }
+
+    /// Whether a request may be granted or queued.
+    pub(crate) fn check_named_request(&self, request: &Request) -> Result<(), SchedulerError> {
+        self.admit(request, self.tenant_of(request).ok_or(SchedulerError::StaleTenant)?)
+    }
+
+    /// The index of the tenant that a request names, if that takes requests.
+    pub(crate) fn tenant_of(&self, request: &Request) -> Option<u32> {
+        request.tenant.map_or(Some(0), |tenant| self.find_tenant(tenant))
+    }
+
+    /// The index of a tenant that takes requests and receivers.
+    pub(crate) fn find_tenant(&self, tenant: TenantId) -> Option<u32> {
+        self.tenants.find(tenant)
+    }
+
+    /// As `find_tenant`, also of one that is going away.
+    pub(crate) fn known_tenant(&self, tenant: TenantId) -> Option<u32> {
+        self.tenants.describe(tenant).map(|_| tenant.index())
+    }
+
+    /// The tenant that the lease of this buffer counts for.
+    pub(crate) fn tenant_at(&self, buffer: u32) -> u32 {
+        self.buffers.table()[buffer as usize].tenant
+    }
+
+    /// The tenant of a wait that is queued.
+    pub(crate) fn tenant_of_wait(&self, wait: WaitId) -> Option<u32> {
+        self.waits.find(wait).filter(|wait| wait.state == WaitState::Queued).map(|wait| wait.tenant)
+    }
+
+    /// What a tenant holds and may hold, as far as is known here.
+    pub(crate) fn load(&self, tenant: u32) -> Load {
+        self.tenants.load(tenant)
+    }
+
+    /// Buffers leased in a tenant's name, counted one by one: for checks.
+    pub(crate) fn leases_of(&self, tenant: u32) -> u32 {
+        let is_its = |lease: &&Lease| lease.state != LeaseState::Free && lease.tenant == tenant;
+        self.buffers.table().iter().filter(is_its).count() as u32
+    }
+
+    /// Undoes this many `pin_tenant`.
+    pub(crate) fn unpin_all(&mut self, tenant: u32, pins: u32) {
+        self.tenants.unpin_all(tenant, pins);
+    }
+
+    /// Units that a tenant has outstanding. That of the default tenant is not counted.
+    pub(crate) fn outstanding_of(&self, tenant: u32) -> u32 {
+        self.tenants.outstanding(tenant)
+    }
+
+    /// Whether requests of a tenant wait, and what its receivers keep makes a difference to them.
+    pub(crate) fn has_limited_waits(&self, tenant: u32) -> bool {
+        self.tenants.has_waits(tenant) && self.tenants.is_limited(tenant)
+    }
+
+    /// Whether it makes a difference to requests of a tenant what its receivers keep.
+    pub(crate) fn is_limited(&self, tenant: u32) -> bool {
+        self.tenants.is_limited(tenant)
+    }
+
+    /// The receivers of this tenant keep this much. Requests of it may be served.
+    pub(crate) fn set_kept_bytes(&mut self, tenant: u32, kept_bytes: u64) {
+        if self.tenants.kept_bytes(tenant) != kept_bytes {
+            self.tenants.set_kept_bytes(tenant, kept_bytes);
+            self.limit(tenant);
+            self.serve_waiters();
+        }
+    }
+
+    /// A receiver's content of this size is to leave with a buffer, which then counts for its tenant. `false` if its cap does not
+    /// allow that; else the place is kept for [`end_exchange`](Scheduler::end_exchange).
+    pub(crate) fn begin_exchange(&mut self, tenant: u32, less_bytes: u32) -> bool {
+        let may_exchange = self.tenants.may_exchange(tenant, less_bytes);
+        if may_exchange {
+            self.tenants.add_units(tenant, self.buffers.units_of(0));
+            self.limit(tenant);
+        }
+        may_exchange
+    }
+
+    /// The lease of a buffer counts for the tenant from now on; or, without one, the content stays.
+    pub(crate) fn end_exchange(&mut self, tenant: u32, buffer: Option<u32>) {
+        if let Some(buffer) = buffer {
+            self.buffers.lease_mut(buffer).tenant = tenant;
+            return;
+        }
+        self.tenants.gave(tenant, self.buffers.units_of(0));
+        self.limit(tenant);
+        self.serve_waiters();
+    }
+
+    /// Takes the buffer of a wait, and requests one anew for it, in the name of the same tenant.
+    pub(crate) fn request_again(&mut self, buffer: u32, class: u8, token: u64) -> Outcome {
+        let tenant = self.tenant_at(buffer);
+        // It may be going away.
+        self.tenants.pin(tenant);
+        self.release_at(buffer);
+        let again = self.request_in(&Request::new(class, token), tenant);
+        self.tenants.unpin(tenant);
+        again.expect("a wait that was served left room for another")
+    }
+
     /// Whether every free buffer belongs here: more of them would serve a waiter, or a reserve is not whole. The result
     /// may be `true` without need. It is `false` only if no number of free buffers would lead to another grant.
     pub(crate) fn needs_all(&self) -> bool {
@@ -42,7 +158,7 @@ impl Scheduler {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Outcome, SchedulerConfig};
+    use super::super::SchedulerConfig;
     use super::*;
 
     /// A pool of 5 buffers of 3 units each, with two classes, of which the second leaves 2 buffers to the first.

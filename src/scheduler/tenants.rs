@@ -6,6 +6,8 @@ mod loads;
 
 pub(super) use fair_queue::Turn;
 pub use loads::LoadOrder;
+#[cfg(feature = "std")]
+pub(crate) use loads::{Load, Loads};
 
 use super::config::{CLASSES_MAX, SIZES_MAX, SchedulerConfig};
 use super::ensure;
@@ -14,6 +16,7 @@ use super::list::NIL;
 use super::waits::Wait;
 use alloc::vec::Vec;
 use fair_queue::{Flow, Rings};
+#[cfg(not(feature = "std"))]
 use loads::Loads;
 
 /// The largest weight of a tenant.
@@ -144,6 +147,7 @@ impl Tenants {
         };
         self.guaranteed += tenant_config.guaranteed;
         self.weight_peak = self.weight_peak.max(tenant_config.weight);
+        self.reorder(index);
         Some(self.id(index))
     }
 
@@ -205,13 +209,42 @@ impl Tenants {
     }
 
     pub(super) fn unpin(&mut self, index: u32) {
-        self.tenants[index as usize].pinned -= 1;
+        self.unpin_all(index, 1);
+    }
+
+    pub(super) fn unpin_all(&mut self, index: u32, pins: u32) {
+        self.tenants[index as usize].pinned -= pins;
         self.free_if_done(index);
     }
 
     /// The most tenants beside tenant 0.
     pub(super) fn max(&self) -> u32 {
         self.max
+    }
+
+    /// Units that a tenant has outstanding.
+    #[cfg(feature = "std")]
+    pub(super) fn outstanding(&self, tenant: u32) -> u32 {
+        self.tenants[tenant as usize].outstanding
+    }
+
+    /// Whether requests of a tenant wait.
+    #[cfg(feature = "std")]
+    pub(super) fn has_waits(&self, tenant: u32) -> bool {
+        self.tenants.get(tenant as usize).is_some_and(|tenant| tenant.waiting > 0)
+    }
+
+    /// Whether it matters to its requests how much a tenant holds.
+    #[cfg(feature = "std")]
+    pub(super) fn is_limited(&self, tenant: u32) -> bool {
+        self.tenants[tenant as usize].is_limited()
+    }
+
+    /// A tenant has this number of units more outstanding, which it was not granted.
+    #[cfg(feature = "std")]
+    pub(super) fn add_units(&mut self, tenant: u32, units: u32) {
+        self.tenants[tenant as usize].outstanding += units;
+        self.reorder(tenant);
     }
 
     /// Units guaranteed to all tenants together.

@@ -9,7 +9,7 @@ use crate::scheduler::{Generation, LeaseId};
 #[repr(align(64))]
 #[derive(Debug)]
 pub(super) struct BufferState {
-    /// Generation in the upper half; [`HELD`], [`CAPPED`], [`RECEIVERS`], the shard and the class below. Only the
+    /// Generation in the upper half; [`HELD`], [`CAPPED`], [`RECEIVERS`], [`NAMED`], the shard and the class below. Only the
     /// owner of the buffer writes it.
     hold: AtomicU64,
     /// The link below this one in a cache.
@@ -19,6 +19,7 @@ pub(super) struct BufferState {
 const HELD: u64 = 1 << 31;
 const CAPPED: u64 = 1 << 30;
 const RECEIVERS: u64 = 1 << 29;
+const NAMED: u64 = 1 << 28;
 const SHARD_SHIFT: u32 = 8;
 const SHARD: u64 = 0xffff << SHARD_SHIFT;
 const CLASS: u64 = 0xff;
@@ -43,6 +44,8 @@ pub(super) struct LeaseWord {
     /// Its class has a cap, so it comes back to the pool at once.
     pub(super) is_capped: bool,
     pub(super) holder: Holder,
+    /// It counts for a tenant, so it comes back to the pool at once.
+    pub(super) is_named: bool,
     /// The shard that has it, or [`NO_SHARD`].
     pub(super) shard: u32,
 }
@@ -53,6 +56,7 @@ impl LeaseWord {
             class: (word & CLASS) as u8,
             is_capped: word & CAPPED != 0,
             holder: if word & RECEIVERS != 0 { Holder::Receivers } else { Holder::Host },
+            is_named: word & NAMED != 0,
             shard: ((word & SHARD) >> SHARD_SHIFT) as u32,
         }
     }
@@ -60,7 +64,8 @@ impl LeaseWord {
     fn bits(self) -> u64 {
         let capped = if self.is_capped { CAPPED } else { 0 };
         let receivers = if self.holder == Holder::Receivers { RECEIVERS } else { 0 };
-        HELD | capped | receivers | u64::from(self.shard) << SHARD_SHIFT | u64::from(self.class)
+        let named = if self.is_named { NAMED } else { 0 };
+        HELD | capped | receivers | named | u64::from(self.shard) << SHARD_SHIFT | u64::from(self.class)
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Tickets {
 #[derive(Debug)]
 struct Entry {
     uses: u32,
+    /// The tenant of the receiver, which is pinned. Not in the value that C may change.
+    tenant: u32,
     /// The next free entry.
     next: u32,
 }
@@ -63,17 +65,17 @@ impl Exports {
         if ticket.pool == self.pool && is_exported { Ok(()) } else { Err(PoolError::Stale) }
     }
 
-    /// A receiver is exported. The caller asked [`Tickets::check_room`].
+    /// A receiver is exported, of this tenant. The caller asked [`Tickets::check_room`].
     #[inline]
-    pub(super) fn open(&self, tickets: &mut Tickets) -> Ticket {
+    pub(super) fn open(&self, tickets: &mut Tickets, tenant: u32) -> Ticket {
         if tickets.free == NIL {
-            tickets.entries.push(Entry { uses: 0, next: NIL });
+            tickets.entries.push(Entry { uses: 0, tenant: 0, next: NIL });
             tickets.free = tickets.entries.len() as u32 - 1;
         }
         let at = tickets.free;
         let entry = &mut tickets.entries[at as usize];
         tickets.free = entry.next;
-        entry.uses = entry.uses.wrapping_add(1);
+        (entry.uses, entry.tenant) = (entry.uses.wrapping_add(1), tenant);
         Ticket { pool: self.pool, entry: at, uses: entry.uses }
     }
 }
@@ -83,6 +85,11 @@ impl Tickets {
     pub(super) fn check_room(&self) -> Result<(), PoolError> {
         let has_room = self.free != NIL || (self.entries.len() as u32) < self.max;
         if has_room { Ok(()) } else { Err(PoolError::ExportsFull) }
+    }
+
+    /// The tenant of an exported receiver. The caller asked [`Exports::check`].
+    pub(super) fn tenant(&self, ticket: Ticket) -> u32 {
+        self.entries[ticket.entry as usize].tenant
     }
 
     /// A receiver is imported. The caller asked [`Exports::check`].

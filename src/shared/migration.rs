@@ -48,7 +48,7 @@ impl Pool<PoolShard> {
     /// - the handle is stale or foreign, or the receiver is closed;
     /// - a receive is in flight;
     /// - it is to be shed;
-    /// - it keeps more than 64 bytes in a cell, and no buffer is free to move them in;
+    /// - it keeps more than 64 bytes in a cell, and no buffer is free to move them in, or its tenant may have none;
     /// - the table of exports is full: `receivers_max` for each thread of all.
     pub fn export(&mut self, id: ReceiverId) -> Result<ExportedReceiver, PoolError> {
         let index = self.table.find(id)?;
@@ -60,11 +60,13 @@ impl Pool<PoolShard> {
         let (mut kept, mut lease, mut offset) = ([0; KEPT_MAX], None, 0);
         let content = self.memory.content(index).expect("it is attached");
         if content.len() > KEPT_MAX {
-            let Content { buffer, start, .. } = self.memory.take(index).ok_or(PoolError::NoBufferFree)?;
+            let Content { buffer, start, .. } = self.memory.take_to_move(index).ok_or(PoolError::NoBufferFree)?;
             (lease, offset) = (Some(self.memory.buffers_mut().export_buffer(buffer)), start);
         } else {
             kept[..content.len()].copy_from_slice(content);
         }
+        let tenant = self.memory.set_tenant(index, 0);
+        self.memory.buffers_mut().export_tenant(tenant);
         let exported = ExportedReceiver {
             connection: self.connection_to_export(index),
             token: self.table.token(index),
@@ -73,7 +75,7 @@ impl Pool<PoolShard> {
             offset,
             kept,
             moved,
-            ticket: common.exports.open(&mut tickets),
+            ticket: common.exports.open(&mut tickets, tenant),
         };
         self.counts.taken_bytes += u64::from(exported.connection.buffered_bytes());
         self.remove(index);
@@ -131,10 +133,13 @@ impl Pool<PoolShard> {
         }
         let unknown_length = exported.moved.unknown_length;
         let options = AttachOptions { unknown_length, ..AttachOptions::new(exported.class, exported.token) };
-        let index = self.insert_connection(exported.connection.clone(), &options, 0)?;
+        let tenant = tickets.tenant(exported.ticket);
+        let index = self.insert_connection(exported.connection.clone(), &options, tenant)?;
         match exported.lease {
             Some(lease) => self.memory.adopt(index, Content { buffer: lease.index(), start: exported.offset, bytes }),
             None if bytes > 0 && !self.memory.receive_earlier(index, &exported.kept[..bytes as usize]) => {
+                // The tenant stays with what is exported.
+                self.memory.set_tenant(index, 0);
                 self.remove(index);
                 return Err(PoolError::NoBufferFree);
             }
@@ -142,6 +147,7 @@ impl Pool<PoolShard> {
         }
         self.memory.set_moved(index, exported.moved);
         self.counts.received_bytes += u64::from(bytes);
+        self.memory.buffers_mut().import_tenant(tenant, exported.lease.is_some());
         tickets.close(exported.ticket);
         exported.connection = Connection::default();
         (exported.lease, exported.ticket) = (None, Ticket::default());

@@ -22,11 +22,13 @@ impl SchedulerShard {
         }
         let outcome = self.locked(|state| {
             self.check_open_for(holder)?;
-            let known = request.class < self.shared.classes;
-            if known && !state.scheduler.would_grant(request.class) {
-                self.shared.collect(state);
-            }
-            if known && !state.scheduler.would_grant(request.class) {
+            state.scheduler.check_named_request(request)?;
+            // What its receivers keep decides whether it is granted.
+            let tenant = state.scheduler.tenant_of(request).unwrap_or(0);
+            self.shared.track(state, tenant);
+            self.collect_for(state, request);
+            if !state.scheduler.would_grant_to(request) {
+                self.shared.untrack(state, tenant);
                 return Ok(None);
             }
             match self.request_locked(state, request, holder)? {
@@ -61,7 +63,8 @@ impl SchedulerShard {
     /// As [`SchedulerShard::check_host_lease`], within [`Reach::HERE`].
     pub(crate) fn claim_host_lease(&self, lease: LeaseId) -> Result<(), SharedSchedulerError> {
         let shard = self.index;
-        self.change_lease(lease, |hold| self.is_host_lease(hold, Reach::HERE).then_some(LeaseWord { shard, ..hold }))
+        self.change_lease(lease, |hold| self.is_host_lease(hold, Reach::HERE).then_some(LeaseWord { shard, ..hold }))?;
+        Ok(())
     }
 
     /// Makes a lease of the host's own one of this shard's receivers. Of several threads that adopt or release one lease,
@@ -71,8 +74,18 @@ impl SchedulerShard {
     ///
     /// As [`SchedulerShard::check_host_lease`].
     pub(crate) fn adopt_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), SharedSchedulerError> {
-        let adopted = |hold| LeaseWord { shard: self.index, holder: Holder::Receivers, ..hold };
-        self.change_lease(lease, |hold| self.is_host_lease(hold, reach).then(|| adopted(hold)))
+        let adopted = |hold| LeaseWord { shard: self.index, holder: Holder::Receivers, is_named: false, ..hold };
+        let before = self.change_lease(lease, |hold| self.is_host_lease(hold, reach).then(|| adopted(hold)))?;
+        if before.is_named {
+            self.end_lease_of_tenant(lease.index());
+        }
+        Ok(())
+    }
+
+    /// A lease of one of this shard's receivers counts for a tenant from now on.
+    pub(super) fn name_lease(&self, lease: LeaseId) {
+        let named = |hold| self.is_own_receivers(hold).then_some(LeaseWord { is_named: true, ..hold });
+        self.change_lease(lease, named).expect("only this shard changes the leases of its receivers");
     }
 
     /// Releases a buffer of the host's own. Of several threads that adopt or release one lease, one succeeds.
@@ -122,7 +135,8 @@ impl SchedulerShard {
     /// The lease is stale, foreign, or was not exported.
     pub(crate) fn import_lease(&self, lease: LeaseId) -> Result<(), SharedSchedulerError> {
         let is_exported = |hold: LeaseWord| hold.holder == Holder::Receivers && hold.shard == NO_SHARD;
-        self.change_lease(lease, |hold| is_exported(hold).then_some(LeaseWord { shard: self.index, ..hold }))
+        self.change_lease(lease, |hold| is_exported(hold).then_some(LeaseWord { shard: self.index, ..hold }))?;
+        Ok(())
     }
 
     /// As `describe_wait`, of this shard's waits only.
@@ -216,14 +230,15 @@ impl SchedulerShard {
         sum
     }
 
+    /// Returns how it was held.
     fn change_lease(
         &self,
         lease: LeaseId,
         change: impl Fn(LeaseWord) -> Option<LeaseWord>,
-    ) -> Result<(), SharedSchedulerError> {
+    ) -> Result<LeaseWord, SharedSchedulerError> {
         let buffer = self.shared.buffers.get(lease.index() as usize);
         let changed = buffer.and_then(|buffer| buffer.change(lease, change));
-        changed.map(|_| ()).ok_or(SchedulerError::StaleLease.into())
+        changed.ok_or(SchedulerError::StaleLease.into())
     }
 }
 
@@ -344,7 +359,7 @@ mod tests {
         loom::model(|| {
             let (shards, a, b, lease) = two_and_a_lease();
             let waiter = thread::spawn(move || {
-                b.request_for(&Request::new(0, 8), Holder::Receivers).unwrap();
+                b.request_any(&Request::new(0, 8), Holder::Receivers).unwrap();
                 (b.poll_wake(), b)
             });
             // As it does before it sleeps: its grants, then whether deadlines are to be polled.

@@ -4,13 +4,17 @@
 use super::cache::Holder;
 use super::common::Common;
 use super::lease_deadlines::LeaseDeadlines;
+use super::shard_tenants::ShardTenants;
 use super::{SchedulerShard, SharedSchedulerError};
 use crate::alloc_util::{TryArc, reserve};
 use crate::config_error::ConfigError;
 use crate::memory::{Arena, Reach};
 use crate::pool::{PoolError, Source};
 use crate::receiving::{Buffers, Wanted};
-use crate::scheduler::{Grant, LeaseId, Outcome, Request, SchedulerError, SchedulerStats, WaitId, WaitInfo};
+use crate::scheduler::{
+    Grant, LeaseId, LoadOrder, Outcome, Request, SchedulerError, SchedulerStats, TenantConfig, TenantId, TenantInfo,
+    WaitId, WaitInfo,
+};
 use alloc::vec::Vec;
 
 /// The most buffers that a shard has ready while it waits for more.
@@ -43,6 +47,7 @@ pub struct PoolShard {
     wait: Option<(WaitId, Wanted)>,
     /// Of leases of the host's own; none if the configuration has none.
     deadlines: Option<LeaseDeadlines>,
+    tenants: ShardTenants,
 }
 
 impl PoolShard {
@@ -50,8 +55,9 @@ impl PoolShard {
     pub(super) fn new(shard: SchedulerShard, common: TryArc<Common>) -> Result<PoolShard, ConfigError> {
         let stock = reserve("shards", common.seeds_max().max(STOCK_MAX))?;
         let deadlines = LeaseDeadlines::new(common.config.lease_ns, common.split.buffers)?;
-        let mut source =
-            PoolShard { shard, common, stock, seen_free: 0, taken: 0, host_waits: 0, wait: None, deadlines };
+        let tenants = ShardTenants::new(common.config.tenants_max, common.split.buffer_bytes)?;
+        let (seen_free, taken, host_waits, wait) = (0, 0, 0, None);
+        let mut source = PoolShard { shard, common, stock, seen_free, taken, host_waits, wait, deadlines, tenants };
         source.common.clone().take_seeds(source.shard.index(), |lease| {
             source.shard.import_lease(lease).expect("what waits for this shard is no other's");
             source.stock_up(lease);
@@ -109,6 +115,19 @@ impl PoolShard {
         Ok(())
     }
 
+    /// A receiver of this shard moves, and its tenant with it.
+    pub(super) fn export_tenant(&mut self, tenant: u32) {
+        self.tenants.unpin(tenant);
+    }
+
+    /// It has come, and its tenant with it.
+    pub(super) fn import_tenant(&mut self, tenant: u32, had_buffer: bool) {
+        self.tenants.pin(tenant);
+        if had_buffer && self.common.config.tenants_max > 0 {
+            self.hold_moving(tenant, false);
+        }
+    }
+
     /// The wait is over: it was served, or no receiver waits any more.
     fn end_wait(&mut self) {
         if let Some((wait, _)) = self.wait.take() {
@@ -129,7 +148,7 @@ impl PoolShard {
             return;
         }
         // Receivers are at their cap: it waits until they are not.
-        match self.shard.request_for(&self.request(), Holder::Receivers) {
+        match self.shard.request_any(&self.request(), Holder::Receivers) {
             Ok(Outcome::Granted(lease)) => self.stock_up(lease),
             Ok(Outcome::Queued(wait)) => self.wait = Some((wait, wanted)),
             Err(error) => unreachable!("each shard has a wait for its receivers: {error}"),
@@ -199,7 +218,7 @@ impl Buffers for PoolShard {
         self.end_wait();
         let Some(wanted) = wanted else { return false };
         let class = self.common.receivers_class() + u8::from(wanted == Wanted::BesideReserve);
-        match self.shard.request_for(&Request { class, ..self.request() }, Holder::Receivers) {
+        match self.shard.request_any(&Request { class, ..self.request() }, Holder::Receivers) {
             Ok(Outcome::Granted(lease)) => {
                 self.serve(lease, wanted);
                 true
@@ -216,18 +235,66 @@ impl Buffers for PoolShard {
     fn is_wanted(&self) -> bool {
         self.shard.is_wanted()
     }
+
+    fn tenants_max(&self) -> u32 {
+        self.common.config.tenants_max
+    }
+
+    fn keep(&mut self, tenant: u32, less_bytes: u32, more_bytes: u32) {
+        self.tenants.keep(&self.shard, tenant, less_bytes, more_bytes);
+    }
+
+    fn kept_bytes(&self, tenant: u32) -> u64 {
+        self.tenants.kept_bytes(tenant)
+    }
+
+    fn set_wants(&mut self, tenant: u32, order: LoadOrder, wants: bool) {
+        self.tenants.set_wants(&self.shard, tenant, order, wants);
+    }
+
+    fn first_in(&self, order: LoadOrder) -> Option<u32> {
+        self.tenants.first_in(order)
+    }
+
+    fn look_at_first(&mut self, order: LoadOrder) {
+        self.tenants.look_at_first(&self.shard, order);
+    }
+
+    fn waits_for_cap(&self) -> bool {
+        self.tenants.waits_for_cap()
+    }
+
+    fn next_to_evict(&self, claimant: u32, less_bytes: u32, more_bytes: u32) -> Option<u32> {
+        self.tenants.next_to_evict(&self.shard, claimant, less_bytes, more_bytes)
+    }
+
+    fn is_capped(&self, tenant: u32) -> bool {
+        self.shard.load(tenant).is_capped(self.common.split.buffer_bytes)
+    }
+
+    fn begin_exchange(&mut self, tenant: u32, less_bytes: u32) -> bool {
+        self.shard.begin_exchange(tenant, less_bytes)
+    }
+
+    fn hold_moving(&mut self, tenant: u32, holds: bool) {
+        let buffer_bytes = self.common.split.buffer_bytes;
+        let (less_bytes, more_bytes) = if holds { (0, buffer_bytes) } else { (buffer_bytes, 0) };
+        self.shard.keep(tenant, less_bytes, more_bytes);
+    }
+
+    fn end_exchange(&mut self, tenant: u32, buffer: Option<u32>) {
+        self.shard.end_exchange(tenant, buffer);
+    }
 }
 
-/// A shared scheduler has no tenants, and one size of buffers.
+/// There is one size of buffers.
 fn check_request(request: &Request, classes: u8) -> Result<(), PoolError> {
-    let Request { class, size_index, tenant, .. } = *request;
-    match tenant {
-        Some(_) => Err(PoolError::TenantsUnsupported),
-        None if size_index > 0 => Err(SchedulerError::UnknownSize { size_index }.into()),
-        // The one above is for waits of shards.
-        None if class >= classes => Err(SchedulerError::UnknownClass { class, classes }.into()),
-        None => Ok(()),
+    let Request { class, size_index, .. } = *request;
+    if size_index > 0 {
+        return Err(SchedulerError::UnknownSize { size_index }.into());
     }
+    // The one above is for waits of shards.
+    if class >= classes { Err(SchedulerError::UnknownClass { class, classes }.into()) } else { Ok(()) }
 }
 
 impl Source for PoolShard {
@@ -243,7 +310,7 @@ impl Source for PoolShard {
             let lease = self.try_request(request)?.ok_or(SchedulerError::WaitersFull { waiters_max })?;
             return Ok(Outcome::Granted(lease));
         }
-        let outcome = self.shard.request_for(request, Holder::Host)?;
+        let outcome = self.shard.request_any(request, Holder::Host)?;
         match outcome {
             Outcome::Granted(lease) => self.start_deadline(lease, request.token, request.has_deadline),
             Outcome::Queued(_) => self.host_waits += 1,
@@ -374,6 +441,7 @@ impl Source for PoolShard {
         if let Some(deadlines) = &mut self.deadlines {
             deadlines.handle_timeout(now_ns);
         }
+        self.tenants.look(&self.shard);
     }
 
     /// Grants that other threads do not pick up are timed by the common clock, which has the host's time.
@@ -388,6 +456,34 @@ impl Source for PoolShard {
         self.shard.poll_wake()
     }
 
+    fn create_tenant(&mut self, config: &TenantConfig) -> Result<TenantId, PoolError> {
+        Ok(self.shard.create_tenant(config)?)
+    }
+
+    fn remove_tenant(&mut self, tenant: TenantId) -> Result<(), PoolError> {
+        Ok(self.shard.remove_tenant(tenant)?)
+    }
+
+    fn describe_tenant(&self, tenant: TenantId) -> Result<TenantInfo, PoolError> {
+        Ok(self.shard.describe_tenant(tenant)?)
+    }
+
+    fn pin_tenant(&mut self, tenant: Option<TenantId>) -> Result<u32, PoolError> {
+        let Some(tenant) = tenant else {
+            return Ok(0);
+        };
+        let index = self.shard.pin_tenant(tenant)?;
+        self.tenants.pin(index);
+        Ok(index)
+    }
+
+    fn unpin_tenant(&mut self, index: u32) {
+        if index > 0 {
+            self.tenants.unpin(index);
+            self.shard.unpin_tenant(index);
+        }
+    }
+
     fn check_open(&self) -> Result<(), PoolError> {
         if self.shard.is_closed() { Err(PoolError::PoolClosed) } else { Ok(()) }
     }
@@ -398,6 +494,7 @@ impl Source for PoolShard {
 
     fn leave(&mut self, retire: &mut dyn FnMut(u32)) {
         self.stock.clear();
+        self.tenants.leave(&self.shard);
         self.shard.leave_leases(|lease| {
             retire(lease.index());
             self.common.keep_seed(self.shard.index(), lease)
@@ -419,6 +516,7 @@ impl Source for PoolShard {
     }
 
     fn check_invariants(&self) -> Result<(), &'static str> {
+        self.tenants.check()?;
         self.shard.check_invariants()
     }
 }

@@ -52,11 +52,11 @@ impl SchedulerShard {
     ///
     /// The class does not exist; it would have to wait and all waits are in use; the pool is closed.
     pub fn request(&self, class: u8, token: u64) -> Result<Outcome, SharedSchedulerError> {
-        self.request_for(&Request::new(class, token), Holder::Host)
+        self.request_any(&Request::new(class, token), Holder::Host)
     }
 
-    /// As `request`, also for receivers; size and tenant are the default.
-    pub(crate) fn request_for(&self, request: &Request, holder: Holder) -> Result<Outcome, SharedSchedulerError> {
+    /// As `request_for`, also for receivers.
+    pub(crate) fn request_any(&self, request: &Request, holder: Holder) -> Result<Outcome, SharedSchedulerError> {
         if let Some(lease) = self.take_cached_now(request, holder) {
             return Ok(Outcome::Granted(lease));
         }
@@ -86,8 +86,8 @@ impl SchedulerShard {
         };
         let ShardState { cache, counts, .. } = self.shard_state();
         counts.given_by_class[usize::from(hold.class)].add_one();
-        if hold.is_capped {
-            self.locked(|state| state.take_back(lease.index()));
+        if hold.is_capped || hold.is_named {
+            self.locked(|state| self.take_back(state, lease.index()));
             return Ok(());
         }
         let cached = cache.push(&self.shared.buffers, lease.index());
@@ -106,8 +106,7 @@ impl SchedulerShard {
     pub fn cancel(&self, wait: WaitId) -> Result<(), SharedSchedulerError> {
         let outcome = self.locked(|state| {
             state.tickets.find(wait).ok_or(SchedulerError::StaleWait)?;
-            state.end_wait(wait.index());
-            self.shard_state().counts.cancelled.add_one();
+            self.end_wait(state, wait.index());
             Ok(())
         });
         self.count_refusal(outcome)
@@ -312,8 +311,7 @@ impl SchedulerShard {
                 return None;
             }
             if state.tickets.is_of(self.index, index) {
-                state.end_wait(index);
-                self.shard_state().counts.cancelled.add_one();
+                self.end_wait(state, index);
                 ended += 1;
             }
             if ended == ENDS_AT_ONCE {
@@ -348,27 +346,60 @@ impl SchedulerShard {
             return Err(SchedulerError::UnknownClass { class, classes }.into());
         }
         self.check_open_for(holder)?;
-        if !state.scheduler.would_grant(class) {
-            self.shared.collect(state);
-        }
+        let tenant = state.scheduler.tenant_of(request).ok_or(SchedulerError::StaleTenant)?;
+        self.shared.track(state, tenant);
+        let outcome = self.request_of(state, request, tenant, holder);
+        self.shared.note_load(state, tenant);
+        self.shared.untrack(state, tenant);
+        outcome
+    }
+
+    /// A request in the name of a tenant whose receivers the scheduler knows about.
+    fn request_of(
+        &self,
+        state: &mut Locked,
+        request: &Request,
+        tenant: u32,
+        holder: Holder,
+    ) -> Result<Outcome, SharedSchedulerError> {
+        self.collect_for(state, request);
         // A ticket must be there before the pool queues the request: a wait without a home could not be served.
-        let Some(ticket) = state.tickets.next_unused().or(state.scheduler.would_grant(class).then_some(0)) else {
+        let Some(ticket) = state.tickets.next_unused().or(state.scheduler.would_grant_to(request).then_some(0)) else {
             let waiters_max = state.tickets.len();
             return Err(SchedulerError::WaitersFull { waiters_max }.into());
         };
-        match state.scheduler.request(class, ticket.into())? {
+        let class = request.class;
+        match state.scheduler.request_for(&Request { token: ticket.into(), has_deadline: false, ..*request })? {
             Outcome::Queued(wait) => {
                 self.shard_state().counts.queued.add_one();
                 Ok(Outcome::Queued(state.tickets.open(self.index, request, holder, wait)))
             }
             Outcome::Granted(lease) => {
-                let lease = self.hold(lease.index(), class, holder);
+                let lease = self.hold(lease.index(), class, holder, tenant > 0);
                 if self.shared.is_uncapped(class) {
                     self.stock_up(state, class);
                 }
                 Ok(Outcome::Granted(lease))
             }
         }
+    }
+
+    /// Drains the caches of all shards if that may change the answer to a request.
+    pub(super) fn collect_for(&self, state: &mut Locked, request: &Request) {
+        if !state.scheduler.would_grant_to(request) && state.scheduler.could_use_more(request) {
+            self.shared.collect(state);
+        }
+    }
+
+    fn take_back(&self, state: &mut Locked, buffer: u32) {
+        let tenant = state.take_back(buffer);
+        self.shared.note_load(state, tenant);
+    }
+
+    fn end_wait(&self, state: &mut Locked, index: u32) {
+        let tenant = state.end_wait(index);
+        self.shared.note_load(state, tenant);
+        self.shard_state().counts.cancelled.add_one();
     }
 
     /// Refuses a request of the host's own once the pool is closed. The receivers that are there may end what they have
@@ -400,7 +431,8 @@ impl SchedulerShard {
         let State::Assigned { buffer, .. } = ticket.state else { unreachable!("what is among the grants is assigned") };
         self.shard_state().counts.picked_up.add_one();
         let Ticket { token, class, has_deadline, holder, .. } = ticket;
-        Grant { wait, token, class, lease: self.hold(buffer, class, holder), has_deadline }
+        let is_named = state.scheduler.tenant_at(buffer) > 0;
+        Grant { wait, token, class, lease: self.hold(buffer, class, holder, is_named), has_deadline }
     }
 
     /// A wait of this shard.
@@ -410,20 +442,20 @@ impl SchedulerShard {
     }
 
     /// Starts a lease of a buffer that this shard owns by now.
-    fn hold(&self, index: u32, class: u8, holder: Holder) -> LeaseId {
+    fn hold(&self, index: u32, class: u8, holder: Holder, is_named: bool) -> LeaseId {
         self.shard_state().counts.taken_by_class[usize::from(class)].add_one();
-        let is_capped = !self.shared.is_uncapped(class);
-        self.shared.buffers[index as usize].hold(index, LeaseWord { class, is_capped, holder, shard: self.index })
+        let (is_capped, shard) = (!self.shared.is_uncapped(class), self.index);
+        self.shared.buffers[index as usize].hold(index, LeaseWord { class, is_capped, holder, is_named, shard })
     }
 
     /// Takes a buffer from this shard's cache, without the lock.
     #[inline(always)]
     pub(super) fn take_cached_now(&self, request: &Request, holder: Holder) -> Option<LeaseId> {
-        if !self.shared.is_uncapped(request.class) {
+        if !self.shared.is_uncapped(request.class) || request.tenant.is_some() || request.size_index > 0 {
             return None;
         }
         let index = self.shard_state().cache.pop(&self.shared.buffers)?;
-        Some(self.hold(index, request.class, holder))
+        Some(self.hold(index, request.class, holder, false))
     }
 
     pub(super) fn count_refusal<T>(&self, outcome: Result<T, SharedSchedulerError>) -> Result<T, SharedSchedulerError> {

@@ -16,7 +16,8 @@ use core::sync::atomic::Ordering;
 ///
 /// All threads take buffers from one budget with one hard cap. A buffer that one thread releases reaches a request or a receiver of
 /// another thread (see [the module](super)). Each thread has receivers, waits of the host's own, cells and a clock of its own: as many
-/// receivers and waits as the configuration says for each. There are no tenants.
+/// receivers and waits as the configuration says for each. Tenants are of all threads: each may use every handle, and what a tenant
+/// holds is counted over all.
 ///
 /// Each thread has two buffers in any case, and those that are cut into its cells of 64 bytes: the one that its receivers receive into,
 /// and a *spare*, so that what a receive leaves has a place whatever other threads take. So there are at least 8 buffers for each
@@ -64,7 +65,7 @@ impl SharedPool {
     ///
     /// # Errors
     ///
-    /// As [`Pool::new`]; there are tenants, or as many classes as there can be, of which one is for receivers that wait.
+    /// As [`Pool::new`]; there are as many classes as there can be, of which one is for receivers that wait.
     pub fn new(config: &PoolConfig, shards: u32) -> Result<SharedPool, ConfigError> {
         in_range("shards", shards.into(), 1, SHARDS_MAX.into())?;
         // One class more, of receivers without credit that wait.
@@ -79,7 +80,7 @@ impl SharedPool {
         // Each thread has one for its receivers.
         requests.waiters_max = config.waiters_max.saturating_add(1).saturating_mul(shards);
         requests.lease_ns = Some(config.frame_grace_ns);
-        let scheduler = SharedScheduler::new(&requests, shards)?;
+        let scheduler = SharedScheduler::with_receivers(&requests, shards, split.buffer_bytes)?;
         // While all receivers of all threads are exported, those that took their rows cannot be.
         let exports = Exports::new(config.receivers_max.saturating_mul(shards))?;
         let common = Common::new(scheduler, exports, config.arena(&split)?, config, split, shards)?;
@@ -127,6 +128,17 @@ impl SharedPool {
     /// Counts of the pool, without a lock.
     pub fn stats(&self) -> SharedSchedulerStats {
         self.common.scheduler.stats()
+    }
+
+    /// As `check_invariants`, where this is what the receivers of all threads keep in the name of each tenant.
+    ///
+    /// # Errors
+    ///
+    /// Names the rule that is broken.
+    #[doc(hidden)]
+    pub fn check_tenants(&self, kept_bytes: impl Fn(u32) -> u64) -> Result<(), &'static str> {
+        self.common.scheduler.shared.check_kept(kept_bytes)?;
+        self.check_invariants()
     }
 
     /// Checks what must always hold, walking everything: for tests. No other thread may be inside a call.

@@ -4,6 +4,7 @@ use super::cache::{BufferState, Cache};
 use super::shard_waits::{State, Tickets};
 use super::stats::{Counter, Counts, Earliest, PublishedStats};
 use super::sync::{AtomicBool, AtomicU64, CachePadded, Lock, MutexGuard, Ordering};
+use super::tenants::Totals;
 use super::{SharedSchedulerError, SharedSchedulerStats};
 use crate::alloc_util::reserve;
 use crate::config_error::Allowed;
@@ -20,8 +21,8 @@ pub(super) struct Shared {
     /// A bit for each class that has no cap.
     uncapped: u8,
     /// For the check of invariants, which does not ask the pool.
-    reserves: [u32; CLASSES_MAX],
-    class_caps: [u32; CLASSES_MAX],
+    pub(super) reserves: [u32; CLASSES_MAX],
+    pub(super) class_caps: [u32; CLASSES_MAX],
     /// A bit for each shard that is to be woken and was not named yet.
     wakes: Box<[AtomicU64]>,
     pub(super) is_exhausted: CachePadded<AtomicBool>,
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     /// The pool's bound *W*.
     pub(super) bypass_bound: u64,
     published: CachePadded<PublishedStats>,
+    /// What tenants hold.
+    pub(super) totals: Totals,
     pub(super) state: CachePadded<Lock<Locked>>,
 }
 
@@ -98,9 +101,11 @@ impl Locked {
         self.clock.now_ns()
     }
 
-    /// For the scheduler, a buffer that is held or cached is leased.
-    pub(super) fn take_back(&mut self, index: u32) {
+    /// For the scheduler, a buffer that is held or cached is leased. Returns the tenant that it was leased to.
+    pub(super) fn take_back(&mut self, index: u32) -> u32 {
+        let tenant = self.scheduler.tenant_at(index);
         self.scheduler.release(self.scheduler.lease_at(index)).expect("what is not free there is leased");
+        tenant
     }
 
     /// Whether another shard than this one has waits.
@@ -109,11 +114,10 @@ impl Locked {
         waiting + self.tickets.assigned > self.tickets.waits_of(home)
     }
 
-    /// Takes the buffer of a wait that has one, and queues it behind all others of its class.
+    /// Takes the buffer of a wait that has one, and queues it behind all others of its class and tenant.
     fn queue_again(&mut self, index: u32) {
         let (buffer, class) = self.tickets.assigned_at(index);
-        self.take_back(buffer);
-        match self.scheduler.request(class, index.into()).expect("a wait that was served left room for another") {
+        match self.scheduler.request_again(buffer, class, index.into()) {
             Outcome::Queued(wait) => self.tickets.queue_again(index, wait),
             // It is free again: no other wait may take it.
             Outcome::Granted(lease) => self.tickets.set_buffer(index, lease.index()),
@@ -139,9 +143,13 @@ impl Locked {
         }
     }
 
-    pub(super) fn end_wait(&mut self, index: u32) {
+    /// Returns the tenant whose buffer was assigned to it.
+    pub(super) fn end_wait(&mut self, index: u32) -> u32 {
         match self.tickets.close(index).state {
-            State::Queued(wait) => self.scheduler.cancel(wait).expect("what is queued here waits there"),
+            State::Queued(wait) => {
+                self.scheduler.cancel(wait).expect("what is queued here waits there");
+                0
+            }
             State::Assigned { buffer, .. } => self.take_back(buffer),
             State::Unused => unreachable!("only a wait is ended"),
         }
@@ -149,10 +157,15 @@ impl Locked {
 }
 
 impl Shared {
-    pub(super) fn new(config: &SchedulerConfig, shards: u32) -> Result<Shared, ConfigError> {
+    /// `unit_bytes` is the size of a buffer where receivers keep something in the name of tenants, else 0.
+    pub(super) fn new(config: &SchedulerConfig, shards: u32, unit_bytes: u32) -> Result<Shared, ConfigError> {
         check(config)?;
         // A deadline is polled by the shard whose lease it is.
-        let scheduler = Scheduler::new(&SchedulerConfig { park_ns: None, lease_ns: None, ..*config })?;
+        let mut scheduler = Scheduler::new(&SchedulerConfig { park_ns: None, lease_ns: None, ..*config })?;
+        let totals = Totals::new(config.tenants_max, unit_bytes)?;
+        if totals.are_used() {
+            scheduler.count_kept(unit_bytes)?;
+        }
         let tickets = Tickets::new(config.waiters_max, shards, config.tag)?;
         let mut buffers = reserve("buffers", config.buffers)?;
         buffers.extend((0..config.buffers).map(|_| BufferState::new(config.tag)));
@@ -181,6 +194,7 @@ impl Shared {
             tick_ns: CachePadded::default(),
             bypass_bound: scheduler.bypass_bound(),
             published: CachePadded::default(),
+            totals,
             state: CachePadded(Lock::new(Locked { scheduler, tickets, clock: Clock::new(config.lease_ns) })),
         };
         shared.publish(&mut shared.lock(), None);
@@ -233,6 +247,7 @@ impl Shared {
         while let Some(wait) = state.scheduler.next_grant() {
             let info = state.scheduler.describe_wait(wait).expect("a wait that is to be served is one");
             let grant = state.scheduler.poll_grant().expect("what was seen is there");
+            self.note_load(state, state.scheduler.tenant_at(grant.lease.index()));
             let since_ns = state.clock.now_ns() - info.age_ns;
             let home = state.tickets.assign(grant.token as u32, grant.lease, &info, since_ns);
             if home != Tickets::NOWHERE {
@@ -336,12 +351,21 @@ impl Shared {
                 shard_state.called_ns.set(now_ns);
             } else if is_overdue {
                 while let Some(wait) = state.tickets.first_grant(home).filter(|_| left > 0) {
-                    state.queue_again(wait.index());
+                    self.queue_again(state, wait.index());
                     left -= 1;
                 }
             }
         }
         self.note_oldest_call(state);
+    }
+
+    fn queue_again(&self, state: &mut Locked, index: u32) {
+        let (buffer, _) = state.tickets.assigned_at(index);
+        let tenant = state.scheduler.tenant_at(buffer);
+        self.track(state, tenant);
+        state.queue_again(index);
+        self.note_load(state, tenant);
+        self.untrack(state, tenant);
     }
 
     /// No other wait could use the grants of shards that do not look: they keep them for another lease.
@@ -423,146 +447,15 @@ impl Shared {
         stats.finish();
         stats
     }
-
-    pub(super) fn check_invariants(&self) -> Result<(), &'static str> {
-        let state = self.lock();
-        let Locked { scheduler, tickets, .. } = &*state;
-        scheduler.check_invariants()?;
-        let cached: u32 =
-            self.shard_states.iter().map(|shard_state| shard_state.0.cache.iter(&self.buffers).count() as u32).sum();
-        let held = self.buffers.iter().filter_map(BufferState::any_hold).count() as u32;
-        let assigned = tickets.iter().filter(|ticket| matches!(ticket.state, State::Assigned { .. })).count() as u32;
-        let queued = tickets.iter().filter(|ticket| matches!(ticket.state, State::Queued(_))).count() as u32;
-        let stats = scheduler.stats();
-        ensure(
-            scheduler.free_buffers() + cached + held + assigned == self.buffers.len() as u32,
-            "I1: free, cached, held or assigned is all",
-        )?;
-        ensure(assigned == tickets.assigned, "I1: as many buffers are assigned as are counted")?;
-        for home in 0..self.shard_states.len() as u32 {
-            ensure(
-                tickets.iter().filter(|ticket| ticket.home == home).count() as u32 == tickets.waits_of(home),
-                "I2: a shard has as many waits as are counted",
-            )?;
-        }
-        ensure(queued == stats.waiting, "I2: what waits here waits in the pool")?;
-        self.check_rest(tickets, scheduler.free_buffers() + cached)?;
-        for (home, shard_state) in (0..).zip(&self.shard_states) {
-            let has_grants = tickets.first_grant(home).is_some();
-            ensure(!has_grants || shard_state.0.is_called.load(Ordering::Relaxed), "a shard with grants is called")?;
-        }
-        Ok(())
-    }
-
-    /// The rest property, from what each class holds and waits for: it uses nothing that decides which wait is served.
-    fn check_rest(&self, tickets: &Tickets, free: u32) -> Result<(), &'static str> {
-        for class in 0..self.classes {
-            let of_class = |state: fn(&State) -> bool| {
-                tickets.iter().filter(|ticket| ticket.class == class && state(&ticket.state)).count() as u32
-            };
-            let waits = of_class(|state| matches!(state, State::Queued(_))) > 0;
-            let assigned = of_class(|state| matches!(state, State::Assigned { .. }));
-            let held =
-                self.buffers.iter().filter_map(BufferState::any_hold).filter(|hold| hold.class == class).count() as u32;
-            let (reserve, cap) = (self.reserves[usize::from(class)], self.class_caps[usize::from(class)]);
-            let is_eligible = free > reserve && held + assigned < cap;
-            ensure(!(waits && is_eligible), "I3: no buffer is free anywhere while an eligible waiter is queued")?;
-        }
-        Ok(())
-    }
 }
 
-/// Refuses what only one thread can have: a cached buffer is of the default size and of the default tenant.
+/// Refuses what only one thread can have: a cached buffer is of the default size.
 fn check(config: &SchedulerConfig) -> Result<(), ConfigError> {
     config.check()?;
     let allowed = Allowed::Range { min: 0, max: 0 };
     let refuse = |field, index, value: u32| Err(ConfigError::Refused { field, index, value: value.into(), allowed });
-    if let Some(other) = (1..SIZES_MAX).find(|&size| config.sizes[size] != 0) {
-        return refuse("sizes", Some(other), config.sizes[other]);
-    }
-    if config.tenants_max != 0 { refuse("tenants_max", None, config.tenants_max) } else { Ok(()) }
-}
-
-fn ensure(holds: bool, rule: &'static str) -> Result<(), &'static str> {
-    if holds { Ok(()) } else { Err(rule) }
-}
-
-// Loom's structures may only be made inside a model, and these tests have one thread.
-#[cfg(test)]
-#[cfg(not(loom))]
-mod tests {
-    use super::*;
-    use crate::memory::Reach;
-    use crate::scheduler::LeaseId;
-    use crate::shared::{SchedulerShard, SharedScheduler};
-
-    /// Two shards with two buffers: one is held by shard 0, the other one is assigned to its first wait; a second one
-    /// waits.
-    struct TwoShards {
-        here: SchedulerShard,
-        held: LeaseId,
-        shards: SharedScheduler,
-    }
-
-    fn two_shards() -> TwoShards {
-        let shards = SharedScheduler::new(&SchedulerConfig::new(2, 4), 2).expect("the configuration is allowed");
-        let (here, there) = (shards.shard(0).expect("it is free"), shards.shard(1).expect("it is free"));
-        let [held, given] = core::array::from_fn(|_| match here.request(0, 0) {
-            Ok(Outcome::Granted(lease)) => lease,
-            other => panic!("a buffer is free: {other:?}"),
-        });
-        for token in 0..2 {
-            assert!(matches!(here.request(0, token), Ok(Outcome::Queued(_))), "no buffer is free");
-        }
-        there.release(given).expect("it is held");
-        assert_eq!(shards.check_invariants(), Ok(()));
-        TwoShards { here, held, shards }
-    }
-
-    fn assert_named(rule: &str, breaks: fn(&TwoShards)) {
-        let two = two_shards();
-        breaks(&two);
-        assert_eq!(two.shards.check_invariants(), Err(rule));
-    }
-
-    /// After a panic inside the pool, which is a defect, the shards and the pool can still be dropped.
-    #[test]
-    fn s81_drop_does_not_panic_after_a_panic() {
-        let TwoShards { here, held, shards } = two_shards();
-        // A receiver's: it is released when its thread ends, which takes the lock while the pool is exhausted.
-        here.adopt_host_lease(held, Reach::HERE).expect("it is the host's own");
-        let shared = here.shared.clone();
-        let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _guard = shared.lock();
-            panic!("while it holds the lock");
-        }));
-        assert!(held.is_err() && shared.is_broken());
-        here.leave_leases(|_| false);
-        drop(here);
-        drop(shards);
-    }
-
-    #[test]
-    fn each_rule_that_is_broken_is_named() {
-        assert_named("I1: free, cached, held or assigned is all", |two| {
-            let buffer = &two.here.shared.buffers[two.held.index() as usize];
-            buffer.release(two.held, |_| true).expect("it is held");
-        });
-        assert_named("I1: as many buffers are assigned as are counted", |two| {
-            two.here.shared.lock().tickets.assigned += 1;
-        });
-        assert_named("I2: a shard has as many waits as are counted", |two| {
-            two.here.shared.lock().tickets.miscount(0);
-        });
-        assert_named("I2: what waits here waits in the pool", |two| {
-            let asked = two.here.shared.lock().scheduler.request(0, 0);
-            assert!(matches!(asked, Ok(Outcome::Queued(_))), "no buffer is free");
-        });
-        assert_named("I3: no buffer is free anywhere while an eligible waiter is queued", |two| {
-            let Shared { buffers, shard_states, .. } = &*two.here.shared;
-            buffers[two.held.index() as usize].release(two.held, |_| true).expect("it is held");
-            shard_states[1].0.cache.push(buffers, two.held.index());
-        });
-        assert_named("a shard with grants is called", |two| two.here.shared.forget_call(0));
+    match (1..SIZES_MAX).find(|&size| config.sizes[size] != 0) {
+        Some(other) => refuse("sizes", Some(other), config.sizes[other]),
+        None => Ok(()),
     }
 }

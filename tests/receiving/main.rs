@@ -5,11 +5,12 @@ mod counting;
 mod layers;
 mod leases;
 mod receivers;
+mod shared_tenants;
 mod shortage;
 mod tenants;
 
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
-use demuxbuf::pool::{Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{BufferSource, Pool, PoolConfig, ReceiverId};
 
 const MODES: [Mode; 4] = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic];
 const MS: u64 = 1_000_000;
@@ -29,7 +30,7 @@ fn pool_of_eight_with(policy: Policy, waiters_max: u32) -> Pool {
 }
 
 /// The receiver receives these bytes, and its decoder needs more.
-fn receive(pool: &mut Pool, id: ReceiverId, bytes: &[u8], needed: u32) -> Actions {
+fn receive<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId, bytes: &[u8], needed: u32) -> Actions {
     assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
     pool.receive_area(id).expect("it is attached")[..bytes.len()].copy_from_slice(bytes);
     pool.handle(id, Event::Received { bytes: bytes.len() as u32 }).expect("there is room");

@@ -3,10 +3,10 @@
 
 use crate::{MS, receive};
 use demuxbuf::connection::{Action, Event, Mode, Policy};
-use demuxbuf::pool::{AttachOptions, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, BufferSource, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{Outcome, Request, SchedulerError, TenantConfig, TenantId, TenantInfo};
 
-const BUFFER: u32 = 256;
+pub(crate) const BUFFER: u32 = 256;
 
 /// Ten buffers: one to receive into, two of header cells, and seven more, of which one is in reserve.
 fn pool(tenants_max: u32) -> Pool {
@@ -17,25 +17,25 @@ fn pool(tenants_max: u32) -> Pool {
     pool
 }
 
-fn tenant(pool: &mut Pool, tenant_config: TenantConfig) -> TenantId {
+pub(crate) fn tenant<S: BufferSource>(pool: &mut Pool<S>, tenant_config: TenantConfig) -> TenantId {
     pool.create_tenant(&tenant_config).expect("there is room")
 }
 
-fn attach(pool: &mut Pool, tenant: Option<TenantId>) -> ReceiverId {
+pub(crate) fn attach<S: BufferSource>(pool: &mut Pool<S>, tenant: Option<TenantId>) -> ReceiverId {
     pool.attach(&AttachOptions { tenant, ..AttachOptions::new(0, 0) }).expect("there is room")
 }
 
-fn info(pool: &Pool, tenant: TenantId) -> TenantInfo {
+pub(crate) fn info<S: BufferSource>(pool: &Pool<S>, tenant: TenantId) -> TenantInfo {
     pool.describe_tenant(tenant).expect("it is known")
 }
 
-fn check(pool: &Pool) {
+pub(crate) fn check<S: BufferSource>(pool: &Pool<S>) {
     pool.check_invariants().expect("the invariants hold");
 }
 
 /// The receiver is readable, and receives what it may of a frame of a whole buffer; returns what it has.
-fn flood(pool: &mut Pool, id: ReceiverId) -> u32 {
-    let buffered_bytes = |pool: &Pool| pool.connection(id).expect("it is attached").buffered_bytes();
+pub(crate) fn flood<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId) -> u32 {
+    let buffered_bytes = |pool: &Pool<S>| pool.connection(id).expect("it is attached").buffered_bytes();
     loop {
         let before = buffered_bytes(pool);
         pool.handle(id, Event::Readable).expect("it is attached");
@@ -47,7 +47,7 @@ fn flood(pool: &mut Pool, id: ReceiverId) -> u32 {
 }
 
 /// The peer never sends the last byte.
-fn receive_on(pool: &mut Pool, id: ReceiverId) {
+pub(crate) fn receive_on<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId) {
     while pool.pending(id).expect("it is attached").has(Action::Recv) {
         let room = pool.receive_area(id).expect("it is attached").len() as u32;
         let buffered_bytes = pool.connection(id).expect("it is attached").buffered_bytes();
@@ -63,7 +63,7 @@ fn receive_on(pool: &mut Pool, id: ReceiverId) {
 }
 
 /// Notices until there is none; which receivers may receive, and which are to be shed.
-fn drain(pool: &mut Pool) -> (Vec<ReceiverId>, Vec<ReceiverId>) {
+pub(crate) fn drain<S: BufferSource>(pool: &mut Pool<S>) -> (Vec<ReceiverId>, Vec<ReceiverId>) {
     let (mut granted, mut shed) = (Vec::new(), Vec::new());
     while let Some(notice) = pool.poll_notice() {
         check(pool);
@@ -82,7 +82,7 @@ fn drain(pool: &mut Pool) -> (Vec<ReceiverId>, Vec<ReceiverId>) {
 }
 
 /// Fills all memory by receivers of a tenant.
-fn fill(pool: &mut Pool, tenant: Option<TenantId>) -> Vec<ReceiverId> {
+pub(crate) fn fill<S: BufferSource>(pool: &mut Pool<S>, tenant: Option<TenantId>) -> Vec<ReceiverId> {
     let flooding: Vec<ReceiverId> = (0..32).map(|_| attach(pool, tenant)).collect();
     for &id in &flooding {
         flood(pool, id);

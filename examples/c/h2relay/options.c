@@ -176,7 +176,7 @@ static void set_memory(struct options *options) {
     options->memory_kib = options->memory_kib > 0 ? options->memory_kib : MEMORY_KIB_DEFAULT * options->threads;
 }
 
-/* The turns of tenants need one place that decides, which a shared pool does not have. */
+/* Each event loop would need the table of the clients of all loops. */
 static void check_tenant(const struct options *options) {
     if (options->threads > 1 && options->tenant != TENANT_NONE) {
         fprintf(stderr, "h2relay: --tenant is \"%s\"; allowed is none with --threads %u\n",

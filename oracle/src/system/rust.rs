@@ -73,7 +73,6 @@ fn code(error: PoolError) -> i32 {
     match error {
         PoolError::Stale => DEMUXBUF_ERR_STALE,
         PoolError::Scheduler(error) => scheduler_code(error),
-        PoolError::TenantsUnsupported => DEMUXBUF_ERR_TENANTS_UNSUPPORTED,
         PoolError::ReceiversFull { .. } => DEMUXBUF_ERR_TABLE_FULL,
         PoolError::NoBufferFree => DEMUXBUF_ERR_NO_BUFFER_FREE,
         PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,

@@ -170,6 +170,9 @@ fn wrong_orders_by_load_are_named() {
         assert_eq!(scheduler.check_tenants(), Err(rule));
     };
     named("what receivers keep counts in whole buffers", |scheduler| scheduler.tenants.tenants[1].kept += 1);
-    named("the order of tenants by load is sound", |scheduler| scheduler.tenants.tenants[0].weight = 0);
-    named("each tenant is in the orders by load that it belongs to", |scheduler| scheduler.tenants.tenants[0].cap = 1);
+    named("the order of tenants by load is sound", |scheduler| scheduler.tenants.loads.entries[0].load.weight = 0);
+    named("each tenant is in the orders by load that it belongs to", |scheduler| {
+        scheduler.tenants.loads.entries[0].load.cap = 1;
+    });
+    named("the orders by load are of what tenants hold now", |scheduler| scheduler.tenants.tenants[0].cap = 10);
 }

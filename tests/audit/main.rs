@@ -202,7 +202,7 @@ fn s67_clock_that_is_not_advanced_is_named() {
 
 /// What a layer above the socket holds is not seen: the receiver is at rest.
 #[test]
-fn bytes_above_the_socket_are_not_seen() {
+fn s69_bytes_above_the_socket_are_not_seen() {
     let mut host = host(Mode::Level);
     let id = host.attach(7);
     for _ in 0..2 {
@@ -221,7 +221,7 @@ const SPINNING: &str = "reported in 1000 iterations in a row, 999 ms, without a 
 
 /// A receive that has to write first is reported as would_block, and the socket is readable again and again.
 #[test]
-fn receive_that_has_to_write_first_is_named() {
+fn s70_receive_that_has_to_write_first_is_named() {
     for mode in [Mode::Level, Mode::OneShot, Mode::Optimistic] {
         let mut host = host(mode);
         let id = host.attach(7);
@@ -247,12 +247,29 @@ fn receive_that_has_to_write_first_is_named() {
 }
 
 #[test]
-fn pause_while_decoding_is_no_mistake() {
+fn s74_pause_while_decoding_is_no_mistake() {
     let mut host = host(Mode::Level);
     let id = host.attach(7);
     let findings = host.iterate(|pool| {
         for event in [Event::Readable, Event::Received { bytes: 10 }, Event::PauseRecv, Event::Consumed { bytes: 10 }] {
             report(pool, id, event);
+        }
+    });
+    assert_eq!((findings, host.iterate(|_| {})), (vec![], vec![]));
+}
+
+/// Frames that are joined in place leave a hole, which is reported as consumed.
+#[test]
+fn s75_hole_that_is_reported_is_no_mistake() {
+    let mut host = host(Mode::Level);
+    let id = host.attach(7);
+    let findings = host.iterate(|pool| {
+        for event in [Event::Readable, Event::Received { bytes: 10 }] {
+            report(pool, id, event);
+        }
+        pool.data_mut(id).expect("it is attached").copy_within(0..3, 2);
+        for consumed in [2, 8] {
+            pool.decoded(id, consumed, 0).expect("it decodes");
         }
     });
     assert_eq!((findings, host.iterate(|_| {})), (vec![], vec![]));

@@ -21,6 +21,8 @@ pub(crate) enum Client {
 pub(crate) struct TlsClient {
     pub(crate) socket: TcpStream,
     pub(crate) tls: ClientConnection,
+    /// A read for which nothing comes for so long fails.
+    pub(crate) patience: Duration,
 }
 
 impl Client {
@@ -51,7 +53,7 @@ impl TlsClient {
         socket.set_nonblocking(true).expect("an option");
         socket.set_nodelay(true).expect("an option");
         let tls = ClientConnection::new(config, server_name()).expect("the settings are allowed");
-        let mut client = TlsClient { socket, tls };
+        let mut client = TlsClient { socket, tls, patience: PATIENCE };
         client.wait(PATIENCE, |client| !client.tls.is_handshaking() && !client.tls.wants_write()).expect("a handshake");
         client
     }
@@ -116,7 +118,7 @@ impl Read for Client {
             Client::Plain(socket) => return socket.read(area),
             Client::Tls(client) => client,
         };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + client.patience;
         loop {
             match client.tls.reader().read(area) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {}

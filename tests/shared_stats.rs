@@ -182,6 +182,21 @@ fn shared_pool_config_is_checked_as_of_one_thread() {
     }
 }
 
+/// An eighth of all buffers, divided by the threads, at least 1; what is set is for each thread.
+#[test]
+fn in_flight_max_of_a_thread_is_its_share() {
+    for (buffers, threads, in_flight_max, expected) in
+        [(64, 1, 0, 8), (64, 2, 0, 4), (64, 3, 0, 2), (32, 4, 0, 1), (64, 8, 0, 1), (64, 4, 5, 5)]
+    {
+        let config = PoolConfig { buffer_bytes: 256, in_flight_max, ..PoolConfig::new(buffers * 256, 8) };
+        let shared = SharedPool::new(&config, threads).expect("the configuration is allowed");
+        for index in 0..threads {
+            let split = shared.shard(index).expect("it is free").memory().split();
+            assert_eq!(split.in_flight_max, expected, "{buffers} buffers, {threads} threads");
+        }
+    }
+}
+
 /// Deadlines are checked as those of one thread are.
 #[test]
 fn config_of_deadlines_is_checked() {

@@ -68,9 +68,9 @@ pub struct demuxbuf_pool_config {
     pub no_dump: u8,
     /// As in `demuxbuf_policy`.
     pub counting: u8,
-    /// The most receives in flight at once, of receivers in completion mode, at most as many as there are buffers; 0 for an
-    /// eighth of the buffers, and at least 1. Each has a whole buffer. A receiver whose wait for memory comes to its end has
-    /// one more if need be.
+    /// The most receives in flight at once, of receivers of one thread in completion mode, at most as many as there are buffers;
+    /// 0 for an eighth of the buffers, divided by the threads, and at least 1. Each has a whole buffer. A receiver whose wait for
+    /// memory comes to its end has one more if need be.
     pub in_flight_max: u32,
     /// Must be 0.
     pub reserved_word: u32,

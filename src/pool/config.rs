@@ -29,8 +29,8 @@ pub struct PoolConfig {
     /// notice names it, in nanoseconds; at least 1. An eighth of it is the most that one advance of the clock counts for. `None`:
     /// leases have no deadlines.
     pub lease_ns: Option<u64>,
-    /// The most receives that are in flight at once, of receivers whose mode is completion; 0 for an eighth of the buffers, and
-    /// at least 1.
+    /// The most receives that are in flight at once, of receivers of one thread whose mode is completion; 0 for an eighth of the
+    /// buffers, divided by the threads, and at least 1.
     pub in_flight_max: u32,
     /// The most waits of the host's own requests at once; with 0, what is not granted at once is refused. Receivers need none.
     pub waiters_max: u32,

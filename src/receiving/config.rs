@@ -35,8 +35,8 @@ pub struct ReceivingConfig {
     pub frame_grace_ns: u64,
     /// How long the host may hold content in shortage, in nanoseconds.
     pub blocked_ns: u64,
-    /// The most receives that are in flight at once, of receivers that submit them; 0 for an eighth of the buffers, and at least
-    /// 1.
+    /// The most receives that are in flight at once, of receivers of one thread that submit them; 0 for an eighth of the
+    /// buffers, divided by the threads, and at least 1.
     pub in_flight_max: u32,
 }
 
@@ -109,6 +109,7 @@ impl ReceivingConfig {
         let most = u64::from(INDEX_MAX) * u64::from(buffer_bytes);
         in_range("memory_bytes", memory_bytes, 0, most)?;
         in_range("in_flight_max", self.in_flight_max.into(), 0, buffers)?;
+        let in_flight_max = (buffers / 8 / threads) as u32;
         Ok(Split {
             buffers: buffers as u32,
             header_buffers: header_buffers as u32,
@@ -117,7 +118,7 @@ impl ReceivingConfig {
             in_use: in_use as u32,
             reserve: buffers as u32 / 8,
             receivers_max,
-            in_flight_max: if self.in_flight_max > 0 { self.in_flight_max } else { (buffers as u32 / 8).max(1) },
+            in_flight_max: if self.in_flight_max > 0 { self.in_flight_max } else { in_flight_max.max(1) },
             buffer_bytes,
         })
     }

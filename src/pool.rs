@@ -39,6 +39,7 @@ mod budget;
 mod completion;
 mod config;
 mod counting;
+mod deliver;
 mod error;
 mod events;
 mod fast_path;
@@ -61,6 +62,7 @@ pub(crate) use budget::check_receivers;
 pub use config::PoolConfig;
 #[cfg(feature = "std")]
 pub(crate) use counting::check_counting;
+pub use deliver::Delivery;
 pub use error::PoolError;
 pub use finding::{Finding, FindingKind};
 pub use source::BufferSource;
@@ -103,6 +105,8 @@ pub struct Pool<S: BufferSource = Budget> {
     pub(super) awaited: Awaited,
     /// It takes no new receivers.
     pub(super) is_draining: bool,
+    /// Receivers of which the host has bytes that it could not deliver yet.
+    undelivered: Bits,
     pub(super) audit: Option<Audit>,
     /// A pool moves between threads, but two threads never have it at once; the same for all features, whatever its fields
     /// are.
@@ -133,6 +137,7 @@ impl<S: BufferSource> Pool<S> {
     ) -> Result<Pool<S>, ConfigError> {
         Ok(Pool {
             scheduled: Bits::new("receivers_max", config.receivers_max)?,
+            undelivered: Bits::new("receivers_max", config.receivers_max)?,
             table: Table::new(config.receivers_max, stamp)?,
             memory: Receiving::with_buffers(&config.memory(), split, source, arena, config.wipe)?,
             policy: without_parking(&config.policy),
@@ -183,6 +188,11 @@ impl<S: BufferSource> Pool<S> {
             Event::Received { bytes } => self.receive(index, bytes)?,
             Event::Consumed { bytes } => return self.consume_usable(index, bytes, 0, 0),
             Event::Close => return self.close(index),
+            Event::NeedMore { bytes } if bytes > 0 => return self.consume_usable(index, 0, bytes, 0),
+            Event::EndOfStream | Event::TransportError => {
+                self.check_not_in_place(index)?;
+                self.apply(index, event)?;
+            }
             Event::Done(actions) => self.acknowledge(index, actions)?,
             event => self.apply(index, event)?,
         }
@@ -350,7 +360,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// Advances the clock to this time, in monotonic nanoseconds, before the events of a loop iteration. What is still borrowed is
-    /// kept, but for receives in flight, which stay where they are.
+    /// kept, but for receives in flight and bytes in place, which stay where they are.
     pub fn handle_timeout(&mut self, now_ns: u64) {
         self.leave_fast_path();
         while let Some(receiver) = self.memory.end_first_borrow() {
@@ -453,12 +463,17 @@ impl<S: BufferSource> Pool<S> {
         }
         self.apply(index, Event::Received { bytes })?;
         self.memory.received(index, bytes).expect("the machine has the same room");
+        self.count_received(index, bytes);
+        Ok(())
+    }
+
+    /// Machine and memory have received this number of bytes.
+    pub(super) fn count_received(&mut self, index: u32, bytes: u32) {
         if self.table.connection(index).has_mode(Mode::Edge) {
             // Only setting it makes the kernel look again.
             self.memory.expire_mark(index).expect("it is attached");
         }
         self.counts.received_bytes += u64::from(bytes);
-        Ok(())
     }
 
     /// As `decoded`, of the receiver in this row, the slow path.
@@ -477,24 +492,39 @@ impl<S: BufferSource> Pool<S> {
         self.check_open(index)?;
         self.leave_fast_path();
         self.follow_shed(index);
-        // The machine checks all before it changes anything; try on a copy, so that a refused second half undoes the first.
+        let left = self.try_consume(index, consumed_bytes, needed_bytes)?;
+        if left.buffered_bytes() > 0 && !left.pending().has(Action::Decode) {
+            self.check_not_in_place(index)?;
+        }
+        if consumed_bytes > 0 {
+            self.borrow_to_decode(index)?;
+        }
+        self.consume_checked(index, consumed_bytes, needed_bytes);
+        Ok(self.reconcile_with(index, usable_bytes))
+    }
+
+    /// What a report would leave of the machine, which checks all before it changes anything: a refused second half undoes the
+    /// first.
+    fn try_consume(&self, index: u32, consumed_bytes: u32, needed_bytes: u32) -> Result<Connection, PoolError> {
         let mut trial = self.table.connection(index).clone();
         trial.apply_event(Event::Consumed { bytes: consumed_bytes })?;
         if needed_bytes > 0 {
             trial.apply_event(Event::NeedMore { bytes: needed_bytes })?;
         }
+        Ok(trial)
+    }
+
+    /// What a decoder reported, and was tried. What is consumed is in a borrowed buffer, or in place.
+    fn consume_checked(&mut self, index: u32, consumed_bytes: u32, needed_bytes: u32) {
         if consumed_bytes > 0 {
-            self.borrow_to_decode(index)?;
             self.memory.consume(index, consumed_bytes).expect("the machine has as many");
         }
-        // A new hold may have come with the borrow.
         self.feed(index, Event::Consumed { bytes: consumed_bytes });
         if needed_bytes > 0 {
             self.feed(index, Event::NeedMore { bytes: needed_bytes });
             self.follow_look(index, needed_bytes);
         }
         self.counts.consumed_bytes += u64::from(consumed_bytes);
-        Ok(self.reconcile_with(index, usable_bytes))
     }
 
     /// What is consumed is in a borrowed buffer.

@@ -15,6 +15,7 @@
 //! | `counting.rs` | receivers whose partial frames stay in the kernel |
 //! | `keep.rs` | what happens to undecoded bytes when a borrow ends |
 //! | `claims.rs` | grants, trials, notices |
+//! | `deliver.rs` | receives whose bytes are in the host's memory |
 //! | `flight.rs` | receives that are submitted, and complete later |
 //! | `tenants.rs` | what each tenant's receivers keep and wait for |
 //! | `eviction.rs` | content that goes for the sake of a claim |
@@ -38,6 +39,7 @@ mod claims;
 mod config;
 mod counting;
 mod credit;
+mod deliver;
 mod error;
 mod eviction;
 mod flight;
@@ -62,6 +64,7 @@ pub(crate) use buffers::Wanted;
 #[cfg(feature = "std")]
 pub(crate) use config::HEADER_BYTES;
 pub use config::{ReceivingConfig, Split};
+pub use deliver::Delivered;
 pub use error::ReceivingError;
 pub(crate) use transfer::Content;
 pub use transfer::Moved;
@@ -103,6 +106,8 @@ pub struct Receiving<B = FreeList> {
     is_receive_buffer_lent: bool,
     /// The receiver that borrows it lightly, `NIL` for none.
     light: u32,
+    /// The receiver whose bytes are in the host's memory, `NIL` for none.
+    in_place: u32,
     cells: Cells,
     rows: Vec<Row>,
     keepers: Keepers,
@@ -163,6 +168,7 @@ impl<B: Buffers> Receiving<B> {
             receive_buffer,
             is_receive_buffer_lent: false,
             light: NIL,
+            in_place: NIL,
             cells,
             rows,
             keepers,
@@ -257,14 +263,15 @@ impl<B: Buffers> Receiving<B> {
         self.give(buffer);
     }
 
-    /// What is undecoded, wherever it is. What a receiver keeps may move with each call that is not about reading.
+    /// What is undecoded, wherever it is, but in the host's memory. What a receiver keeps may move with each call that is not about
+    /// reading.
     ///
     /// # Errors
     ///
     /// There is no such receiver.
     pub fn content(&self, receiver: u32) -> Result<&[u8], ReceivingError> {
         let keeper = self.row(receiver)?.keeper;
-        if keeper == NIL {
+        if keeper == NIL || self.is_in_place(receiver) {
             return Ok(&[]);
         }
         let kept_bytes = self.keepers[keeper].kept_bytes as usize;
@@ -279,7 +286,7 @@ impl<B: Buffers> Receiving<B> {
     /// There is no such receiver.
     pub fn content_mut(&mut self, receiver: u32) -> Result<&mut [u8], ReceivingError> {
         let keeper = self.row(receiver)?.keeper;
-        if keeper == NIL {
+        if keeper == NIL || self.is_in_place(receiver) {
             return Ok(&mut []);
         }
         let kept_bytes = self.keepers[keeper].kept_bytes as usize;
@@ -309,7 +316,7 @@ impl<B: Buffers> Receiving<B> {
     /// if that is 0.
     pub(super) fn area(&self, receiver: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
         let keeper = self.row(receiver).ok()?.keeper;
-        if keeper == NIL {
+        if keeper == NIL || self.is_in_place(receiver) {
             return None;
         }
         let state = &self.keepers[keeper];

@@ -5,7 +5,8 @@ use core::ptr::NonNull;
 use demuxbuf::connection::{Actions, Policy};
 use demuxbuf::memory::Reach;
 use demuxbuf::pool::{
-    AttachOptions, ConfigError, Finding, LeasedContent, Notice, Pool, PoolError, PoolStats, ReceiverId, ReceiverInfo,
+    AttachOptions, ConfigError, Delivery, Finding, LeasedContent, Notice, Pool, PoolError, PoolStats, ReceiverId,
+    ReceiverInfo,
 };
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, TenantConfig, TenantId, TenantInfo, WaitId};
 use demuxbuf::shared::{ExportedReceiver, PoolShard};
@@ -49,6 +50,9 @@ impl AnyPool {
         fn find(&; id: ReceiverId) -> Result<u32, PoolError>;
         fn prefetch(&; id: ReceiverId);
         fn place(&; index: u32, actions: Actions) -> (Option<NonNull<u8>>, u32);
+        fn deliver(&mut; id: ReceiverId, bytes: &[u8]) -> Result<Delivery, PoolError>;
+        fn delivered(&mut; id: ReceiverId, data: &[u8], consumed: u32, need_more: u32) -> Result<Actions, PoolError>;
+        fn in_place_bytes(&; index: u32) -> u32;
         fn take(&mut; id: ReceiverId) -> Result<LeasedContent, PoolError>;
         fn describe(&; id: ReceiverId) -> Result<ReceiverInfo, PoolError>;
         fn set_tenant(&mut; id: ReceiverId, tenant: Option<TenantId>) -> Result<(), PoolError>;

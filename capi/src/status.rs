@@ -99,6 +99,8 @@ pub const DEMUXBUF_ERR_DEADLINES_OFF: i32 = -63 * 65536;
 pub const DEMUXBUF_ERR_NO_DEADLINE: i32 = -64 * 65536;
 /// The pool drains: it takes no new receivers.
 pub const DEMUXBUF_ERR_DRAINING: i32 = -65 * 65536;
+/// Delivered bytes are in place, in the host's memory: report on them first, with `demuxbuf_receiver_delivered`.
+pub const DEMUXBUF_ERR_IN_PLACE: i32 = -66 * 65536;
 
 /// The number of a refusal.
 pub(super) fn status_of(error: PoolError) -> i32 {
@@ -110,6 +112,7 @@ pub(super) fn status_of(error: PoolError) -> i32 {
         PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
         PoolError::UnknownAddress => DEMUXBUF_ERR_ADDRESS,
         PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
+        PoolError::InPlace => DEMUXBUF_ERR_IN_PLACE,
         PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
         PoolError::PoolClosed => DEMUXBUF_ERR_POOL_CLOSED,
         PoolError::WrongThread => DEMUXBUF_ERR_WRONG_THREAD,
@@ -170,7 +173,7 @@ mod tests {
     }
 
     /// The numbers that programs were compiled with, in units of 65536.
-    const NUMBERS: [(i32, i32); 43] = [
+    const NUMBERS: [(i32, i32); 44] = [
         (DEMUXBUF_ERR_NOT_ATTACHED, 1),
         (DEMUXBUF_ERR_ALREADY_ATTACHED, 2),
         (DEMUXBUF_ERR_CLOSED, 3),
@@ -214,6 +217,7 @@ mod tests {
         (DEMUXBUF_ERR_DEADLINES_OFF, 63),
         (DEMUXBUF_ERR_NO_DEADLINE, 64),
         (DEMUXBUF_ERR_DRAINING, 65),
+        (DEMUXBUF_ERR_IN_PLACE, 66),
     ];
 
     /// What masks are asked for, and what they may be asked for one day.
@@ -254,6 +258,7 @@ mod tests {
             (PoolError::NoBufferFree, DEMUXBUF_ERR_NO_BUFFER_FREE),
             (PoolError::NoBuffer, DEMUXBUF_ERR_NO_BUFFER),
             (PoolError::TooManyBytes, DEMUXBUF_ERR_TOO_MANY_BYTES),
+            (PoolError::InPlace, DEMUXBUF_ERR_IN_PLACE),
             (PoolError::InternalEvent, DEMUXBUF_ERR_INTERNAL_EVENT),
             (PoolError::PoolClosed, DEMUXBUF_ERR_POOL_CLOSED),
             (PoolError::WrongThread, DEMUXBUF_ERR_WRONG_THREAD),

@@ -16,7 +16,7 @@ const SECTIONS: [(&str, &[&str], &str); 8] = [
     ),
     (
         "Receivers",
-        &["step", "event", "info", "attach", "receiver", "notice"],
+        &["step", "event", "info", "attach", "receiver", "deliver", "notice"],
         "A receiver is one connection bound to a pool. Each call reports what happened and returns what to do next.\n\
          Thread rule: one thread at a time per pool. Cost: O(1), no allocation, no system call.",
     ),

@@ -171,6 +171,9 @@
 // The pool drains: it takes no new receivers.
 #define DEMUXBUF_ERR_DRAINING (-65 * 65536)
 
+// Delivered bytes are in place, in the host's memory: report on them first, with `demuxbuf_receiver_delivered`.
+#define DEMUXBUF_ERR_IN_PLACE (-66 * 65536)
+
 // Major version of the header.
 #define DEMUXBUF_VERSION_MAJOR 0
 
@@ -310,9 +313,9 @@ typedef struct {
   uint8_t no_dump;
   // As in `demuxbuf_policy`.
   uint8_t counting;
-  // The most receives in flight at once, of receivers in completion mode, at most as many as there are buffers; 0 for an
-  // eighth of the buffers, and at least 1. Each has a whole buffer. A receiver whose wait for memory comes to its end has
-  // one more if need be.
+  // The most receives in flight at once, of receivers of one thread in completion mode, at most as many as there are buffers;
+  // 0 for an eighth of the buffers, divided by the threads, and at least 1. Each has a whole buffer. A receiver whose wait for
+  // memory comes to its end has one more if need be.
   uint32_t in_flight_max;
   // Must be 0.
   uint32_t reserved_word;
@@ -981,6 +984,42 @@ demuxbuf_step demuxbuf_receiver_report(demuxbuf_pool *pool,
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 demuxbuf_step demuxbuf_receiver_close(demuxbuf_pool *pool,
                                       uint64_t receiver);
+
+// `length` bytes came for a receiver, and are at `bytes`, in memory of the host: the system chose a buffer, of a ring for
+// instance. It is as if they were received now, as many as may be. What completes kept bytes is copied. Where nothing is
+// kept, they are decoded in place: `data` of the step is `bytes` then.
+//
+// `*taken` is how many of them, from the front, are the receiver's now. The others are still the host's, with the buffer that
+// they are in. Do the actions, and report what the decoder did with `demuxbuf_receiver_delivered`. Each time that
+// `DEMUXBUF_RECV` is pending, in whichever step, deliver what is left; if nothing is, receive, or report `would_block`. The buffer is
+// free as soon as all is taken and `DEMUXBUF_DECODE` is not pending any more.
+//
+// Needs no `readable`: a delivery is one. Nothing is taken while the receiver waits for memory, decodes what it has, is
+// blocked or paused.
+// Returns what is to be done now and writes `*taken`, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_IN_FLIGHT`, `DEMUXBUF_ERR_CANNOT_COUNT` (the receiver counts), `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than
+// `buffer_bytes`), `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_IN_PLACE` (of this or of another receiver of the pool).
+demuxbuf_step demuxbuf_receiver_deliver(demuxbuf_pool *pool,
+                                        uint64_t receiver,
+                                        const uint8_t *bytes,
+                                        uint32_t length,
+                                        uint32_t *taken);
+
+// As `demuxbuf_receiver_decoded`, of a receiver that bytes are delivered to; `data` is that of the step before, or where the bytes
+// behind those that were consumed since lie. What is left of bytes in place is copied, unless it can be decoded at once: then
+// `data` of the new step is where they still are. For a receiver that has no bytes in place, `data` makes no difference.
+//
+// Bytes in place stay so until this report. A call such as `demuxbuf_receiver_block` does not copy them: report 0 consumed
+// bytes behind it.
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL` (also for `data`, if bytes are in place) and the others of
+// `demuxbuf_receiver_decoded`.
+demuxbuf_step demuxbuf_receiver_delivered(demuxbuf_pool *pool,
+                                          uint64_t receiver,
+                                          const uint8_t *data,
+                                          uint32_t consumed,
+                                          uint32_t need_more);
 
 // The next of what happened without an event: a request of the host's own was granted; a receiver may receive, or is to
 // be shed; then, leases of the host's own that are overdue; then, that the table of receivers is not full any more. Call it in each loop iteration until it returns

@@ -50,6 +50,7 @@ static const struct {
     {DEMUXBUF_ERR_DEADLINES_OFF, "no lease_ns"},
     {DEMUXBUF_ERR_DRAINING, "takes no new receivers"},
     {DEMUXBUF_ERR_NO_DEADLINE, "has no deadline in"},
+    {DEMUXBUF_ERR_IN_PLACE, "in place"},
 };
 enum { KNOWN = sizeof known / sizeof known[0] };
 
@@ -185,6 +186,7 @@ static void numbers_can_be_negated(void) {
     CHECK_NUMBER(0 - DEMUXBUF_ERR_DEADLINES_OFF, 63 * 65536);
     CHECK_NUMBER(0 - DEMUXBUF_ERR_NO_DEADLINE, 64 * 65536);
     CHECK_NUMBER(0 - DEMUXBUF_ERR_DRAINING, 65 * 65536);
+    CHECK_NUMBER(0 - DEMUXBUF_ERR_IN_PLACE, 66 * 65536);
 }
 
 static void actions_str_is_cut_and_returns_its_length(void) {

@@ -59,6 +59,11 @@ fn completion() {
 }
 
 #[test]
+fn delivery() {
+    passes_linked_both_ways(&["delivery.c"]);
+}
+
+#[test]
 fn layers_that_read_ahead() {
     passes_linked_both_ways(&["reads_ahead.c"]);
 }

@@ -26,6 +26,15 @@ pub enum Response {
         /// Bytes that may be received.
         area: u32,
     },
+    /// This number of bytes was taken; what is to be done.
+    Delivered {
+        /// How many.
+        taken: u32,
+        /// Mask of actions.
+        actions: u32,
+        /// Bytes that may be received.
+        area: u32,
+    },
     /// A receiver was attached; what is to be done.
     Attached {
         /// The receiver.
@@ -261,6 +270,10 @@ impl<S: System> Driver<S> {
             Op::Decoded { receiver, consumed, need_more, usable } => {
                 self.system.decoded(self.receivers.choose(receiver), consumed, need_more, usable).map(Reply::from)
             }
+            Op::Deliver { receiver, bytes } => self.deliver(self.receivers.choose(receiver), bytes),
+            Op::Delivered { receiver, consumed, need_more } => {
+                self.system.delivered(self.receivers.choose(receiver), consumed, need_more).map(Reply::from)
+            }
             Op::Take { receiver } => self.take(self.receivers.choose(receiver)),
             Op::SetTenant { receiver, tenant } => {
                 let tenant = tenant.map(|tenant| self.tenants.choose(tenant));
@@ -391,6 +404,14 @@ impl<S: System> Driver<S> {
             self.receivers.end(id);
         }
         Ok(Reply::from(step))
+    }
+
+    fn deliver(&mut self, id: u64, bytes: u16) -> Result<Reply, i32> {
+        let serial = self.receivers.find(id).unwrap_or(0);
+        let from = self.sent.get(serial).copied().unwrap_or(0);
+        let (taken, step) = self.system.deliver(id, &stream(serial, from, bytes.into()))?;
+        self.sent[serial] += u64::from(taken);
+        Ok(reply(step, |actions, area| Response::Delivered { taken, actions, area }))
     }
 
     fn take(&mut self, id: u64) -> Result<Reply, i32> {

@@ -69,6 +69,22 @@ pub enum Op {
         /// Bytes that it could use at once; 0 for as many as are lacking.
         usable: u32,
     },
+    /// Deliver the next bytes of its peer, from memory of the host's own.
+    Deliver {
+        /// The receiver.
+        receiver: HandleRef,
+        /// How many bytes.
+        bytes: u16,
+    },
+    /// Report what the decoder took and lacks of what was delivered.
+    Delivered {
+        /// The receiver.
+        receiver: HandleRef,
+        /// Bytes taken.
+        consumed: u32,
+        /// Bytes lacking.
+        need_more: u32,
+    },
     /// Take the buffer away from a receiver.
     Take {
         /// The receiver.

@@ -2,7 +2,7 @@
 
 use crate::model::ModelReceiving;
 use crate::receiving_ops::{Answer, ReceivingOp};
-use crate::receiving_system::{After, Begin, Facts, Notice, ReceivingConfig, ReceivingSystem, Rest, Totals};
+use crate::receiving_system::{After, Begin, Delivered, Facts, Notice, ReceivingConfig, ReceivingSystem, Rest, Totals};
 use std::collections::BTreeMap;
 
 /// Trials, and evictions, of one iteration.
@@ -100,10 +100,7 @@ impl<S: ReceivingSystem> Checked<S> {
     /// A rule is broken.
     pub fn play(&mut self, op: ReceivingOp) -> Result<Answer, String> {
         let before = self.system.totals();
-        let bytes = match op {
-            ReceivingOp::Received { receiver, bytes } => self.next_bytes(receiver, bytes),
-            _ => Vec::new(),
-        };
+        let bytes = op.brings().map(|(receiver, bytes)| self.next_bytes(receiver, bytes)).unwrap_or_default();
         let is_in_flight = op
             .receiver()
             .is_some_and(|receiver| self.held.contains_key(&receiver) && self.system.facts(receiver).in_flight);
@@ -137,10 +134,12 @@ impl<S: ReceivingSystem> Checked<S> {
             ReceivingOp::SetSubmits { receiver, submits } => {
                 self.held.get_mut(&receiver).expect("it is attached").submits = submits;
             }
-            ReceivingOp::Received { receiver, .. } => {
+            ReceivingOp::Received { receiver, .. } | ReceivingOp::Deliver { receiver, .. } => {
+                let taken =
+                    if let Answer::Delivered(Delivered { taken, .. }) = answer { taken as usize } else { bytes.len() };
                 let held = self.held.get_mut(&receiver).expect("it is attached");
-                held.bytes.extend_from_slice(bytes);
-                held.received += bytes.len() as u64;
+                held.bytes.extend_from_slice(&bytes[..taken]);
+                held.received += taken as u64;
             }
             ReceivingOp::Decoded { receiver, consumed, .. } | ReceivingOp::Consume { receiver, bytes: consumed } => {
                 self.held.get_mut(&receiver).expect("it is attached").bytes.drain(..consumed as usize);
@@ -366,6 +365,7 @@ impl<S: ReceivingSystem> Checked<S> {
     fn check_answer(&self, totals: &Totals, answer: Answer) -> Result<(), String> {
         ensure(totals.free <= self.limits.buffers, "more buffers are free than there are")?;
         let borrower = match answer {
+            Answer::Delivered(Delivered { taken: 0, .. }) => return Err("nothing of a delivery was taken".into()),
             Answer::Notice(Some(Notice::Trial { receiver, max } | Notice::Granted { receiver, max })) => {
                 (receiver, max)
             }
@@ -419,6 +419,13 @@ impl<S: ReceivingSystem> ReceivingSystem for Checked<S> {
 
     fn received(&mut self, receiver: u32, bytes: &[u8]) {
         self.demand(ReceivingOp::Received { receiver, bytes: bytes.len() as u32 });
+    }
+
+    fn deliver(&mut self, receiver: u32, bytes: &[u8]) -> Delivered {
+        match self.demand(ReceivingOp::Deliver { receiver, bytes: bytes.len() as u32 }) {
+            Answer::Delivered(delivered) => delivered,
+            answer => unreachable!("{answer:?}"),
+        }
     }
 
     fn dry(&mut self, receiver: u32) -> After {

@@ -1,6 +1,8 @@
 //! The core behind the calls that are compared.
 
-use crate::receiving_system::{After, Begin, Facts, Notice, Reason, ReceivingConfig, ReceivingSystem, Rest, Totals};
+use crate::receiving_system::{
+    After, Begin, Delivered, Facts, Notice, Reason, ReceivingConfig, ReceivingSystem, Rest, Totals,
+};
 use demuxbuf::pool::Budget;
 use demuxbuf::receiving::{self, Receiving, ShedReason};
 use demuxbuf::scheduler::TenantConfig;
@@ -18,6 +20,8 @@ pub struct CoreReceiving {
     closed: BTreeSet<u32>,
     /// The host's buffers.
     leased: Vec<u32>,
+    /// What a receiver has in the host's memory.
+    in_place: Option<(u32, Vec<u8>)>,
 }
 
 impl CoreReceiving {
@@ -51,11 +55,17 @@ impl CoreReceiving {
         });
         let tenants: Vec<TenantConfig> = tenants.collect();
         let core = Receiving::with_tenants(&settings, &tenants).map_err(|refusal| refusal.to_string())?;
-        Ok(CoreReceiving { core, config, attached: BTreeSet::new(), closed: BTreeSet::new(), leased: Vec::new() })
+        let (attached, closed) = (BTreeSet::new(), BTreeSet::new());
+        Ok(CoreReceiving { core, config, attached, closed, leased: Vec::new(), in_place: None })
     }
 }
 
 impl CoreReceiving {
+    /// A receiver has nothing in the host's memory any more. What was there, if it had.
+    fn take_in_place(&mut self, receiver: u32) -> Option<Vec<u8>> {
+        self.in_place.take_if(|(of, _)| *of == receiver).map(|(_, bytes)| bytes)
+    }
+
     /// What a tenant holds. Without tenants nothing is counted, and all that is kept is the default tenant's.
     fn held(&self, tenant: u32) -> u64 {
         if self.config.tenants.is_some() {
@@ -112,6 +122,7 @@ impl ReceivingSystem for CoreReceiving {
         let Facts { kept, in_flight, .. } = self.facts(receiver);
         assert_eq!(self.core.close(receiver).expect(LEGAL), kept, "bytes dropped by `close`");
         self.attached.remove(&receiver);
+        self.take_in_place(receiver);
         if in_flight {
             self.closed.insert(receiver);
         }
@@ -128,6 +139,15 @@ impl ReceivingSystem for CoreReceiving {
     fn received(&mut self, receiver: u32, bytes: &[u8]) {
         self.core.receive_area(receiver).expect(LEGAL)[..bytes.len()].copy_from_slice(bytes);
         self.core.received(receiver, bytes.len() as u32).expect(LEGAL);
+    }
+
+    fn deliver(&mut self, receiver: u32, bytes: &[u8]) -> Delivered {
+        let delivered = self.core.deliver(receiver, bytes).expect(LEGAL);
+        let (taken, in_place) = (delivered.bytes(), matches!(delivered, receiving::Delivered::InPlace { .. }));
+        if in_place {
+            self.in_place = Some((receiver, bytes[..taken as usize].to_vec()));
+        }
+        Delivered { taken, in_place }
     }
 
     fn dry(&mut self, receiver: u32) -> After {
@@ -161,7 +181,13 @@ impl ReceivingSystem for CoreReceiving {
             Rest::Short { needed, usable } => receiving::Rest::Short { needed_bytes: needed, usable_bytes: usable },
             Rest::Held => receiving::Rest::Held,
         };
-        after(self.core.decoded(receiver, consumed, rest).expect(LEGAL))
+        let left = self.take_in_place(receiver).map(|bytes| bytes[consumed as usize..].to_vec());
+        let Some(left) = left.filter(|left| !left.is_empty()) else {
+            return after(self.core.decoded(receiver, consumed, rest).expect(LEGAL));
+        };
+        self.core.consume(receiver, consumed).expect(LEGAL);
+        self.core.place(receiver, &left).expect(LEGAL);
+        after(self.core.decoded(receiver, 0, rest).expect(LEGAL))
     }
 
     fn end(&mut self, receiver: u32) {
@@ -199,6 +225,9 @@ impl ReceivingSystem for CoreReceiving {
     fn data(&self, receiver: u32) -> Vec<u8> {
         if self.closed.contains(&receiver) {
             return Vec::new();
+        }
+        if let Some((_, bytes)) = self.in_place.as_ref().filter(|(of, _)| *of == receiver) {
+            return bytes.clone();
         }
         self.core.content(receiver).expect(LEGAL).to_vec()
     }

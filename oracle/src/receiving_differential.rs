@@ -52,10 +52,7 @@ impl<S: ReceivingSystem> ReceivingDifferential<S> {
     ///
     /// The two differ, or the model breaks a rule.
     pub fn play(&mut self, op: ReceivingOp) -> Result<Answer, String> {
-        let bytes = match op {
-            ReceivingOp::Received { receiver, bytes } => self.model.next_bytes(receiver, bytes),
-            _ => Vec::new(),
-        };
+        let bytes = op.brings().map(|(receiver, bytes)| self.model.next_bytes(receiver, bytes)).unwrap_or_default();
         if let ReceivingOp::Advance { now_ns } = op {
             self.now_ns = self.now_ns.max(now_ns);
         }

@@ -1,7 +1,7 @@
 //! Calls as values, so that one list of them fits every system, and how legal ones are drawn.
 
 use crate::model::ModelReceiving;
-use crate::receiving_system::{After, Begin, Notice, ReceivingSystem, Rest};
+use crate::receiving_system::{After, Begin, Delivered, Notice, ReceivingSystem, Rest};
 
 /// One call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,7 @@ pub enum ReceivingOp {
     Begin { receiver: u32 },
     BeginUnreported { receiver: u32 },
     Received { receiver: u32, bytes: u32 },
+    Deliver { receiver: u32, bytes: u32 },
     Dry { receiver: u32 },
     SetSubmits { receiver: u32, submits: bool },
     Submit { receiver: u32 },
@@ -39,6 +40,7 @@ impl ReceivingOp {
             | ReceivingOp::Begin { receiver }
             | ReceivingOp::BeginUnreported { receiver }
             | ReceivingOp::Received { receiver, .. }
+            | ReceivingOp::Deliver { receiver, .. }
             | ReceivingOp::Dry { receiver }
             | ReceivingOp::SetSubmits { receiver, .. }
             | ReceivingOp::Submit { receiver }
@@ -48,6 +50,16 @@ impl ReceivingOp {
             | ReceivingOp::Decoded { receiver, .. }
             | ReceivingOp::End { receiver } => Some(receiver),
             ReceivingOp::Advance { .. } | ReceivingOp::Poll | ReceivingOp::Lease | ReceivingOp::Release => None,
+        }
+    }
+
+    /// How many bytes a receive brings, if the call is one.
+    pub fn brings(self) -> Option<(u32, u32)> {
+        match self {
+            ReceivingOp::Received { receiver, bytes } | ReceivingOp::Deliver { receiver, bytes } => {
+                Some((receiver, bytes))
+            }
+            _ => None,
         }
     }
 
@@ -61,6 +73,7 @@ impl ReceivingOp {
             ReceivingOp::Begin { receiver } => return Answer::Begin(system.begin(receiver)),
             ReceivingOp::BeginUnreported { receiver } => return Answer::Begin(system.begin_unreported(receiver)),
             ReceivingOp::Received { receiver, .. } => system.received(receiver, bytes),
+            ReceivingOp::Deliver { receiver, .. } => return Answer::Delivered(system.deliver(receiver, bytes)),
             ReceivingOp::Dry { receiver } => return Answer::After(system.dry(receiver)),
             ReceivingOp::SetSubmits { receiver, submits } => system.set_submits(receiver, submits),
             ReceivingOp::Submit { receiver } => system.submit(receiver),
@@ -88,6 +101,7 @@ pub enum Answer {
     Begin(Begin),
     After(After),
     Done(bool),
+    Delivered(Delivered),
     Notice(Option<Notice>),
 }
 
@@ -104,6 +118,8 @@ pub enum DrawnKind {
     Close,
     /// What the receiver is about to do: it receives, decodes or begins.
     Obey,
+    /// As `Obey`, but what is received is delivered.
+    Deliver,
     /// A receiver begins unreported.
     Guess,
     /// A receive that brings nothing.
@@ -140,7 +156,8 @@ impl Drawn {
         // Mostly a receiver that borrows goes on, so that borrows end.
         let borrows = |receiver| model.facts(receiver).borrowed && !model.facts(receiver).in_flight;
         let borrowing = receivers.iter().copied().filter(|&receiver| borrows(receiver));
-        let goes_on = self.rest % 4 != 0 && matches!(self.kind, DrawnKind::Obey | DrawnKind::Submit);
+        let is_about_borrows = matches!(self.kind, DrawnKind::Obey | DrawnKind::Deliver | DrawnKind::Submit);
+        let goes_on = self.rest % 4 != 0 && is_about_borrows;
         let borrowing: Vec<u32> = borrowing.filter(|_| goes_on).collect();
         let among = if borrowing.is_empty() { &receivers } else { &borrowing };
         let receiver = among.get(usize::from(self.receiver) % among.len().max(1)).copied();
@@ -166,6 +183,11 @@ impl Drawn {
                 Some(ReceivingOp::SetReadsAhead { receiver, reads_ahead })
             }
             DrawnKind::Obey => self.obey(model, receiver?),
+            DrawnKind::Deliver if receiver.is_some_and(|receiver| model.legal(receiver).deliver) => {
+                let bytes = share(self.amount, model.buffer_bytes()).max(1);
+                Some(ReceivingOp::Deliver { receiver: receiver?, bytes })
+            }
+            DrawnKind::Deliver => self.obey(model, receiver?),
             DrawnKind::Guess => {
                 let receiver = receiver.filter(|&receiver| model.legal(receiver).begin)?;
                 Some(ReceivingOp::BeginUnreported { receiver })

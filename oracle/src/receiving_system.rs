@@ -103,6 +103,15 @@ pub enum Rest {
     Held,
 }
 
+/// What became of bytes that were delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// How many, from the front, are the receiver's.
+    pub taken: u32,
+    /// They stay where they are until they are reported on.
+    pub in_place: bool,
+}
+
 /// What follows a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
@@ -237,6 +246,8 @@ pub trait ReceivingSystem {
     fn begin_unreported(&mut self, receiver: u32) -> Begin;
     /// A receive brought at least one byte, and at most what was answered last.
     fn received(&mut self, receiver: u32, bytes: &[u8]);
+    /// A receive brought these bytes, at least one, which are in the host's memory; no other receiver has bytes in place.
+    fn deliver(&mut self, receiver: u32, bytes: &[u8]) -> Delivered;
     /// A receive brought nothing.
     fn dry(&mut self, receiver: u32) -> After;
     /// Its receives are submitted from now on, or are not; none is allowed now.

@@ -193,6 +193,7 @@ impl<S: BufferSource> Pool<S> {
         let connection = if self.memory.wipes() { connection.on_slow_path() } else { connection };
         let index = self.table.insert(connection, options.class, options.token)?;
         self.scheduled.set(index, false);
+        self.undelivered.set(index, false);
         self.memory.attach(index, options.unknown_length).expect("the row is free");
         self.memory.set_tenant(index, tenant);
         self.follow_policy(index, &policy);

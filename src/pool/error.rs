@@ -28,6 +28,8 @@ pub enum PoolError {
     UnknownAddress,
     /// More bytes than fit.
     TooManyBytes,
+    /// Bytes that were delivered are in the host's memory, and are to be reported on first; or the report is not about as many.
+    InPlace,
     /// An event that the receiver reports itself.
     InternalEvent,
     /// The shared pool is closed: it accepts no new receivers, requests or leases.
@@ -67,6 +69,7 @@ impl fmt::Display for PoolError {
             PoolError::NoBuffer => "no buffer is held",
             PoolError::UnknownAddress => "the address lies in no buffer of the pool",
             PoolError::TooManyBytes => "more bytes than fit",
+            PoolError::InPlace => "delivered bytes are in place: report on them first",
             PoolError::InternalEvent => "the receiver reports this event itself",
             PoolError::PoolClosed => "the shared pool is closed",
             PoolError::WrongThread => "the pool is bound to another thread",

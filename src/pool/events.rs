@@ -8,10 +8,13 @@ impl<S: BufferSource> Pool<S> {
     pub(super) fn follow_event(&mut self, index: u32, event: Event) -> Actions {
         match event {
             Event::Readable | Event::Wake | Event::PeerClosed | Event::KernelFull => self.scheduled.set(index, false),
-            Event::EndOfStream | Event::TransportError if !self.memory.is_shed(index) => {
-                self.memory.end(index).expect("it is attached");
+            Event::WouldBlock | Event::WouldBlockArmed => self.undelivered.set(index, false),
+            Event::EndOfStream | Event::TransportError => {
+                self.undelivered.set(index, false);
+                if !self.memory.is_shed(index) {
+                    self.memory.end(index).expect("it is attached");
+                }
             }
-            Event::NeedMore { bytes } => self.follow_look(index, bytes),
             // There is no decoder to look any more.
             Event::Fail => self.stop_counting(index),
             _ => {}

@@ -50,7 +50,7 @@ impl<S: BufferSource> Pool<S> {
     pub(super) fn try_fast_dry(&mut self, id: ReceiverId, event: Event) -> Option<Actions> {
         let (index, connection) = self.table.find_fast(id)?;
         let has_nothing = self.memory.borrows_lightly(index) && connection.buffered_bytes() == 0;
-        if has_nothing { self.renew(index, event) } else { None }
+        if has_nothing && !self.undelivered.has_any() { self.renew(index, event) } else { None }
     }
 
     /// After this event, nothing is left of what was borrowed lightly. If there may be more to be received, the connection

@@ -23,8 +23,9 @@ impl Pool {
         let mut all: Vec<(u64, u32)> = self.table.iter().map(|index| (receiver(self.table.id(index)), index)).collect();
         all.sort_unstable();
         for (name, index) in all {
-            let is_scheduled = self.scheduled.get(index).into();
-            state.extend([name, index.into(), self.table.class(index).into(), is_scheduled]);
+            let [is_scheduled, is_undelivered] =
+                [&self.scheduled, &self.undelivered].map(|bits| bits.get(index).into());
+            state.extend([name, index.into(), self.table.class(index).into(), is_scheduled, is_undelivered]);
             self.table.connection(index).state_key(state);
             self.memory.receiver_key(state, age_ns_max, index);
         }

@@ -59,6 +59,10 @@ impl<S: BufferSource> Pool<S> {
             Action::Discard,
         ]);
         let mut actions = pending.without(OWN);
+        if self.in_place_bytes(index) > 0 {
+            // The borrow goes on until they are reported on, whatever the machine would receive into the buffer.
+            actions = actions.without(Action::Recv.into());
+        }
         if self.is_late(index, pending) {
             let next = if self.scheduled.get(index) { Actions::NONE } else { Action::Reschedule.into() };
             actions = actions.without(Action::Decode.into()) | next;
@@ -84,6 +88,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     pub(super) fn reconcile_reported(&mut self, index: u32, usable_bytes: u32, is_reported: bool) -> Actions {
+        let is_reported = is_reported || self.undelivered.get(index);
         loop {
             self.follow_hold(index);
             let pending = self.table.connection(index).pending();
@@ -136,6 +141,10 @@ impl<S: BufferSource> Pool<S> {
         if pending.has(Action::Discard) {
             self.discard(index);
             return true;
+        }
+        if self.in_place_bytes(index) > 0 {
+            // Until they are reported on, only the host has them.
+            return false;
         }
         if self.is_misfit(index) {
             return self.show_misfit(index);

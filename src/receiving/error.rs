@@ -28,6 +28,8 @@ pub enum ReceivingError {
     CannotCount,
     /// A receive is in flight: its outcome comes first.
     InFlight,
+    /// Bytes are in the host's memory, and are to be reported on first.
+    InPlace,
     /// Nothing was received that was not reported on.
     NothingToDecode,
     /// More bytes than were allowed, or none.
@@ -55,6 +57,7 @@ impl fmt::Display for ReceivingError {
             ReceivingError::NotLooking => f.write_str("the receiver does not look at what is in the kernel"),
             ReceivingError::CannotCount => f.write_str("a receiver of unknown length or under a layer cannot count"),
             ReceivingError::InFlight => f.write_str("a receive is in flight: report its outcome first"),
+            ReceivingError::InPlace => f.write_str("bytes are in the host's memory: report on them first"),
             ReceivingError::NothingToDecode => f.write_str("the decoder has reported on all that was received"),
             ReceivingError::WrongLength { bytes, max_bytes } => {
                 write!(f, "{bytes} bytes reported, allowed are 1 to {max_bytes}")

@@ -174,6 +174,9 @@ impl<B: Buffers> Receiving<B> {
         if borrow.lender == Lender::Thread {
             self.is_receive_buffer_lent = false;
         }
+        if self.is_in_place(self.keepers[keeper].receiver) {
+            self.in_place = NIL;
+        }
         borrow
     }
 

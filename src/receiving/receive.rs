@@ -360,7 +360,8 @@ impl<B: Buffers> Receiving<B> {
     ///
     /// # Errors
     ///
-    /// Nothing was received or is to be decoded, more was consumed than is there, or the rest is not as the report says.
+    /// Nothing was received or is to be decoded, more was consumed than is there, the rest is not as the report says, or it is in
+    /// the host's memory.
     pub fn decoded(&mut self, receiver: u32, consumed_bytes: u32, rest: Rest) -> Result<After, ReceivingError> {
         let keeper = self.decoder(receiver)?;
         let max_bytes = self.keepers[keeper].kept_bytes;
@@ -370,6 +371,9 @@ impl<B: Buffers> Receiving<B> {
         let left_bytes = max_bytes - consumed_bytes;
         if left_bytes > 0 && matches!(rest, Rest::Nothing | Rest::Short { needed_bytes: 0, .. }) {
             return Err(ReceivingError::WrongRest);
+        }
+        if left_bytes > 0 && self.is_in_place(receiver) {
+            return Err(ReceivingError::InPlace);
         }
         let after = self.report(keeper, consumed_bytes, rest);
         Ok(self.acknowledge_shed(keeper, after))
@@ -465,7 +469,7 @@ impl<B: Buffers> Receiving<B> {
     ///
     /// # Errors
     ///
-    /// There is no such receiver, or it was shed.
+    /// There is no such receiver, it was shed, or it has bytes in the host's memory.
     pub fn end(&mut self, receiver: u32) -> Result<(), ReceivingError> {
         let keeper = self.row(receiver)?.keeper;
         if keeper == NIL {
@@ -473,6 +477,9 @@ impl<B: Buffers> Receiving<B> {
         }
         if self.keepers[keeper].is_shed() {
             return Err(ReceivingError::Shed);
+        }
+        if self.is_in_place(receiver) {
+            return Err(ReceivingError::InPlace);
         }
         self.land(keeper);
         self.set_held(keeper);
@@ -484,7 +491,7 @@ impl<B: Buffers> Receiving<B> {
         Ok(())
     }
 
-    /// Ends all borrows but those in flight, as they are, and moves the clock.
+    /// Ends all borrows but those in flight or with bytes in the host's memory, as they are, and moves the clock.
     pub fn advance(&mut self, now_ns: u64) {
         while self.end_first_borrow().is_some() {}
         self.begin_iteration();
@@ -508,7 +515,9 @@ impl<B: Buffers> Receiving<B> {
     }
 
     fn first_borrow(&self) -> Option<&Borrow> {
-        self.borrows[..self.open_borrows as usize].iter().min_by_key(|borrow| self.keepers[borrow.keeper].receiver)
+        let receiver = |borrow: &Borrow| self.keepers[borrow.keeper].receiver;
+        let open = self.borrows[..self.open_borrows as usize].iter();
+        open.filter(|borrow| !self.is_in_place(receiver(borrow))).min_by_key(|borrow| receiver(borrow))
     }
 
     /// The keeper of a receiver that borrows.

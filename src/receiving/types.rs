@@ -178,6 +178,6 @@ pub struct Totals {
     pub shed_for_memory: u64,
     /// The longest claim that ended, in nanoseconds of pool time.
     pub longest_claim_ns: u64,
-    /// Bytes copied between cells and buffers.
+    /// Bytes copied between cells and buffers, and from the host's memory.
     pub copied_bytes: u64,
 }

@@ -46,7 +46,7 @@ impl Pool<PoolShard> {
     /// Nothing is changed if
     ///
     /// - the handle is stale or foreign, or the receiver is closed;
-    /// - a receive is in flight;
+    /// - a receive is in flight, or it has bytes in place;
     /// - it is to be shed;
     /// - it keeps more than 64 bytes in a cell, and no buffer is free to move them in, or its tenant may have none;
     /// - the table of exports is full: `receivers_max` for each thread of all.
@@ -93,6 +93,7 @@ impl Pool<PoolShard> {
         if connection.is_in_flight() {
             return Err(EventError::InFlight.into());
         }
+        self.check_not_in_place(index)?;
         if self.memory.is_shed(index) { Err(PoolError::NotMovable) } else { Ok(()) }
     }
 

@@ -2,6 +2,7 @@
 
 mod completion;
 mod counting;
+mod delivery;
 mod layers;
 mod leases;
 mod receivers;

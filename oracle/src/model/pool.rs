@@ -1,6 +1,7 @@
 //! A pool: connections ([`ModelConnection`]), the memory that they share ([`ModelReceiving`]), and the host's own requests
 //! ([`ModelScheduler`](super::ModelScheduler)), put together as `docs/memory-model.md` has it for pools.
 
+mod delivery;
 mod host;
 mod state;
 mod step;
@@ -29,6 +30,8 @@ struct Receiver {
     class: u8,
     /// Its host knows that there is no buffer to borrow in this loop iteration.
     is_scheduled: bool,
+    /// Its host has bytes that it could not deliver yet.
+    is_undelivered: bool,
 }
 
 /// Receivers, and the bytes that they hold.
@@ -183,7 +186,9 @@ impl ModelPool {
         self.memory.attach(row, unknown_length);
         self.next_receiver += 1;
         let connection = ModelConnection::new(without_parking(policy.unwrap_or(self.config.policy)));
-        self.receivers.insert(self.next_receiver, Receiver { connection, row, token, class, is_scheduled: false });
+        let (is_scheduled, is_undelivered) = (false, false);
+        let receiver = Receiver { connection, row, token, class, is_scheduled, is_undelivered };
+        self.receivers.insert(self.next_receiver, receiver);
         self.follow_policy(self.next_receiver);
         Ok(self.next_receiver)
     }
@@ -277,6 +282,22 @@ impl System for ModelPool {
         self.follow_shed(id);
         let actions = self.decode(id, consumed, need_more, usable)?;
         Ok(self.show(id, actions))
+    }
+
+    fn deliver(&mut self, id: u64, bytes: &[u8]) -> Result<(u32, Step), i32> {
+        self.check_deliverable(id, bytes.len())?;
+        self.follow_shed(id);
+        let (taken, actions) = self.deliver_to(id, &known(bytes));
+        Ok((taken, self.show_delivered(id, actions)))
+    }
+
+    fn delivered(&mut self, id: u64, consumed: u32, need_more: u32) -> Result<Step, i32> {
+        if !self.find(id)?.connection.is_open() {
+            return Err(DEMUXBUF_ERR_CLOSED);
+        }
+        self.follow_shed(id);
+        let actions = self.decode_delivered(id, consumed, need_more)?;
+        Ok(self.show_delivered(id, actions))
     }
 
     fn pending(&mut self, id: u64) -> Result<Step, i32> {

@@ -1,6 +1,7 @@
 //! The model of the receiving memory: kept bytes are vectors, each order is that of sorting all receivers, and free buffers
 //! are counted each time.
 
+mod delivery;
 mod flight;
 mod for_pool;
 mod key;
@@ -13,7 +14,9 @@ mod tenants;
 pub use legal::Legal;
 pub(super) use requests::Requests;
 
-use crate::receiving_system::{After, Begin, Facts, Notice, Reason, ReceivingConfig, ReceivingSystem, Rest, Totals};
+use crate::receiving_system::{
+    After, Begin, Delivered, Facts, Notice, Reason, ReceivingConfig, ReceivingSystem, Rest, Totals,
+};
 use flight::Flight;
 use std::collections::BTreeMap;
 
@@ -58,6 +61,8 @@ struct Borrow {
     counted: bool,
     /// What the decoder consumed.
     consumed: u32,
+    /// What was received is in the host's memory.
+    in_place: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -294,8 +299,19 @@ impl ModelReceiving {
         receiver.off = None;
         receiver.offset = if stays { receiver.offset } else { 0 };
         let (asked, brought, receives, consumed, flight) = (max, 0, 0, 0, None);
-        receiver.borrow =
-            Some(Borrow { place, purpose, max, asked, brought, receives, before, consumed, flight, counted });
+        receiver.borrow = Some(Borrow {
+            place,
+            purpose,
+            max,
+            asked,
+            brought,
+            receives,
+            before,
+            consumed,
+            flight,
+            counted,
+            in_place: false,
+        });
         self.settle_buffers();
     }
 
@@ -407,7 +423,7 @@ impl ModelReceiving {
 
     /// Ends the borrow of the receiver with the lowest number, if one borrows openly, as an advance of the clock does.
     pub(super) fn end_first_borrow(&mut self) -> Option<u32> {
-        let open = |receiver: &Receiver| receiver.borrow.filter(|_| receiver.borrows_openly());
+        let open = |receiver: &Receiver| receiver.borrow.filter(|borrow| receiver.borrows_openly() && !borrow.in_place);
         let (id, borrow) = self.live().find_map(|(id, receiver)| open(receiver).map(|borrow| (id, borrow)))?;
         let after = if borrow.max > 0 { self.end_dry(id) } else { self.decoded(id, 0, Rest::Held) };
         if let After::Shed { .. } = after {
@@ -469,6 +485,10 @@ impl ReceivingSystem for ModelReceiving {
         receiver.start.get_or_insert(now);
     }
 
+    fn deliver(&mut self, id: u32, bytes: &[u8]) -> Delivered {
+        self.deliver_to(id, bytes)
+    }
+
     fn dry(&mut self, id: u32) -> After {
         self.end_flight(id);
         self.end_dry(id)
@@ -506,6 +526,7 @@ impl ReceivingSystem for ModelReceiving {
 
     fn decoded(&mut self, id: u32, consumed: u32, rest: Rest) -> After {
         let now = self.now;
+        self.end_in_place(id);
         self.consume_borrowed(id, consumed);
         let borrow = self.receiver(id).borrow.expect("the decoder reports on a borrow");
         if borrow.consumed > 0 {

@@ -163,9 +163,9 @@ impl CConnection {
     }
 }
 
-/// A pool and its receivers, behind the pointer that C has.
+/// A pool and its receivers, behind the pointer that C has, and bytes that were delivered, of which the last may be in place.
 #[derive(Debug)]
-pub struct CPool(*mut demuxbuf_pool);
+pub struct CPool(*mut demuxbuf_pool, Vec<u8>);
 
 impl CPool {
     /// Receivers with this configuration, which is allowed.
@@ -174,12 +174,12 @@ impl CPool {
         // SAFETY: pointers to locals; no message is asked for.
         let status = unsafe { demuxbuf_pool_new(&c_config(config), &mut pool, null_mut(), null_mut()) };
         assert_eq!(status, DEMUXBUF_OK, "an allowed configuration");
-        CPool(pool)
+        CPool(pool, Vec::new())
     }
 
     /// The pool of a thread, which is freed with this.
     pub(super) fn of_shard(pool: *mut demuxbuf_pool) -> CPool {
-        CPool(pool)
+        CPool(pool, Vec::new())
     }
 
     /// The pointer that C has, valid as long as this is.
@@ -320,6 +320,32 @@ impl System for CPool {
     fn decoded(&mut self, receiver: u64, consumed: u32, need_more: u32, _usable: u32) -> Result<Step, i32> {
         // SAFETY: our own pool.
         step(unsafe { demuxbuf_receiver_decoded(self.0, receiver, consumed, need_more) })
+    }
+
+    fn deliver(&mut self, receiver: u64, bytes: &[u8]) -> Result<(u32, Step), i32> {
+        let (mut copy, mut taken) = (bytes.to_vec(), u32::MAX);
+        let length = copy.len() as u32;
+        // SAFETY: our own pool; bytes that are kept as long as they are in place, and a pointer to a local.
+        let raw = unsafe { demuxbuf_receiver_deliver(self.0, receiver, copy.as_ptr(), length, &mut taken) };
+        if raw.actions & DEMUXBUF_ERROR != 0 {
+            assert_eq!(taken, u32::MAX, "a call that is refused writes nothing");
+        }
+        let shown = step(raw)?;
+        if raw.data.cast_const() == copy.as_ptr() {
+            copy.truncate(taken as usize);
+            self.1 = copy;
+        }
+        Ok((taken, shown))
+    }
+
+    fn delivered(&mut self, receiver: u64, consumed: u32, need_more: u32) -> Result<Step, i32> {
+        let mut info = demuxbuf_receiver_info::default();
+        // SAFETY: our own pool; a pointer to a local.
+        outcome(unsafe { demuxbuf_receiver_describe(self.0, receiver, &mut info) })?;
+        // If it has bytes in place, these are the last.
+        let from = self.1.len().saturating_sub(info.buffered_bytes as usize);
+        // SAFETY: our own pool; bytes that are kept as long as they are in place.
+        step(unsafe { demuxbuf_receiver_delivered(self.0, receiver, self.1[from..].as_ptr(), consumed, need_more) })
     }
 
     fn pending(&mut self, receiver: u64) -> Result<Step, i32> {

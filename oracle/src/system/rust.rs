@@ -4,7 +4,9 @@ use super::{Ask, Asked, Attach, Cell, Demand, Info, Notice, Stats, Step, System,
 use crate::Facts;
 use crate::receiving_system::Reason;
 use demuxbuf::connection::{Action, Actions, Event, Policy};
-use demuxbuf::pool::{self, AttachOptions, LeasedContent, Pool, PoolConfig, PoolError, PoolStats, ReceiverId};
+use demuxbuf::pool::{
+    self, AttachOptions, Delivery, LeasedContent, Pool, PoolConfig, PoolError, PoolStats, ReceiverId,
+};
 use demuxbuf::receiving::ShedReason;
 use demuxbuf::scheduler::{
     self, LeaseId, LeaseInfo, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, WaitId, WaitInfo,
@@ -16,9 +18,9 @@ use demuxbuf_capi::*;
 #[derive(Clone, Debug)]
 pub struct RustScheduler(Scheduler);
 
-/// Receivers.
+/// Receivers, and bytes that were delivered and are in place.
 #[derive(Clone, Debug)]
-pub struct RustPool(Pool);
+pub struct RustPool(Pool, Vec<u8>);
 
 impl RustScheduler {
     /// A pool with this configuration, which is allowed.
@@ -35,7 +37,7 @@ impl RustScheduler {
 impl RustPool {
     /// Receivers with this configuration, which is allowed.
     pub fn new(config: &PoolConfig) -> RustPool {
-        RustPool(Pool::new(config).expect("an allowed configuration"))
+        RustPool(Pool::new(config).expect("an allowed configuration"), Vec::new())
     }
 
     /// Writes down all that the future depends on, by the places of receivers in these, and the caller's numbers for the host's own
@@ -54,6 +56,19 @@ impl RustPool {
         }
         let data = self.0.data(id).unwrap_or_default().iter().copied().map(Some).collect();
         Step { actions: actions.bits(), area: 0, data }
+    }
+
+    /// What a receiver has in place, if it has something.
+    fn in_place(&self, id: ReceiverId) -> &[u8] {
+        let in_place_bytes = self.0.find(id).map_or(0, |index| self.0.in_place_bytes(index));
+        &self.1[self.1.len() - in_place_bytes as usize..]
+    }
+
+    /// As `show`, after a call that names bytes in place.
+    fn show_delivered(&mut self, id: ReceiverId, actions: Actions) -> Step {
+        let in_place = self.in_place(id).iter().copied().map(Some).collect::<Vec<_>>();
+        let step = self.show(id, actions);
+        if in_place.is_empty() { step } else { Step { data: in_place, ..step } }
     }
 }
 
@@ -77,6 +92,7 @@ fn code(error: PoolError) -> i32 {
         PoolError::NoBufferFree => DEMUXBUF_ERR_NO_BUFFER_FREE,
         PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
         PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
+        PoolError::InPlace => DEMUXBUF_ERR_IN_PLACE,
         PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
         PoolError::Draining => DEMUXBUF_ERR_DRAINING,
         PoolError::DeadlinesOff => DEMUXBUF_ERR_DEADLINES_OFF,
@@ -227,6 +243,22 @@ impl System for RustPool {
             _ => self.0.decoded_usable(id, consumed, need_more, usable).map_err(code)?,
         };
         Ok(self.show(id, actions))
+    }
+
+    fn deliver(&mut self, receiver: u64, bytes: &[u8]) -> Result<(u32, Step), i32> {
+        let id = ReceiverId::from_bits(receiver);
+        let Delivery { taken_bytes, in_place_bytes, actions } = self.0.deliver(id, bytes).map_err(code)?;
+        if in_place_bytes > 0 {
+            self.1 = bytes[..in_place_bytes as usize].to_vec();
+        }
+        Ok((taken_bytes, self.show_delivered(id, actions)))
+    }
+
+    fn delivered(&mut self, receiver: u64, consumed: u32, need_more: u32) -> Result<Step, i32> {
+        let id = ReceiverId::from_bits(receiver);
+        let in_place = self.in_place(id).to_vec();
+        let actions = self.0.delivered(id, &in_place, consumed, need_more).map_err(code)?;
+        Ok(self.show_delivered(id, actions))
     }
 
     fn pending(&mut self, receiver: u64) -> Result<Step, i32> {

@@ -222,6 +222,10 @@ pub fn receivers_op() -> impl Strategy<Value = Op> {
         20 => (which(), pool_event()).prop_map(|(receiver, event)| Op::Report { receiver, event }),
         8 => (which(), length(), length(), prop_oneof![3 => Just(0), 1 => length()])
             .prop_map(|(receiver, consumed, need_more, usable)| Op::Decoded { receiver, consumed, need_more, usable }),
+        8 => (which(), prop_oneof![1 => Just(0), 12 => 1..300u16, 2 => any::<u16>()])
+            .prop_map(|(receiver, bytes)| Op::Deliver { receiver, bytes }),
+        10 => (which(), length(), prop_oneof![1 => Just(0), 1 => length()])
+            .prop_map(|(receiver, consumed, need_more)| Op::Delivered { receiver, consumed, need_more }),
         50 => obey(),
         2 => which().prop_map(|receiver| Op::Take { receiver }),
         1 => (which(), any::<bool>()).prop_map(|(receiver, is_default)| Op::SetTenant {

@@ -80,6 +80,7 @@ pub fn drawn() -> impl Strategy<Value = Drawn> {
         3 => Just(DrawnKind::Tenant),
         1 => Just(DrawnKind::Close),
         60 => Just(DrawnKind::Obey),
+        20 => Just(DrawnKind::Deliver),
         2 => Just(DrawnKind::Guess),
         4 => Just(DrawnKind::Dry),
         16 => Just(DrawnKind::Submit),

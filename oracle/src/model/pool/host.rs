@@ -58,6 +58,7 @@ impl ModelPool {
         if self.connection(id).in_flight() {
             return Err(DEMUXBUF_ERR_IN_FLIGHT);
         }
+        self.check_not_in_place(id)?;
         let content = self.connection(id).content();
         if content.is_empty() {
             return Err(DEMUXBUF_ERR_NO_BUFFER);

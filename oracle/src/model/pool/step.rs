@@ -20,7 +20,7 @@ enum Standing {
 }
 
 impl ModelPool {
-    fn pending_of(&self, id: u64) -> Actions {
+    pub(super) fn pending_of(&self, id: u64) -> Actions {
         self.connection(id).pending()
     }
 
@@ -58,9 +58,9 @@ impl ModelPool {
         }
     }
 
-    /// What is undecoded; of a receiver that was shed or closed, nothing is left.
+    /// What is undecoded, but in the host's memory; of a receiver that was shed or closed, nothing is left.
     pub(super) fn data(&self, id: u64) -> Vec<Cell> {
-        if self.standing(id) == Standing::Shed || !self.connection(id).is_open() {
+        if self.standing(id) == Standing::Shed || !self.connection(id).is_open() || self.is_in_place(id) {
             Vec::new()
         } else {
             self.connection(id).content()
@@ -81,7 +81,15 @@ impl ModelPool {
             Event::Consumed { bytes } => return self.decode(id, bytes, 0, 0),
             Event::Close => return Ok(self.close(id)),
             Event::Done(actions) => self.acknowledge(id, actions)?,
+            Event::NeedMore { bytes } if bytes > 0 => return self.decode(id, 0, bytes, 0),
+            Event::EndOfStream | Event::TransportError => {
+                self.check_not_in_place(id)?;
+                self.apply(id, event, &[])?;
+            }
             event => self.apply(id, event, &[])?,
+        }
+        if let Event::WouldBlock | Event::WouldBlockArmed | Event::EndOfStream | Event::TransportError = event {
+            self.at(id).is_undelivered = false;
         }
         match event {
             Event::Readable | Event::PeerClosed | Event::KernelFull => {
@@ -131,10 +139,19 @@ impl ModelPool {
 
     /// The decoder's report.
     pub(super) fn decode(&mut self, id: u64, consumed: u32, need_more: u32, usable: u32) -> Result<Actions, i32> {
+        self.consume(id, consumed, need_more, false)?;
+        Ok(self.settle_as(id, usable, false))
+    }
+
+    /// What is consumed, and what is needed. What is left in place, and is not decoded next, the report `has_rest` of.
+    pub(super) fn consume(&mut self, id: u64, consumed: u32, need_more: u32, has_rest: bool) -> Result<(), i32> {
         let mut trial = self.connection(id).clone();
         trial.handle(Event::Consumed { bytes: consumed }, &[]).map_err(|refusal| refusal.code())?;
         if need_more > 0 {
             trial.handle(Event::NeedMore { bytes: need_more }, &[]).map_err(|refusal| refusal.code())?;
+        }
+        if !has_rest && trial.buffered_bytes() > 0 && !trial.pending().has(Action::Decode) {
+            self.check_not_in_place(id)?;
         }
         if consumed > 0 {
             if !self.borrow_to_decode(id) {
@@ -151,7 +168,7 @@ impl ModelPool {
             self.feed(id, Event::NeedMore { bytes: need_more });
         }
         self.counts.consumed_bytes += u64::from(consumed);
-        Ok(self.settle_as(id, usable, false))
+        Ok(())
     }
 
     /// What is consumed is in a borrowed buffer; false if there is none.
@@ -282,6 +299,9 @@ impl ModelPool {
             return Action::Shed.into();
         }
         let mut actions = OWN.into_iter().fold(self.pending_of(id), |left, own| left.without(own.into()));
+        if self.is_in_place(id) {
+            actions = actions.without(Action::Recv.into());
+        }
         if self.is_late(id) {
             actions = actions.without(Action::Decode.into());
             if !self.receivers[&id].is_scheduled {
@@ -304,6 +324,7 @@ impl ModelPool {
 
     /// `usable` is what the decoder reported; `is_reported`, whether the poller did.
     fn settle_as(&mut self, id: u64, usable: u32, is_reported: bool) -> Actions {
+        let is_reported = is_reported || self.receivers[&id].is_undelivered;
         loop {
             self.show_hold(id);
             if !self.settle_once(id, usable, is_reported) {
@@ -354,6 +375,10 @@ impl ModelPool {
         if pending.has(Action::Discard) {
             self.discard(id);
             return true;
+        }
+        if self.is_in_place(id) {
+            // Only the host has what is left.
+            return false;
         }
         if self.is_misfit(id) {
             return self.show_misfit(id);
@@ -462,7 +487,7 @@ impl ModelPool {
     }
 
     /// A report, also of a receiver that waits: it begins again, and knows that there is something. An edge is certain only then.
-    fn readable(&mut self, id: u64) -> Actions {
+    pub(super) fn readable(&mut self, id: u64) -> Actions {
         let waited = self.connection(id).facts().waiting;
         let is_certain = self.connection(id).mode() != Mode::Edge;
         let actions = self.settle_as(id, 0, is_certain);

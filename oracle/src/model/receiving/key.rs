@@ -40,12 +40,13 @@ impl ModelReceiving {
                 u64::from(receiver.offset),
             ]);
             self.flight_key(id, state);
-            if let Some(Borrow { place, purpose, max, asked, brought, receives, before, consumed, .. }) =
+            if let Some(Borrow { place, purpose, max, asked, brought, receives, before, consumed, in_place, .. }) =
                 receiver.borrow
             {
                 state.extend(
                     [place as u32, purpose as u32, max, asked, brought, receives, before, consumed].map(u64::from),
                 );
+                state.push(u64::from(in_place));
             }
         }
     }

@@ -9,6 +9,8 @@ pub struct Legal {
     pub begin: bool,
     /// `received` with at most this much, or `dry`; 0 if there is no receive now.
     pub receive_max: u32,
+    /// `deliver`.
+    pub deliver: bool,
     /// `decode`.
     pub decode: bool,
     /// `decoded`, with a rest that fits: `Nothing` exactly if all is consumed, `Short` only if the buffer has room and
@@ -48,9 +50,10 @@ impl ModelReceiving {
         Legal {
             begin: receiver.borrow.is_none() && !is_held && !receiver.ended && has_room,
             receive_max,
+            deliver: receive_max > 0 && !receiver.is_in_flight() && !self.has_in_place(),
             decode: is_held && receiver.borrow.is_none(),
             decoded: receiver.borrow.is_some() && receive_max == 0,
-            end: !receiver.ended,
+            end: !receiver.ended && !self.is_in_place(id),
             ended: receiver.ended,
             close: true,
             set_submits: receive_max == 0,

@@ -1,0 +1,81 @@
+//! Section 16: bytes that the host has received already.
+
+use super::ModelPool;
+use crate::receiving_system::{Delivered, ReceivingSystem};
+use crate::system::{Cell, Step};
+use demuxbuf::connection::{Action, Actions, Event};
+use demuxbuf_capi::*;
+
+impl ModelPool {
+    pub(super) fn check_deliverable(&self, id: u64, length: usize) -> Result<(), i32> {
+        let connection = &self.find(id)?.connection;
+        let refusals = [
+            (!connection.is_open(), DEMUXBUF_ERR_CLOSED),
+            (connection.in_flight(), DEMUXBUF_ERR_IN_FLIGHT),
+            (length == 0, DEMUXBUF_ERR_ZERO_BYTES),
+            (length > self.config.buffer_bytes as usize, DEMUXBUF_ERR_TOO_MANY_BYTES),
+            (connection.facts().end != 0, DEMUXBUF_ERR_AFTER_END),
+            (self.memory.has_in_place(), DEMUXBUF_ERR_IN_PLACE),
+        ];
+        refusals.into_iter().find(|(applies, _)| *applies).map_or(Ok(()), |(_, status)| Err(status))
+    }
+
+    /// What is taken of the bytes, and what the host is to do.
+    pub(super) fn deliver_to(&mut self, id: u64, bytes: &[Cell]) -> (u32, Actions) {
+        let mut actions = self.host_actions(id);
+        if !actions.has(Action::Recv) {
+            self.at(id).is_undelivered = true;
+            self.feed(id, Event::Readable);
+            self.at(id).is_scheduled = false;
+            actions = self.readable(id);
+        }
+        let mut taken = 0;
+        if actions.has(Action::Recv) {
+            let Delivered { taken: received, .. } = self.memory.deliver(self.row(id), &vec![0; bytes.len()]);
+            taken = received;
+            let event = Event::Received { bytes: taken };
+            self.at(id).connection.handle(event, &bytes[..taken as usize]).expect("it may receive");
+            self.counts.received_bytes += u64::from(taken);
+        }
+        let has_more = (taken as usize) < bytes.len();
+        self.at(id).is_undelivered = has_more;
+        if taken > 0 {
+            if has_more {
+                self.feed(id, Event::Readable);
+            }
+            self.copy_undecodable(id);
+            actions = self.settle(id);
+        }
+        (taken, actions)
+    }
+
+    /// The decoder's report, with what is left in place.
+    pub(super) fn decode_delivered(&mut self, id: u64, consumed: u32, need_more: u32) -> Result<Actions, i32> {
+        self.consume(id, consumed, need_more, true)?;
+        self.copy_undecodable(id);
+        Ok(self.settle(id))
+    }
+
+    /// What is not decoded next does not stay in place.
+    fn copy_undecodable(&mut self, id: u64) {
+        let stays = [Action::Decode, Action::Discard].iter().any(|&action| self.pending_of(id).has(action));
+        if self.is_in_place(id) && !stays {
+            self.memory.end_in_place(self.row(id));
+        }
+    }
+
+    /// Whether it has bytes in the host's memory.
+    pub(super) fn is_in_place(&self, id: u64) -> bool {
+        self.memory.is_in_place(self.row(id)) && self.connection(id).buffered_bytes() > 0
+    }
+
+    pub(super) fn check_not_in_place(&self, id: u64) -> Result<(), i32> {
+        if self.is_in_place(id) { Err(DEMUXBUF_ERR_IN_PLACE) } else { Ok(()) }
+    }
+
+    /// As other steps, and what is in place, which only a call that names it shows.
+    pub(super) fn show_delivered(&self, id: u64, actions: Actions) -> Step {
+        let step = self.show(id, actions);
+        if self.is_in_place(id) { Step { data: self.connection(id).content(), ..step } } else { step }
+    }
+}

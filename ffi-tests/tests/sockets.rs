@@ -33,8 +33,14 @@ fn passes(arguments: &[&str]) {
 }
 
 #[test]
-fn init_checks_each_socket() {
+fn s91_socket_that_ignores_a_mark_does_not_count() {
     passes(&["init"]);
+}
+
+/// A small frame behind a large one is received, though the mark of the large one was in force.
+#[test]
+fn s91_mark_follows_each_frame() {
+    passes(&["marks"]);
 }
 
 /// FIN and RST behind a partial frame, with its bytes or later.
@@ -69,7 +75,7 @@ fn s93_urgent_bytes_wake_nothing() {
     passes(&["urgent"]);
 }
 
-/// Clients of every kind in three modes: receive buffers from 2 KiB, segments of every size, urgent bytes, ends and
+/// Clients of every kind in each mode that counts: receive buffers from 2 KiB, segments of every size, urgent bytes, ends and
 /// resets inside of frames.
 #[test]
 fn random_clients_are_served() {

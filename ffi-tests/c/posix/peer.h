@@ -65,6 +65,7 @@ typedef struct {
     uint32_t urgent_every; /* of this number of pieces, one ends with an urgent byte; 0 for none */
     uint32_t frames;       /* that are whole */
     uint32_t frame_min, frame_max;
+    uint32_t frame_last; /* length of the last whole one; 0 for the same as others */
     enum ending ending;
     uint64_t seed;
 } plan;
@@ -128,7 +129,10 @@ static void make_stream(peer *self) {
     self->stream = malloc((size_t)count * self->plan.frame_max);
     CHECK(self->stream != NULL);
     for (uint32_t frame = 0; frame < count; frame++) {
-        uint32_t bytes = self->plan.frame_min + check_random(&state) % spread, payload = bytes - HEADER_BYTES;
+        uint32_t bytes = self->plan.frame_min + check_random(&state) % spread;
+        if (frame + 1 == self->plan.frames && self->plan.frame_last != 0)
+            bytes = self->plan.frame_last;
+        const uint32_t payload = bytes - HEADER_BYTES;
         uint8_t *at = self->stream + self->bytes;
         for (int place = 0; place < HEADER_BYTES; place++)
             at[place] = (uint8_t)(payload >> (24 - 8 * place));
@@ -149,9 +153,9 @@ static uint32_t frame_bytes(const uint8_t *data, uint32_t bytes) {
 }
 
 static void update_interest(peer *self) {
-    const uint32_t trigger = self->plan.mode == DEMUXBUF_MODE_EDGE       ? (uint32_t)EPOLLET
-                             : self->plan.mode == DEMUXBUF_MODE_ONE_SHOT ? (uint32_t)EPOLLONESHOT
-                                                                         : 0;
+    const uint32_t trigger = self->plan.mode == DEMUXBUF_MODE_EDGE    ? (uint32_t)EPOLLET
+                             : self->plan.mode == DEMUXBUF_MODE_LEVEL ? 0
+                                                                      : (uint32_t)EPOLLONESHOT;
     struct epoll_event event = {.events = self->interest | trigger, .data.ptr = self};
     const int operation = self->interest == 0 ? EPOLL_CTL_DEL : self->is_registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
     /* Registered again, an edge-triggered socket would be reported again. */
@@ -197,7 +201,19 @@ static demuxbuf_step look(peer *self, demuxbuf_step step) {
     return demuxbuf_receiver_decoded(pool, self->receiver, 0, frame_bytes(step.data, step.bytes));
 }
 
+/* A receive that is submitted, and is complete at once. */
+static demuxbuf_step submit(const peer *self, demuxbuf_step step) {
+    const demuxbuf_step submitted = demuxbuf_receiver_done(pool, self->receiver, DEMUXBUF_RECV);
+    check_peer(self, demuxbuf_actions_status_inline(submitted.actions) == DEMUXBUF_OK, "the receive can be submitted");
+    const ssize_t got = recv(self->socket.fd, step.data, step.bytes, MSG_DONTWAIT);
+    return got > 0           ? demuxbuf_receiver_received(pool, self->receiver, (uint32_t)got)
+           : got == 0        ? demuxbuf_receiver_end_of_stream(pool, self->receiver)
+           : errno == EAGAIN ? demuxbuf_receiver_would_block(pool, self->receiver)
+                             : demuxbuf_receiver_transport_error(pool, self->receiver);
+}
+
 static void run(peer *self, demuxbuf_step step) {
+    const uint32_t at_once = DEMUXBUF_PEEK | DEMUXBUF_RECV_WHOLE;
     const uint32_t notices = DEMUXBUF_WANT_RECV | DEMUXBUF_STOP_RECV | DEMUXBUF_RESCHEDULE;
     for (;;) {
         check_peer(self, demuxbuf_actions_status_inline(step.actions) == DEMUXBUF_OK, "no report is refused");
@@ -210,6 +226,9 @@ static void run(peer *self, demuxbuf_step step) {
         } else if ((step.actions & DEMUXBUF_END) != 0) {
             end(self, step);
             return;
+        } else if (self->plan.mode == DEMUXBUF_MODE_COMPLETION &&
+                   (step.actions & (DEMUXBUF_RECV | at_once)) == DEMUXBUF_RECV) {
+            step = submit(self, step);
         } else if ((step.actions & (DEMUXBUF_RECV | DEMUXBUF_PEEK)) != 0) {
             step = demuxbuf_posix_socket_receive(&self->socket, pool, self->receiver, step);
             if ((step.actions & DEMUXBUF_PEEK) != 0)

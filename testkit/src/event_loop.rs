@@ -36,6 +36,36 @@ pub trait EventLoop {
     /// What a host does before it receives; nothing, by default.
     fn before_receive(&mut self, _at: usize) {}
 
+    /// How many bytes the frame has of which these are the first, as far as they show, for a host that counts.
+    ///
+    /// # Panics
+    ///
+    /// The host does not count.
+    fn length_seen(&mut self, at: usize, seen: &[u8]) -> u32 {
+        panic!("connection {at} is asked to look at {} bytes", seen.len())
+    }
+
+    /// Looks at what is in the kernel.
+    fn look(&mut self, at: usize) {
+        let (socket, area) = self.socket_and_area(at);
+        let event = match socket.peek(area) {
+            Event::Received { bytes } => {
+                let seen = area[..bytes as usize].to_vec();
+                Event::NeedMore { bytes: self.length_seen(at, &seen) }
+            }
+            event => event,
+        };
+        self.report(at, event);
+    }
+
+    /// Receives all or nothing.
+    fn receive_whole(&mut self, at: usize) {
+        self.before_receive(at);
+        let (socket, area) = self.socket_and_area(at);
+        let event = socket.receive_whole(area);
+        self.report(at, event);
+    }
+
     /// Whether this receive is submitted, instead of tried at once.
     fn submits(&mut self, at: usize) -> bool {
         self.socket(at).is_some_and(|socket| socket.mode() == Mode::Completion)
@@ -68,6 +98,10 @@ pub trait EventLoop {
                 self.acknowledge(at, outcomes);
             } else if pending.has(Action::Decode) {
                 self.decode(at);
+            } else if pending.has(Action::Peek) {
+                self.look(at);
+            } else if pending.has(Action::RecvWhole) {
+                self.receive_whole(at);
             } else if pending.has(Action::Recv) {
                 self.receive(at);
             } else {

@@ -23,7 +23,18 @@ pub struct Socket {
     has_changed: bool,
     in_flight: Option<InFlight>,
     is_scheduled: bool,
+    /// Its host counts, and the kernel has a mark.
+    kernel: Option<Kernel>,
     rng: Option<Rng>,
+}
+
+/// What is between the peer and a host that counts.
+#[derive(Debug)]
+struct Kernel {
+    /// The most bytes that it holds; what the peer sent beyond that comes once there is room.
+    room: usize,
+    /// The number of bytes at which the poller reports.
+    mark: usize,
 }
 
 /// A layer that takes all that the transport has, and hands it on in pieces, such as a TLS library.
@@ -49,6 +60,7 @@ impl Socket {
             has_changed: false,
             in_flight: None,
             is_scheduled: false,
+            kernel: None,
             rng: None,
         }
     }
@@ -65,6 +77,61 @@ impl Socket {
     pub fn behind_a_layer(mut self, piece_bytes: usize) -> Socket {
         self.layer = Some(Layer { taken: self.received, piece_bytes });
         self
+    }
+
+    /// The same with a host that counts, and a kernel that holds at most this number of bytes.
+    #[must_use]
+    pub fn counting(mut self, room: usize) -> Socket {
+        self.kernel = Some(Kernel { room, mark: 1 });
+        self
+    }
+
+    /// The host sets the mark: the number of bytes at which the poller reports.
+    pub fn set_mark(&mut self, mark: usize) {
+        self.kernel.iter_mut().for_each(|kernel| kernel.mark = mark);
+        // Setting it makes the kernel look.
+        self.has_changed |= self.is_reported();
+    }
+
+    /// How many bytes a receive could bring.
+    pub fn in_kernel(&self) -> usize {
+        self.kernel.as_ref().map_or(self.unread(), |kernel| self.unread().min(kernel.room))
+    }
+
+    /// Shows what a receive could bring, as much as there is room for, and leaves it; the event is that of a receive.
+    pub fn peek(&self, area: &mut [u8]) -> Event {
+        let bytes = self.in_kernel().min(area.len());
+        area[..bytes].copy_from_slice(&self.stream[self.received..][..bytes]);
+        match self.end {
+            _ if bytes > 0 => Event::Received { bytes: bytes as u32 },
+            Some(end) => event_of(end),
+            None => Event::WouldBlock,
+        }
+    }
+
+    /// Receives as many bytes as there is room for, or none.
+    pub fn receive_whole(&mut self, area: &mut [u8]) -> Event {
+        if self.in_kernel() < area.len() {
+            return if self.end == Some(EndKind::Stream) { Event::PeerClosed } else { Event::WouldBlock };
+        }
+        area.copy_from_slice(&self.stream[self.received..][..area.len()]);
+        self.take(area.len());
+        Event::Received { bytes: area.len() as u32 }
+    }
+
+    /// The host received this much, and as much of what the peer sent has room in the kernel.
+    fn take(&mut self, bytes: usize) {
+        self.has_changed |= self.in_kernel() < self.unread() && bytes > 0;
+        self.received += bytes;
+    }
+
+    /// What the poller reports, as a host sees it that counts.
+    fn report(&self) -> Event {
+        match &self.kernel {
+            Some(_) if self.end == Some(EndKind::Stream) => Event::PeerClosed,
+            Some(kernel) if self.end.is_none() && self.in_kernel() < kernel.mark => Event::KernelFull,
+            _ => Event::Readable,
+        }
     }
 
     /// How the host receives.
@@ -112,7 +179,9 @@ impl Socket {
     /// The poller knows of something: what a layer took from the transport is hidden from it.
     fn is_reported(&self) -> bool {
         let seen = self.layer.as_ref().map_or(self.received, |layer| layer.taken);
-        self.stream.len() > seen || self.end.is_some()
+        // A kernel that holds no more reports in spite of its mark.
+        let is_marked = |kernel: &Kernel| self.unread() < kernel.mark.min(kernel.room);
+        (self.stream.len() > seen && !self.kernel.as_ref().is_some_and(is_marked)) || self.end.is_some()
     }
 
     /// Bytes that were sent and not received.
@@ -148,7 +217,9 @@ impl Socket {
     /// There is nothing to stop, or what is to be armed is armed or in flight.
     pub fn acknowledge(&mut self, actions: Actions) {
         if actions.has(Action::WantRecv) {
-            assert!(!self.is_armed && self.in_flight.is_none(), "one poll or receive at a time");
+            let is_about_mark = self.kernel.is_some() && self.in_flight.is_none();
+            let is_idle = !self.is_armed && self.in_flight.is_none();
+            assert!(is_idle || is_about_mark, "one poll or receive at a time");
             self.is_armed = true;
             // Registration at an edge-triggered poller reports what is there.
             self.has_changed |= self.is_reported();
@@ -189,7 +260,7 @@ impl Socket {
             Mode::Edge => self.has_changed = false,
             _ => self.is_armed = false,
         }
-        Some(Event::Readable)
+        Some(self.report())
     }
 
     /// Receives into this memory at once.
@@ -267,7 +338,7 @@ impl Socket {
 
     /// The outcome of a receive with this much room, and which bytes of the stream it brings.
     fn outcome(&mut self, room: usize) -> (Event, Range<usize>) {
-        let mut bytes = room.min(self.unread());
+        let mut bytes = room.min(self.in_kernel());
         if let Some(layer) = &mut self.layer {
             layer.taken = if layer.taken == self.received { self.stream.len() } else { layer.taken };
             bytes = bytes.min(layer.piece_bytes).min(layer.taken - self.received);
@@ -278,7 +349,7 @@ impl Socket {
             bytes = self.rng.as_mut().map_or(bytes, |rng| rng.usize(1..=bytes));
         }
         let start = self.received;
-        self.received += bytes;
+        self.take(bytes);
         let event = match self.end {
             _ if bytes > 0 => Event::Received { bytes: bytes as u32 },
             Some(end) => event_of(end),

@@ -15,6 +15,8 @@ const BUFFERS: u64 = 12;
 const HEADER_BYTES: usize = 2;
 const HONEST: usize = 20;
 const OTHERS: usize = 60;
+/// The most that a kernel holds of one connection: all, a frame, or part of one.
+const KERNELS: [usize; 4] = [usize::MAX, 2 * BUFFER_BYTES as usize, 600, 100];
 /// The first is a plain host; the others have manners of their own.
 const SEEDS: u64 = if cfg!(miri) { 2 } else { 12 };
 const SECONDS: u64 = if cfg!(miri) { 1 } else { 30 };
@@ -39,6 +41,8 @@ struct Manners {
     decodes_pieces: bool,
     /// A decoder that reports one byte, however many it needs.
     needs_one: bool,
+    /// The host counts, and its kernel holds this number of bytes.
+    counts: Option<usize>,
     /// Other connections are served in the middle of decoding.
     nests: bool,
     yields: bool,
@@ -52,14 +56,18 @@ struct Manners {
 }
 
 impl Manners {
-    fn draw(seed: u64) -> Manners {
+    fn draw(mode: Mode, seed: u64) -> Manners {
         let mut rng = Rng::with_seed(seed);
         if seed == 0 {
             return Manners { polls_each: 1, advances_each: 1, ..Manners::default() };
         }
+        let needs_one = rng.bool();
+        // A decoder that reports one byte has no whole to wait for.
+        let counts = Some(KERNELS[rng.usize(0..4)]).filter(|_| !needs_one && mode != Mode::Optimistic);
         Manners {
             decodes_pieces: rng.u8(0..4) == 0,
-            needs_one: rng.bool(),
+            needs_one,
+            counts,
             nests: rng.bool(),
             yields: rng.bool(),
             blocks: rng.bool(),
@@ -113,11 +121,14 @@ struct Host {
 
 impl Host {
     fn new(mode: Mode, seed: u64) -> Host {
-        let manners = Manners::draw(seed);
-        let receivers_max = (HONEST + OTHERS) as u32;
+        Host::with(mode, seed, Manners::draw(mode, seed), OTHERS)
+    }
+
+    fn with(mode: Mode, seed: u64, manners: Manners, others: usize) -> Host {
+        let receivers_max = (HONEST + others) as u32;
         let config = PoolConfig {
             buffer_bytes: BUFFER_BYTES,
-            policy: Policy { mode, ..Policy::default() },
+            policy: Policy { mode, counting: manners.counts.is_some(), ..Policy::default() },
             audit: seed == 0,
             ..PoolConfig::new(BUFFERS * u64::from(BUFFER_BYTES), receivers_max)
         };
@@ -135,7 +146,7 @@ impl Host {
             // reported for is claimed on suspicion, and the time begins anew with the next report.
             bound_ns: config.wait_ns_max() * if mode == Mode::Edge { 2 } else { 1 } + STEP_NS + 2 * manners.delay_ns(),
         };
-        for at in 0..HONEST + OTHERS {
+        for at in 0..HONEST + others {
             let habits = [Habit::Stops, Habit::Drips, Habit::Returns];
             let habit = if at < HONEST { Habit::Honest } else { habits[at % 3] };
             host.clients.push(Client {
@@ -169,6 +180,9 @@ impl Host {
         let client = &mut self.clients[at];
         client.id = Some(id);
         client.socket = Socket::new(self.mode, &[]);
+        if let Some(room) = self.manners.counts {
+            client.socket = Socket::new(self.mode, &[]).counting(room);
+        }
         client.whole.clear();
         (client.frame, client.sent, client.blocked_until_ns) = (Vec::new(), 0, 0);
         client.decoded.clear();
@@ -293,12 +307,15 @@ impl EventLoop for Host {
     fn acknowledge(&mut self, at: usize, actions: Actions) {
         if actions.has(Action::Shed) {
             let client = &self.clients[at];
-            // What is held where memory is exhausted, and what has no known length, may have no place.
+            // What is held where memory is exhausted, and what has no known length, may have no place; a trial gets of a frame what
+            // the kernel holds.
             let may_be_shed = self.manners.needs_one
+                || self.manners.counts.is_some_and(|room| room < BUFFER_BYTES as usize)
                 || (self.manners.blocks || self.manners.yields) && self.pool.totals().shed_for_memory > 0;
             assert!(
                 client.habit != Habit::Honest || may_be_shed,
-                "an honest client is shed: {} unread, sent {} of {} since {} ms, {:?}, {:?}",
+                "an honest client is shed ({:?}): {} unread, sent {} of {} since {} ms, {:?}, {:?}",
+                self.pool.describe(self.id(at)).map(|info| info.shed_reason),
                 client.socket.unread(),
                 client.sent,
                 client.frame.len(),
@@ -311,6 +328,10 @@ impl EventLoop for Host {
             self.clients[at].id = None;
             self.clients[at].shed += 1;
             return;
+        }
+        if actions.has(Action::WantRecv) {
+            let mark = self.pool.low_water_mark(self.id(at)).expect("it is attached");
+            self.clients[at].socket.set_mark(mark as usize);
         }
         self.clients[at].socket.acknowledge(actions);
         self.report(at, Event::done(actions));
@@ -359,6 +380,10 @@ impl EventLoop for Host {
         }
     }
 
+    fn length_seen(&mut self, _at: usize, seen: &[u8]) -> u32 {
+        length(seen) as u32
+    }
+
     fn poll_notice(&mut self) -> Option<usize> {
         match self.pool.poll_notice()? {
             Notice::Receiver { token, .. } => Some(token as usize),
@@ -403,9 +428,35 @@ fn honest_clients_are_served_in_time_among_others() {
             println!("frames {frames}, shed {shed}, longest {} ms, {totals:?}", host.longest_ns / MS);
             assert!(totals.longest_claim_ns <= host.pool.memory().config().wait_ns_max());
             // The test is about shortage.
-            let is_scarce =
-                [totals.claims, totals.grants, totals.trials, totals.evicted].iter().all(|&count| count > 20);
+            let counts = [totals.trials, totals.evicted, totals.claims, totals.grants];
+            // A host that counts claims only what its kernel holds no more of.
+            let expected = if host.manners.counts.is_some() { &counts[..2] } else { &counts };
+            let is_scarce = expected.iter().all(|&count| count > 20);
             assert!(cfg!(miri) || is_scarce || host.manners.decodes_pieces, "{totals:?}");
         }
+    });
+}
+
+/// A partial frame costs no memory where the kernel can hold it, so that whole ones are decoded at once, whatever the others do.
+#[test]
+fn honest_clients_of_a_host_that_counts_do_not_wait() {
+    const OTHERS: usize = if cfg!(miri) { 20 } else { 300 };
+    in_modes(&[Mode::Level, Mode::OneShot, Mode::Edge], |mode| {
+        let [counting, plain] = [Some(usize::MAX), None].map(|counts| {
+            let manners = Manners { counts, polls_each: 1, advances_each: 1, ..Manners::default() };
+            let mut host = Host::with(mode, 1, manners, OTHERS);
+            for _ in 0..SECONDS * 200 * MS / STEP_NS {
+                host.iterate();
+            }
+            let honest = &host.clients[..HONEST];
+            let frames: u64 = honest.iter().map(|client| client.frames).sum();
+            println!("{counts:?}: frames {frames}, longest {} ms, {:?}", host.longest_ns / MS, host.pool.totals());
+            assert!(cfg!(miri) || frames > 100);
+            (host.longest_ns, host.pool.totals())
+        });
+        assert!(cfg!(miri) || (plain.0 > 500 * MS && plain.1.claims > 100), "given: memory is short: {plain:?}");
+        let (longest_ns, totals) = counting;
+        assert_eq!((longest_ns, totals.claims), (0, 0), "{totals:?}");
+        assert!(cfg!(miri) || totals.trials > 20, "the others are tried: {totals:?}");
     });
 }

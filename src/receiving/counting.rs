@@ -14,13 +14,13 @@ impl<B: Buffers> Receiving<B> {
     ///
     /// # Errors
     ///
-    /// There is no such receiver; it looks or receives a whole; it is of unknown length, or under a layer that reads ahead.
+    /// There is no such receiver; it is to stop, but looks or receives a whole; it is of unknown length, or under a layer that reads ahead.
     pub fn set_counts(&mut self, receiver: u32, counts: bool) -> Result<(), ReceivingError> {
         let row = self.row(receiver)?;
         if counts && (row.unknown_length || row.transport.has(Transport::READS_AHEAD)) {
             return Err(ReceivingError::CannotCount);
         }
-        if self.leaves_partial(receiver) {
+        if !counts && self.leaves_partial(receiver) {
             return Err(ReceivingError::Borrowing);
         }
         self.rows[receiver as usize].transport.set(Transport::COUNTS, counts);

@@ -112,7 +112,7 @@ impl Socket {
     /// Receives as many bytes as there is room for, or none.
     pub fn receive_whole(&mut self, area: &mut [u8]) -> Event {
         if self.in_kernel() < area.len() {
-            return if self.end == Some(EndKind::Stream) { Event::PeerClosed } else { Event::WouldBlock };
+            return if self.end.is_some() { Event::PeerClosed } else { Event::WouldBlock };
         }
         area.copy_from_slice(&self.stream[self.received..][..area.len()]);
         self.take(area.len());
@@ -128,8 +128,8 @@ impl Socket {
     /// What the poller reports, as a host sees it that counts.
     fn report(&self) -> Event {
         match &self.kernel {
-            Some(_) if self.end == Some(EndKind::Stream) => Event::PeerClosed,
-            Some(kernel) if self.end.is_none() && self.in_kernel() < kernel.mark => Event::KernelFull,
+            Some(_) if self.end.is_some() => Event::PeerClosed,
+            Some(kernel) if self.in_kernel() < kernel.mark => Event::KernelFull,
             _ => Event::Readable,
         }
     }

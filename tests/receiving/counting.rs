@@ -9,10 +9,10 @@ use demuxbuf::scheduler::{LeaseId, Request};
 use demuxbuf_testkit::in_modes;
 
 /// Those in which a receiver may count.
-const COUNTING_MODES: [Mode; 4] = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Completion];
+pub(crate) const COUNTING_MODES: [Mode; 4] = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Completion];
 const SECOND: u64 = 1_000 * MS;
 
-fn policy(mode: Mode) -> Policy {
+pub(crate) fn policy(mode: Mode) -> Policy {
     Policy { mode, counting: true, ..Policy::default() }
 }
 
@@ -535,6 +535,8 @@ fn counting_may_come_and_go() {
         let plain = Policy { mode, ..Policy::default() };
         for _ in 0..2 {
             case.look();
+            case.pool.set_policy(case.id, &policy(mode)).expect("it is open");
+            assert!(case.pool.pending(case.id).expect("it is attached").has(Action::Peek), "the same again");
             case.pool.set_policy(case.id, &plain).expect("it is open");
             let actions = case.on(Event::Wake);
             assert!(actions.has(Action::Recv), "{actions}: a look ends");

@@ -5,6 +5,7 @@ mod counting;
 mod delivery;
 mod layers;
 mod leases;
+mod marks;
 mod receivers;
 mod shared_tenants;
 mod shortage;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "sockets take their time; the core has none")]
 
+#[path = "relay/counting.rs"]
+mod counting;
 #[path = "relay/crowd.rs"]
 mod crowd;
 #[path = "relay/frames.rs"]
@@ -491,6 +493,8 @@ fn memory_is_that_of_the_options() {
     assert_eq!(reserved(&["--threads", "2"]), (127, 127 * 16448));
     assert_eq!(reserved(&["--memory-kib", "300", "--threads", "2"]), (18, 18 * 16448));
     let backend = ["--backend", "127.0.0.1:1"];
+    let message = refused_with(&[&backend[..], &["--counting", "--static-buffers"]].concat());
+    assert!(message.contains("--counting is given; it goes without --static-buffers"), "{message}");
     let message = refused_with(&[&backend[..], &["--memory-kib", "64", "--static-buffers"]].concat());
     assert!(message.contains("--memory-kib is \"64\"; allowed is none with --static-buffers"), "{message}");
     // Too little is refused by the library.

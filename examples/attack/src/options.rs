@@ -30,6 +30,9 @@ pub(crate) struct Options {
     /// Threads of the relay, which share its memory
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=4))]
     pub(crate) threads: u64,
+    /// The relay leaves partial frames in the kernel while its memory is short
+    #[arg(long, conflicts_with = "target")]
+    pub(crate) counting: bool,
     /// For how long the honest clients are alone, and then each attack lasts once all attackers are there, and longer
     /// until each honest client has asked for something meanwhile
     #[arg(long, value_name = "SECONDS", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]

@@ -25,7 +25,8 @@ const SHIFT: f64 = 0.17;
 
 /// The picture as SVG.
 pub(crate) fn draw(report: &Report) -> Result<String, String> {
-    let title = format!("{} against {}", counted(report.connections, "hostile connection"), report.target);
+    let attackers = counted(report.connections, "hostile connection");
+    let title = format!("{attackers} against {}{}", report.target, if report.counting { ", which counts" } else { "" });
     let served: u64 = report.attacks.iter().map(|attack| attack.sum(|part| part.served)).sum();
     let sent: u64 = report.attacks.iter().map(|attack| attack.sum(|part| part.sent)).sum();
     let shed: u64 = report.attacks.iter().map(Attack::honest_shed).sum();

@@ -165,6 +165,12 @@ impl Name {
         SIZES.map(|bytes| Name::Partial(Some(bytes))).into_iter().chain(NAMES.map(|(_, name)| name)).collect()
     }
 
+    /// Whether memory alone decides how long honest requests take, if the relay counts: the kernel can hold what attackers
+    /// send, and the processor is not worn down.
+    pub(crate) fn spares_counting(self) -> bool {
+        !matches!(self, Name::Tiny | Name::Burst | Name::Mixed | Name::Flood | Name::Overload)
+    }
+
     /// The attackers beside the honest clients; of an overload the clients of the largest step.
     pub(crate) fn bands(self, options: &Options) -> Vec<Band> {
         match self {

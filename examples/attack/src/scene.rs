@@ -334,5 +334,6 @@ fn relay_arguments(options: &Options, name: Name) -> Vec<String> {
     let numbers =
         [("--memory-kib", options.memory_kib), ("--connections", connections as u64), ("--threads", options.threads)];
     let arguments = numbers.into_iter().flat_map(|(option, value)| [option.into(), value.to_string()]);
-    arguments.chain(options.relay_arguments.iter().cloned()).collect()
+    let counting = options.counting.then(|| "--counting".into());
+    arguments.chain(counting).chain(options.relay_arguments.iter().cloned()).collect()
 }

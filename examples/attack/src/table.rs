@@ -19,9 +19,10 @@ pub(crate) fn table(report: &Report) -> String {
     if let Some(relay) = relay {
         let [_, most_ms] = relay.waits_ms();
         let (kib, threads) = (thousands(report.memory_kib), counted(report.threads as usize, "thread"));
+        let counting = if report.counting { "counting" } else { "not counting" };
         let _ = writeln!(
             table,
-            "{kib} KiB of receive memory, {threads}; a receiver waits for room for {most_ms:.0} ms at most"
+            "{kib} KiB of receive memory, {threads}, {counting}; a receiver waits for room for {most_ms:.0} ms at most"
         );
     } else {
         table.push_str(

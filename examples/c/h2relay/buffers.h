@@ -6,6 +6,7 @@
 #define H2RELAY_BUFFERS_H
 
 #include "demuxbuf.h"
+#include "demuxbuf_posix.h"
 #include "options.h"
 
 #include <stdbool.h>
@@ -17,6 +18,7 @@ struct buffers;
 /* The receiving half of one socket. */
 struct inlet {
     struct buffers *buffers;
+    demuxbuf_posix_socket socket;
     union {
         uint64_t receiver; /* of the pool */
         struct {
@@ -50,11 +52,14 @@ enum inlet_event {
 struct buffers_kind {
     /* False if there is no memory or no place for one more. `tenant` is 0 for the default tenant; the token comes back
        with notices. */
-    bool (*attach)(struct inlet *inlet, uint64_t tenant, void *token);
+    bool (*attach)(struct inlet *inlet, int fd, uint64_t tenant, void *token);
     /* The tenant's number, or 0 if there is no place for one more. */
     uint64_t (*create_tenant)(struct buffers *buffers);
     void (*remove_tenant)(struct buffers *buffers, uint64_t tenant);
     demuxbuf_step (*report)(struct inlet *inlet, enum inlet_event event, uint32_t value, uint32_t need_more);
+    /* Does DEMUXBUF_RECV or DEMUXBUF_PEEK, and reports the outcome. With DEMUXBUF_PEEK in the step that it returns, the
+       bytes at `data` are still in the socket: how many are needed from there on is to be reported as need_more. */
+    demuxbuf_step (*receive)(struct inlet *inlet, demuxbuf_step step);
     /* True if a receiver that waited may receive, or is to be shed: writes its token, and the actions. */
     bool (*poll_notice)(struct buffers *buffers, void **token, demuxbuf_step *step);
     void (*handle_timeout)(struct buffers *buffers, uint64_t now_ns);
@@ -68,11 +73,12 @@ struct buffers_kind {
 
 struct buffers {
     const struct buffers_kind *kind;
-    demuxbuf_pool *pool;    /* only for the pool, as the next */
-    bool is_shared;         /* by several threads */
-    demuxbuf_policy policy; /* only for static buffers, as all below */
+    demuxbuf_pool *pool; /* only for the pool, as the next */
+    bool is_shared;      /* by several threads */
+    bool is_counting;    /* partial frames stay in the kernel while memory is short */
+    demuxbuf_policy policy;
     uint32_t buffer_bytes;
-    demuxbuf_pool_stats stats;
+    demuxbuf_pool_stats stats; /* only for static buffers */
 };
 
 /* A pool for all threads. It writes a sentence to `message` and returns false if there is no memory or the options do
@@ -85,6 +91,13 @@ bool buffers_open_pool(struct buffers *buffers, const struct options *options, d
                        uint32_t thread, char *message, size_t message_bytes);
 
 void buffers_open_static(struct buffers *buffers, const struct options *options);
+
+/* Whether what was received has ended in an error, as opposed to an end. */
+static inline bool inlet_is_broken(struct inlet *inlet) {
+    demuxbuf_receiver_info info = {.struct_size = sizeof info};
+    inlet->buffers->kind->describe(inlet, &info);
+    return info.end == DEMUXBUF_END_KIND_ERROR;
+}
 
 static inline demuxbuf_step inlet_report(struct inlet *inlet, enum inlet_event event, uint32_t value) {
     return inlet->buffers->kind->report(inlet, event, value, 0);

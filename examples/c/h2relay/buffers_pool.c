@@ -1,11 +1,23 @@
+#define _GNU_SOURCE
 #include "buffers.h"
 
 #include <stdio.h>
 
-static bool attach(struct inlet *inlet, uint64_t tenant, void *token) {
+static bool attach(struct inlet *inlet, int fd, uint64_t tenant, void *token) {
+    struct buffers *buffers = inlet->buffers;
+    demuxbuf_policy policy = buffers->policy;
     demuxbuf_attach_options options = {
-        .struct_size = sizeof options, .tenant = tenant, .token = (uint64_t)(uintptr_t)token};
-    return demuxbuf_receiver_attach(inlet->buffers->pool, &options, &inlet->receiver, NULL, NULL) == DEMUXBUF_OK;
+        .struct_size = sizeof options, .tenant = tenant, .token = (uint64_t)(uintptr_t)token, .policy = &policy};
+    inlet->socket = (demuxbuf_posix_socket){.fd = fd, .mark = 1, .is_edge = policy.mode == DEMUXBUF_MODE_EDGE};
+    if (buffers->is_counting) {
+        /* A socket that cannot count receives as it would without. */
+        demuxbuf_posix_socket_init(&inlet->socket, fd, buffers->buffer_bytes, &policy);
+    }
+    return demuxbuf_receiver_attach(buffers->pool, &options, &inlet->receiver, NULL, NULL) == DEMUXBUF_OK;
+}
+
+static demuxbuf_step receive(struct inlet *inlet, demuxbuf_step step) {
+    return demuxbuf_posix_socket_receive(&inlet->socket, inlet->buffers->pool, inlet->receiver, step);
 }
 
 static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_t value, uint32_t need_more) {
@@ -83,6 +95,7 @@ static const struct buffers_kind POOL = {
     .create_tenant = create_tenant,
     .remove_tenant = remove_tenant,
     .report = report,
+    .receive = receive,
     .poll_notice = poll_notice,
     .handle_timeout = handle_timeout,
     .poll_timeout = poll_timeout,
@@ -92,6 +105,10 @@ static const struct buffers_kind POOL = {
     .close = close_pool,
 };
 
+static uint8_t mode_of(const struct options *options) {
+    return options->edge_triggered ? DEMUXBUF_MODE_EDGE : DEMUXBUF_MODE_LEVEL;
+}
+
 /* The same for one thread and for several, which share the memory. */
 static demuxbuf_pool_config config_of(const struct options *options) {
     demuxbuf_pool_config config = {.struct_size = sizeof config};
@@ -100,7 +117,7 @@ static demuxbuf_pool_config config_of(const struct options *options) {
     config.buffer_bytes = options->buffer_bytes;
     config.frame_grace_ns = options->grace_ms * UINT64_C(1000000);
     config.blocked_ns = 2 * config.frame_grace_ns;
-    config.mode = options->edge_triggered ? DEMUXBUF_MODE_EDGE : DEMUXBUF_MODE_LEVEL;
+    config.mode = mode_of(options);
     /* All buffers are for receiving. */
     config.waiters_max = 0;
     config.tenants_max = options->tenant == TENANT_NONE ? 0 : options->tenants_max;
@@ -115,7 +132,13 @@ bool buffers_open_shared_pool(demuxbuf_shared_pool **shared_pool, const struct o
 
 bool buffers_open_pool(struct buffers *buffers, const struct options *options, demuxbuf_shared_pool *shared_pool,
                        uint32_t thread, char *message, size_t message_bytes) {
-    *buffers = (struct buffers){.kind = &POOL, .is_shared = shared_pool != NULL};
+    *buffers = (struct buffers){
+        .kind = &POOL,
+        .is_shared = shared_pool != NULL,
+        .is_counting = options->counting,
+        .policy = {.struct_size = sizeof(demuxbuf_policy), .mode = mode_of(options)},
+        .buffer_bytes = options->buffer_bytes,
+    };
     if (shared_pool == NULL) {
         demuxbuf_pool_config config = config_of(options);
         return demuxbuf_pool_new(&config, &buffers->pool, message, &message_bytes) == DEMUXBUF_OK;

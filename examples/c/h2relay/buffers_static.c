@@ -1,7 +1,10 @@
+#define _GNU_SOURCE
 #include "buffers.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* The buffer stays with its connection, so every wish of the machine about it is granted at once. */
 static uint32_t serve_buffer_wishes(struct inlet *inlet, uint32_t actions) {
@@ -45,10 +48,11 @@ static demuxbuf_step step_of(struct inlet *inlet, uint32_t actions) {
 }
 
 /* No receiver waits, so no tenant has a share. */
-static bool attach(struct inlet *inlet, uint64_t tenant, void *token) {
+static bool attach(struct inlet *inlet, int fd, uint64_t tenant, void *token) {
     (void)tenant;
     (void)token;
     struct buffers *buffers = inlet->buffers;
+    inlet->socket = (demuxbuf_posix_socket){.fd = fd, .mark = 1};
     inlet->own.memory = malloc(buffers->buffer_bytes);
     if (inlet->own.memory == NULL) {
         return false;
@@ -124,6 +128,21 @@ static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_
     return step_of(inlet, demuxbuf_connection_pending(machine));
 }
 
+static demuxbuf_step receive(struct inlet *inlet, demuxbuf_step step) {
+    ssize_t bytes;
+    do {
+        bytes = recv(inlet->socket.fd, step.data, step.bytes, 0);
+    } while (bytes < 0 && errno == EINTR);
+    if (bytes > 0) {
+        return inlet_report(inlet, INLET_RECEIVED, (uint32_t)bytes);
+    }
+    if (bytes == 0) {
+        return inlet_report(inlet, INLET_END_OF_STREAM, 0);
+    }
+    bool is_dry = errno == EAGAIN || errno == EWOULDBLOCK;
+    return inlet_report(inlet, is_dry ? INLET_WOULD_BLOCK : INLET_TRANSPORT_ERROR, 0);
+}
+
 static bool poll_notice(struct buffers *buffers, void **token, demuxbuf_step *step) {
     (void)buffers;
     (void)token;
@@ -145,6 +164,7 @@ static void describe(struct inlet *inlet, demuxbuf_receiver_info *info) {
     demuxbuf_connection_info machine = {.struct_size = sizeof machine};
     demuxbuf_connection_describe(&inlet->own.machine, &machine);
     info->buffered_bytes = machine.buffered_bytes;
+    info->end = machine.end;
     /* The machine releases an empty buffer; the memory stays here all the same. */
     info->hold = 2;
     info->capacity = inlet->buffers->buffer_bytes;
@@ -179,6 +199,7 @@ static const struct buffers_kind STATIC = {
     .create_tenant = create_tenant,
     .remove_tenant = remove_tenant,
     .report = report,
+    .receive = receive,
     .poll_notice = poll_notice,
     .handle_timeout = handle_timeout,
     .poll_timeout = poll_timeout,

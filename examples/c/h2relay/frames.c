@@ -128,6 +128,22 @@ struct gate_view gate_look(struct gate *gate, const uint8_t *data, uint32_t byte
     return (struct gate_view){0};
 }
 
+uint32_t gate_needs(const struct gate *gate, const uint8_t *data, uint32_t bytes, uint32_t buffer_bytes) {
+    demuxbuf_h2_next next = {.struct_size = sizeof next};
+    if (gate->cleared > 0) {
+        return gate->cleared < buffer_bytes ? gate->cleared : buffer_bytes;
+    }
+    if (demuxbuf_h2_peek(&gate->decoder, data, bytes, &next) != DEMUXBUF_OK) {
+        /* What is wrong with it is found once it is received. */
+        return bytes;
+    }
+    if (next.need_more > 0) {
+        return bytes + next.need_more;
+    }
+    /* A frame without a place passes in pieces. */
+    return next.frame_bytes <= buffer_bytes ? next.frame_bytes : bytes;
+}
+
 static uint8_t *write_head(uint8_t *out, uint32_t length, uint8_t kind) {
     memset(out, 0, HEAD_BYTES);
     out[2] = (uint8_t)length;

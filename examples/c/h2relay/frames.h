@@ -58,6 +58,10 @@ void gate_open(struct gate *gate, struct gate *other, struct frame_counts *count
    at once if `cannot_fit` is set: then the first frame never will be. */
 struct gate_view gate_look(struct gate *gate, const uint8_t *data, uint32_t bytes, bool cannot_fit);
 
+/* The bytes that are needed from the first one of `data` on before any of them are worth receiving: a whole frame, as
+   far as a buffer has room for it. Nothing is cleared. */
+uint32_t gate_needs(const struct gate *gate, const uint8_t *data, uint32_t bytes, uint32_t buffer_bytes);
+
 /* The longest farewell. */
 enum { FAREWELL_BYTES_MAX = 24 + 9 + 17 };
 

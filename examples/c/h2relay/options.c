@@ -27,6 +27,7 @@ static const char USAGE[] =
     "                        same /24 of IPv4 or /48 of IPv6) (default none)\n"
     "  --tenants N           most tenants at once, 1 to 1000000; clients of further ones share one (default 1024)\n"
     "  --static-buffers      no pool: a buffer for each connection and direction\n"
+    "  --counting            while memory is short, leave partial frames in the kernel until they are whole\n"
     "  --edge-triggered      edge-triggered read interest (EPOLLET)\n"
     "  --connections N       most clients at once, 1 to 1000000; more are closed at once (default 4096)\n"
     "  --threads N           event loops, 1 to 256, each with a listener of its own (SO_REUSEPORT); several share\n"
@@ -44,6 +45,7 @@ enum {
     TENANT,
     TENANTS,
     STATIC_BUFFERS,
+    COUNTING,
     EDGE_TRIGGERED,
     CONNECTIONS,
     THREADS,
@@ -61,6 +63,7 @@ static const struct option LONG_OPTIONS[] = {
     {"tenant", required_argument, NULL, TENANT},
     {"tenants", required_argument, NULL, TENANTS},
     {"static-buffers", no_argument, NULL, STATIC_BUFFERS},
+    {"counting", no_argument, NULL, COUNTING},
     {"edge-triggered", no_argument, NULL, EDGE_TRIGGERED},
     {"connections", required_argument, NULL, CONNECTIONS},
     {"threads", required_argument, NULL, THREADS},
@@ -153,6 +156,7 @@ static void parse_option(struct options *options, int option, const char *value)
     case TENANT: options->tenant = parse_tenant(value); break;
     case TENANTS: options->tenants_max = parse_number("tenants", value, 1, 1000000, 1); break;
     case STATIC_BUFFERS: options->static_buffers = true; break;
+    case COUNTING: options->counting = true; break;
     case EDGE_TRIGGERED: options->edge_triggered = true; break;
     case CONNECTIONS: options->connections_max = parse_number("connections", value, 1, 1000000, 1); break;
     case THREADS: options->threads = parse_number("threads", value, 1, THREADS_MAX, 1); break;
@@ -166,8 +170,12 @@ static void parse_option(struct options *options, int option, const char *value)
     }
 }
 
-/* There is no pool whose memory it could be. */
+/* There is no pool whose memory it could be, or run short. */
 static void set_memory(struct options *options) {
+    if (options->counting && options->static_buffers) {
+        fputs("h2relay: --counting is given; it goes without --static-buffers\n", stderr);
+        exit(2);
+    }
     if (options->memory_kib > 0 && options->static_buffers) {
         fprintf(stderr, "h2relay: --memory-kib is \"%u\"; allowed is none with --static-buffers\n",
                 options->memory_kib);

@@ -33,6 +33,7 @@ struct options {
     uint32_t connections_max;
     uint32_t threads;
     bool static_buffers;
+    bool counting;
     bool edge_triggered;
     bool quiet;
     const char *json; /* NULL for none */

@@ -172,7 +172,7 @@ static bool endpoint_attach(struct endpoint *endpoint, struct endpoint *peer, st
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     endpoint->registration = (struct registration){.fd = -1, .on_events = on_socket};
-    if (!relay->buffers.kind->attach(&endpoint->inlet, tenant_number(pair->tenant), endpoint)) {
+    if (!relay->buffers.kind->attach(&endpoint->inlet, fd, tenant_number(pair->tenant), endpoint)) {
         return false;
     }
     endpoint->registration.fd = fd;

@@ -8,6 +8,9 @@
 /* The reason why decoding is blocked: the peer's socket is full. */
 enum { PEER_IS_FULL = 1 };
 
+/* Each of them is done by a receive, or by a look. */
+enum { RECEIVES = DEMUXBUF_RECV | DEMUXBUF_PEEK };
+
 static const demuxbuf_step NOTHING = {0};
 
 static bool is_closed(const struct endpoint *endpoint) {
@@ -22,24 +25,16 @@ static struct relay_counts *counts_of(struct endpoint *endpoint) {
     return &endpoint->pair->relay->counts;
 }
 
-/* Bytes arrive straight where they are decoded, and stay there until they are sent. */
+/* Bytes arrive straight where they are decoded, and stay there until they are sent. While memory is short, a frame stays
+   in the socket until it is whole; it is looked at there. */
 static demuxbuf_step receive(struct endpoint *endpoint, demuxbuf_step step) {
-    ssize_t bytes;
-    do {
-        counts_of(endpoint)->recv_calls++;
-        bytes = recv(endpoint->registration.fd, step.data, step.bytes, 0);
-    } while (bytes < 0 && errno == EINTR);
-    if (bytes > 0) {
-        return inlet_report(&endpoint->inlet, INLET_RECEIVED, (uint32_t)bytes);
+    struct inlet *inlet = &endpoint->inlet;
+    counts_of(endpoint)->recv_calls++;
+    step = inlet->buffers->kind->receive(inlet, step);
+    if ((step.actions & (DEMUXBUF_ERROR | DEMUXBUF_PEEK)) != DEMUXBUF_PEEK) {
+        return step;
     }
-    if (bytes == 0) {
-        return inlet_report(&endpoint->inlet, INLET_END_OF_STREAM, 0);
-    }
-    if (errno == EAGAIN || errno == EWOULDBLOCK) {
-        return inlet_report(&endpoint->inlet, INLET_WOULD_BLOCK, 0);
-    }
-    endpoint->is_broken = true;
-    return inlet_report(&endpoint->inlet, INLET_TRANSPORT_ERROR, 0);
+    return inlet_decoded(inlet, 0, gate_needs(&endpoint->gate, step.data, step.bytes, inlet->buffers->buffer_bytes));
 }
 
 /* Nothing can be sent to the peer any more. A backend may still have sent something that its client wants to read. */
@@ -105,6 +100,7 @@ static demuxbuf_step end(struct endpoint *endpoint, demuxbuf_step step) {
         counts_of(endpoint)->truncated_frames++;
     }
     endpoint->input_over = true;
+    endpoint->is_broken = endpoint->is_broken || inlet_is_broken(&endpoint->inlet);
     if (pair->is_lingering || peer->input_over || (endpoint->is_broken && is_client(endpoint))) {
         pair_close(pair);
         return NOTHING;
@@ -120,8 +116,9 @@ static demuxbuf_step end(struct endpoint *endpoint, demuxbuf_step step) {
 }
 
 /* The actions that need no look at the bytes. */
-static demuxbuf_step take_notice(struct endpoint *endpoint, uint32_t notices) {
+static demuxbuf_step take_notice(struct endpoint *endpoint, demuxbuf_step step, uint32_t notices) {
     if ((notices & DEMUXBUF_WANT_RECV) != 0) {
+        demuxbuf_posix_socket_set_mark(&endpoint->inlet.socket, step);
         endpoint->wants_recv = true;
     }
     if ((notices & DEMUXBUF_STOP_RECV) != 0) {
@@ -144,8 +141,8 @@ void transfer_drive(struct endpoint *endpoint, demuxbuf_step step) {
         } else if ((actions & DEMUXBUF_SHED) != 0) {
             pair_shed(endpoint->pair, endpoint);
         } else if ((actions & NOTICES) != 0) {
-            step = take_notice(endpoint, actions & NOTICES);
-        } else if ((actions & DEMUXBUF_RECV) != 0) {
+            step = take_notice(endpoint, step, actions & NOTICES);
+        } else if ((actions & RECEIVES) != 0) {
             step = receive(endpoint, step);
         } else if ((actions & DEMUXBUF_DECODE) != 0 ||
                    ((actions & DEMUXBUF_CANNOT_FIT) != 0 && !endpoint->peer->wants_send)) {
@@ -202,7 +199,7 @@ void transfer_input(struct endpoint *endpoint, uint32_t events) {
         endpoint->hung_up = true;
     }
     demuxbuf_step step = inlet_report(&endpoint->inlet, INLET_READABLE, 0);
-    if ((step.actions & (DEMUXBUF_ERROR | DEMUXBUF_RECV)) == 0) {
+    if ((step.actions & (DEMUXBUF_ERROR | RECEIVES)) == 0) {
         step = look_for_end(endpoint, events, step);
     }
     transfer_drive(endpoint, step);

@@ -46,6 +46,8 @@ pub struct Statistics {
     pub longest_claim_ns: u64,
     /// The longest that one ever may.
     pub wait_ns_max: u64,
+    /// What a frame is allowed while memory is short, beside the time for its length.
+    pub grace_ms: u64,
     /// Connections that were closed because others waited for room.
     pub shed: u64,
     /// Of these, those with a frame that was not whole at its deadline.

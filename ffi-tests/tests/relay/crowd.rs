@@ -217,7 +217,7 @@ fn slow_readers_are_shed_for_others() {
 
 /// Sees that the relay falls asleep, and stays so for three looks in a row. Asking it wakes each thread up, and the
 /// first once more for the answers.
-fn check_asleep(bench: &Bench) {
+pub(crate) fn check_asleep(bench: &Bench) {
     let figures = || {
         let stats = bench.relay.stats();
         ["threads", "iterations", "recv_calls", "send_calls", "epoll_ctl_calls"].map(|key| stats.get(key))
@@ -322,7 +322,12 @@ fn large_of_any_kind(random: &mut fastrand::Rng) -> Vec<u8> {
 
 #[test]
 fn relay_survives_random_peers() {
-    let more: [&[&str]; 2] = [LITTLE, &["--memory-kib", "4", "--buffer-size", "256", "--edge-triggered"]];
+    let more: [&[&str]; 4] = [
+        LITTLE,
+        &["--memory-kib", "4", "--buffer-size", "256", "--edge-triggered"],
+        &["--memory-kib", "129", "--counting"],
+        &["--memory-kib", "129", "--counting", "--edge-triggered"],
+    ];
     for (seed, mode) in (1..).zip(MODES.into_iter().chain(more)) {
         let mut random = fastrand::Rng::with_seed(seed);
         let bench = Bench::start(mode);

@@ -1,0 +1,81 @@
+//! A relay that leaves partial frames in the kernel while its memory is short.
+
+use super::crowd::{PART_BYTES, check_asleep, large, serve_once};
+use super::frames::*;
+use super::harness::*;
+use std::io::Write;
+
+/// No deadline comes in a test.
+const COUNTING: [&str; 3] = ["--counting", "--grace-ms", "3600000"];
+
+#[test]
+fn counting_leaves_partial_frames_in_the_kernel() {
+    for mode in POOLS {
+        let bench = Bench::start(&[&with_little(mode)[..], &COUNTING].concat());
+        let mut holders: Vec<_> = (0..40).map(|_| bench.open_pair()).collect();
+        for (client, _) in &mut holders {
+            client.write_all(&large()[..PART_BYTES as usize]).expect("the kernel takes it");
+        }
+        // Frames of every size are served beside them, small ones and those of a buffer.
+        let (mut client, mut backend) = bench.open_pair();
+        for stream in 0..10 {
+            pass(&mut client, &mut backend, &large());
+            pass(&mut backend, &mut client, &frame(DATA, 0, 1, &[3; 16_000]));
+            serve_once(
+                &mut (client.try_clone().expect("a handle"), backend.try_clone().expect("a handle")),
+                2 * stream + 3,
+            );
+        }
+        let stats = bench.relay.stats();
+        assert_eq!(["claims", "waiting", "shed"].map(|key| stats.get(key)), [0; 3], "{stats:?}");
+        assert!(stats.get("receive_bytes_used") < 40 * PART_BYTES, "{stats:?}");
+        check_asleep(&bench);
+        // What was left there is found as it is.
+        for (client, backend) in &mut holders {
+            client.write_all(&large()[PART_BYTES as usize..]).expect("the relay reads");
+            expect(backend, &large());
+        }
+        bench.relay.stop();
+    }
+}
+
+/// DATA passes frame by frame, and in pieces of a buffer if a frame is larger than one.
+#[test]
+fn counting_passes_data_of_any_length() {
+    for mode in POOLS {
+        let bench = Bench::start(&[&with_little(mode)[..], &COUNTING].concat());
+        let mut holders: Vec<_> = (0..40).map(|_| bench.open_pair()).collect();
+        for (client, _) in &mut holders {
+            client.write_all(&large()[..PART_BYTES as usize]).expect("the kernel takes it");
+        }
+        let (mut client, mut backend) = bench.open_pair();
+        pass(&mut backend, &mut client, &max_frame_size(1 << 20));
+        for bytes in [0, 1, 55, 56, 1000, 16_384, 16_440, 100_000] {
+            pass(&mut client, &mut backend, &frame(DATA, 0, 1, &vec![5; bytes]));
+        }
+        bench.relay.stop();
+    }
+}
+
+/// A peer that ends behind a part of a frame is noticed, however large the mark is that its socket waits under.
+#[test]
+fn counting_sees_the_end_behind_a_part() {
+    for mode in POOLS {
+        let bench = Bench::start(&[&with_little(mode)[..], &COUNTING].concat());
+        let mut holders: Vec<_> = (0..40).map(|_| bench.open_pair()).collect();
+        for (client, _) in &mut holders {
+            client.write_all(&large()[..PART_BYTES as usize]).expect("the kernel takes it");
+        }
+        serve_once(&mut bench.open_pair(), 1);
+        for (position, (client, backend)) in holders.into_iter().enumerate() {
+            if position % 2 == 0 {
+                finish(&client);
+                expect_end(&mut { backend });
+            } else {
+                reset(client);
+            }
+        }
+        bench.relay.wait_for("the end of all", |stats| stats.get("connections") == 0);
+        bench.relay.stop();
+    }
+}

@@ -8,6 +8,7 @@
 //! | name | cycle, of 64 connections in turn |
 //! |---|---|
 //! | `level`, `edge`, `one-shot`, `optimistic`, `completion` | readable, one receive, all of it is decoded |
+//! | `two-calls` | as `level`, with the receive and its decoding reported in one call |
 //! | `trickle` | a frame in two parts, of 4 and of 20 bytes |
 //! | `blocked` | decoding is blocked after the receive, and unblocked |
 //! | `end` | the stream ends, the connection is closed, and another one is attached |
@@ -59,8 +60,9 @@ const ONE_SHOT: u8 = Mode::OneShot as u8;
 const OPTIMISTIC: u8 = Mode::Optimistic as u8;
 const COMPLETION: u8 = Mode::Completion as u8;
 
-const CYCLES: [Cycle; 22] = [
+const CYCLES: [Cycle; 24] = [
     cycle("own/level", "receiver", &["MODE=DEMUXBUF_MODE_LEVEL"], common::<LEVEL, Budget>),
+    cycle("own/two-calls", "receiver", &["TWO_CALLS"], two_calls::<Budget>),
     cycle("own/edge", "receiver", &["MODE=DEMUXBUF_MODE_EDGE"], common::<EDGE, Budget>),
     cycle("own/one-shot", "receiver", &["MODE=DEMUXBUF_MODE_ONE_SHOT"], common::<ONE_SHOT, Budget>),
     cycle("own/optimistic", "receiver", &["MODE=DEMUXBUF_MODE_OPTIMISTIC"], common::<OPTIMISTIC, Budget>),
@@ -70,6 +72,7 @@ const CYCLES: [Cycle; 22] = [
     cycle("own/end", "end", &[], end::<Budget>),
     cycle("own/handoff", "handoff", &[], handoff::<Budget>),
     cycle("shared/level", "receiver", &["SHARED", "MODE=DEMUXBUF_MODE_LEVEL"], common::<LEVEL, PoolShard>),
+    cycle("shared/two-calls", "receiver", &["SHARED", "TWO_CALLS"], two_calls::<PoolShard>),
     cycle("shared/edge", "receiver", &["SHARED", "MODE=DEMUXBUF_MODE_EDGE"], common::<EDGE, PoolShard>),
     cycle("shared/one-shot", "receiver", &["SHARED", "MODE=DEMUXBUF_MODE_ONE_SHOT"], common::<ONE_SHOT, PoolShard>),
     cycle(
@@ -175,6 +178,12 @@ fn common<const MODE: u8, S: HostPool>(cycles: u64) -> Result<(), Error> {
     for _ in 0..cycles / CONNECTIONS as u64 {
         host.iterate(CONNECTIONS, receive)?;
     }
+    host.finish(received(cycles))
+}
+
+fn two_calls<S: HostPool>(cycles: u64) -> Result<(), Error> {
+    let mut host = Host::<LEVEL, S>::new()?;
+    play(&mut host, cycles, |host, index| host.cycle_of_two_calls(index, &mut receive))?;
     host.finish(received(cycles))
 }
 

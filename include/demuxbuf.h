@@ -826,6 +826,16 @@ demuxbuf_step demuxbuf_receiver_decoded(demuxbuf_pool *pool,
                                         uint32_t consumed,
                                         uint32_t need_more);
 
+// One receive brought `bytes` bytes, and the decoder took all that is there: `demuxbuf_receiver_received` and
+// `demuxbuf_receiver_decoded` in one call, for a host that decodes where it has received, before it reports. If something was
+// undecoded before the receive, that lies in front of what was received, and was taken as well.
+//
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`,
+// `DEMUXBUF_ERR_CLOSED`, and the others of `demuxbuf_receiver_received`.
+demuxbuf_step demuxbuf_receiver_received_and_decoded(demuxbuf_pool *pool,
+                                                     uint64_t receiver,
+                                                     uint32_t bytes);
+
 // As `demuxbuf_receiver_decoded`, of a decoder that can use up to `usable` bytes at once, though `need_more` help: payload
 // that is passed on in pieces needs 1, and can use all of it. While memory is short, the next receive takes as many. 0 for
 // the same as `need_more`.

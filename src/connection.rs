@@ -108,6 +108,7 @@ pub use policy::{Mode, Policy, UnknownMode};
 
 pub(crate) use audit::SinceSeen;
 use conditions::Conditions;
+pub(crate) use fast_path::CycleActions;
 
 /// One connection's receive state. All-zero ([`Connection::default`]) is not attached.
 ///

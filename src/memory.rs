@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+mod address;
 mod arena;
 mod block;
 #[cfg(feature = "bytes")]
@@ -12,6 +13,7 @@ mod lease;
 pub(crate) mod poison;
 mod reach;
 
+pub(crate) use address::Address;
 pub use arena::Arena;
 #[cfg(feature = "bytes")]
 pub use lease::Lease;

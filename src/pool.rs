@@ -11,13 +11,14 @@
 //!
 //! let mut pool = Pool::new(&PoolConfig::new(1 << 20, 100))?; // 1 MiB for up to 100 receivers
 //! let id = pool.attach(&AttachOptions::new(0, 7))?;
-//! let actions = pool.handle(id, Event::Readable)?;
-//! assert!(actions.has(Action::Recv));
-//! pool.receive_area(id)?[..5].copy_from_slice(b"hello");
-//! let actions = pool.handle(id, Event::Received { bytes: 5 })?;
-//! assert!(actions.has(Action::Decode));
-//! assert_eq!(pool.data(id)?, b"hello");
-//! pool.handle(id, Event::Consumed { bytes: 5 })?; // nothing is kept
+//! pool.handle(id, Event::done(Action::WantRecv))?; // read interest is armed
+//! let step = pool.readable(id)?;
+//! assert!(step.actions.has(Action::Recv));
+//! step.data[..5].copy_from_slice(b"hello");
+//! let step = pool.received(id, 5)?;
+//! assert!(step.actions.has(Action::Decode));
+//! assert_eq!(step.data, b"hello");
+//! pool.decoded(id, 5, 0)?; // nothing is kept
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -31,6 +32,7 @@
 
 #![forbid(unsafe_code)]
 
+mod areas;
 mod attach;
 mod audit;
 mod audited;
@@ -47,6 +49,7 @@ mod finding;
 mod host;
 #[cfg(feature = "model-check")]
 mod model_check;
+mod open_cycle;
 mod queries;
 mod reconcile;
 mod reload;
@@ -64,12 +67,16 @@ pub use config::PoolConfig;
 pub(crate) use counting::check_counting;
 pub use deliver::Delivery;
 pub use error::PoolError;
+#[doc(hidden)]
+pub use fast_path::FastPath;
 pub use finding::{Finding, FindingKind};
+#[doc(hidden)]
+pub use open_cycle::RawStep;
 pub use source::BufferSource;
 pub(crate) use source::Source;
 pub use table::ReceiverId;
 pub(crate) use table::{Stamp, Table};
-pub use types::{Counts, LeasedContent, MemoryModelStats, Notice, PoolStats, ReceiverInfo};
+pub use types::{Counts, LeasedContent, MemoryModelStats, Notice, PoolStats, ReceiverInfo, Step};
 
 pub use crate::config_error::ConfigError;
 
@@ -80,6 +87,7 @@ use audit::Audit;
 use bits::Bits;
 use core::cell::Cell;
 use core::marker::PhantomData;
+use open_cycle::OpenCycle;
 
 /// What the host learns once it is so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,13 +101,16 @@ pub(crate) enum Awaited {
 
 /// A pool whose receivers borrow to receive and keep only partial frames: of one thread, or one thread's part of a
 /// `SharedPool`.
-#[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
+#[repr(C)] // What a common cycle needs is at the same place in each kind of pool, and C need not know the kind.
 pub struct Pool<S: BufferSource = Budget> {
-    pub(crate) memory: Receiving<S>,
+    /// A common cycle that is open. The row of its receiver has what will be, the rest of the pool has nothing of it.
+    pub(super) cycle: OpenCycle,
     pub(crate) table: Table,
-    pub(super) policy: Policy,
+    pub(crate) memory: Receiving<S>,
+    /// But for what passed in common cycles.
     pub(crate) counts: Counts,
+    pub(super) policy: Policy,
     /// Receivers whose hosts know that there is no buffer to borrow in this loop iteration.
     scheduled: Bits,
     pub(super) awaited: Awaited,
@@ -136,6 +147,7 @@ impl<S: BufferSource> Pool<S> {
         stamp: Stamp,
     ) -> Result<Pool<S>, ConfigError> {
         Ok(Pool {
+            cycle: OpenCycle::closed(config.buffer_bytes),
             scheduled: Bits::new("receivers_max", config.receivers_max)?,
             undelivered: Bits::new("receivers_max", config.receivers_max)?,
             table: Table::new(config.receivers_max, stamp)?,
@@ -157,22 +169,35 @@ impl<S: BufferSource> Pool<S> {
     /// kept are consumed while there is no buffer to decode them in. Nothing is changed.
     pub fn handle(&mut self, id: ReceiverId, event: Event) -> Result<Actions, PoolError> {
         let fast = match event {
-            Event::Readable => self.try_fast_begin(id),
-            Event::Received { bytes } => self.try_fast_receive(id, bytes),
-            Event::Consumed { bytes } => self.try_fast_finish(id, bytes),
-            Event::WouldBlock | Event::WouldBlockArmed => self.try_fast_dry(id, event),
-            Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.try_fast_arm(id),
+            Event::Readable => self.fast_path().begin(id),
+            Event::Received { bytes } => self.fast_path().receive(id, bytes),
+            Event::Consumed { bytes } => self.fast_path().decode(id, bytes),
+            Event::WouldBlock => self.fast_path().dry(id, false),
+            Event::WouldBlockArmed => self.fast_path().dry(id, true),
+            Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.fast_path().arm(id),
             _ => None,
         };
         match fast {
-            Some(actions) => Ok(actions),
+            Some(step) => Ok(step.actions),
             None => self.handle_row(self.table.find(id)?, event),
         }
     }
 
-    /// As `handle`, of the receiver in this row, the slow path.
+    /// As `handle`, of the receiver in this row, where the fast path does not apply, or not yet.
     #[doc(hidden)]
     pub fn handle_row(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
+        let step = match event {
+            Event::Readable => self.look_and_begin(index),
+            Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.look_and_arm(index),
+            _ => None,
+        };
+        match step {
+            Some(step) => Ok(step.actions),
+            None => self.handle_slowly(index, event),
+        }
+    }
+
+    fn handle_slowly(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
         self.leave_fast_path();
         self.follow_shed(index);
         match event {
@@ -186,9 +211,9 @@ impl<S: BufferSource> Pool<S> {
             | Event::Sync { .. } => return Err(PoolError::InternalEvent),
             event if !self.table.connection(index).is_open() => return self.handle_closed(index, event),
             Event::Received { bytes } => self.receive(index, bytes)?,
-            Event::Consumed { bytes } => return self.consume_usable(index, bytes, 0, 0),
+            Event::Consumed { bytes } => return self.consume_row(index, bytes, 0, 0),
             Event::Close => return self.close(index),
-            Event::NeedMore { bytes } if bytes > 0 => return self.consume_usable(index, 0, bytes, 0),
+            Event::NeedMore { bytes } if bytes > 0 => return self.consume_row(index, 0, bytes, 0),
             Event::EndOfStream | Event::TransportError => {
                 self.check_not_in_place(index)?;
                 self.apply(index, event)?;
@@ -221,10 +246,10 @@ impl<S: BufferSource> Pool<S> {
         needed_bytes: u32,
         usable_bytes: u32,
     ) -> Result<Actions, PoolError> {
-        let fast = if needed_bytes == 0 { self.try_fast_finish(id, consumed_bytes) } else { None };
+        let fast = if needed_bytes == 0 { self.fast_path().decode(id, consumed_bytes) } else { None };
         match fast {
-            Some(actions) => Ok(actions),
-            None => self.consume_usable(self.table.find(id)?, consumed_bytes, needed_bytes, usable_bytes),
+            Some(step) => Ok(step.actions),
+            None => self.consume_row(self.table.find(id)?, consumed_bytes, needed_bytes, usable_bytes),
         }
     }
 
@@ -242,59 +267,18 @@ impl<S: BufferSource> Pool<S> {
     /// # Errors
     ///
     /// The handle is stale or foreign.
-    pub fn connection(&self, id: ReceiverId) -> Result<&Connection, PoolError> {
-        Ok(self.table.connection(self.table.find(id)?))
+    pub fn connection(&self, id: ReceiverId) -> Result<Connection, PoolError> {
+        Ok(self.connection_at(self.table.find(id)?))
     }
 
-    /// What is undecoded: one slice, empty if there is nothing.
-    ///
-    /// # Errors
-    ///
-    /// The handle is stale or foreign.
-    pub fn data(&self, id: ReceiverId) -> Result<&[u8], PoolError> {
-        let index = self.table.find(id)?;
-        if self.memory.borrows_lightly(index) {
-            return Ok(&self.memory.receive_buffer()[..self.table.connection(index).buffered_bytes() as usize]);
-        }
-        if !self.table.connection(index).is_open() {
-            return Ok(&[]);
-        }
-        Ok(self.memory.content(index).expect("it is attached"))
-    }
-
-    /// As [`data`](Pool::data), for decoders that work in place.
-    ///
-    /// To take a hole out of the content, move the bytes before the hole up to its end, and report the bytes of the hole as
-    /// `Consumed`: they are at the front then. The same cuts bytes off at the end.
-    ///
-    /// # Errors
-    ///
-    /// The handle is stale or foreign.
-    pub fn data_mut(&mut self, id: ReceiverId) -> Result<&mut [u8], PoolError> {
-        let index = self.table.find(id)?;
-        if self.memory.borrows_lightly(index) {
-            let buffered_bytes = self.table.connection(index).buffered_bytes() as usize;
-            return Ok(&mut self.memory.receive_buffer_mut()[..buffered_bytes]);
-        }
-        Ok(self.memory.content_mut(index).expect("it is attached"))
-    }
-
-    /// Where to receive now: exactly as many bytes as may come, none unless `Recv` is pending.
-    ///
-    /// # Errors
-    ///
-    /// The handle is stale or foreign.
-    pub fn receive_area(&mut self, id: ReceiverId) -> Result<&mut [u8], PoolError> {
-        let index = self.table.find(id)?;
-        if self.memory.borrows_lightly(index) {
-            let is_to_receive = self.table.connection(index).buffered_bytes() == 0;
-            return Ok(if is_to_receive { self.memory.receive_buffer_mut() } else { &mut [] });
-        }
-        Ok(if self.is_to_receive(index) { self.memory.receive_area(index).expect("it is attached") } else { &mut [] })
+    /// How the connection in a row stands, also while its cycle is open.
+    pub(super) fn connection_at(&self, index: u32) -> Connection {
+        let connection = self.table.connection(index);
+        if self.cycle.is_of(index) { self.cycle.view(connection) } else { connection.clone() }
     }
 
     /// Not if a borrow is open only because the host has to see a frame that does not fit.
-    fn is_to_receive(&self, index: u32) -> bool {
+    pub(super) fn is_to_receive(&self, index: u32) -> bool {
         self.table.connection(index).pending().has(Action::Recv)
     }
 
@@ -384,7 +368,9 @@ impl<S: BufferSource> Pool<S> {
 
     /// Bytes that came and went.
     pub fn counts(&self) -> Counts {
-        self.counts
+        let OpenCycle { passed_bytes, .. } = self.cycle;
+        let received_bytes = self.counts.received_bytes + passed_bytes + u64::from(self.cycle.buffered_bytes());
+        Counts { received_bytes, consumed_bytes: self.counts.consumed_bytes + passed_bytes, ..self.counts }
     }
 
     /// Counts of the memory model.
@@ -410,9 +396,12 @@ impl<S: BufferSource> Pool<S> {
                 continue;
             }
             let (connection, facts) =
-                (self.table.connection(index), self.memory.facts(index).map_err(|_| "I2: a row without memory")?);
+                (self.connection_at(index), self.memory.facts(index).map_err(|_| "I2: a row without memory")?);
             buffered_bytes += u64::from(connection.buffered_bytes());
-            if self.memory.borrows_lightly(index) {
+            if self.cycle.is_of(index) {
+                if !self.memory.may_borrow_unlisted(index) {
+                    return Err("I2: a receiver whose cycle is open borrows and keeps nothing beside");
+                }
                 continue;
             }
             if facts.is_shed {
@@ -438,7 +427,7 @@ impl<S: BufferSource> Pool<S> {
                 return Err("I2: the machine knows what is waited for");
             }
         }
-        let Counts { received_bytes, consumed_bytes, dropped_bytes, taken_bytes } = self.counts;
+        let Counts { received_bytes, consumed_bytes, dropped_bytes, taken_bytes } = self.counts();
         if received_bytes != consumed_bytes + dropped_bytes + taken_bytes + buffered_bytes {
             return Err("I5: the counters add up");
         }
@@ -453,7 +442,7 @@ impl<S: BufferSource> Pool<S> {
         Ok(self.table.connection_mut(index).apply_event(event)?)
     }
 
-    fn receive(&mut self, index: u32, bytes: u32) -> Result<(), PoolError> {
+    pub(super) fn receive(&mut self, index: u32, bytes: u32) -> Result<(), PoolError> {
         let may_receive = self.is_to_receive(index) || self.table.connection(index).is_in_flight();
         let borrowed = self.memory.borrowed(index).filter(|borrowed| may_receive && !borrowed.is_look);
         if borrowed.is_none_or(|borrowed| bytes > borrowed.max_bytes) && bytes > 0 {
@@ -476,13 +465,9 @@ impl<S: BufferSource> Pool<S> {
         self.counts.received_bytes += u64::from(bytes);
     }
 
-    /// As `decoded`, of the receiver in this row, the slow path.
+    /// As `decoded_usable`, of the receiver in this row, the slow path.
     #[doc(hidden)]
-    pub fn consume(&mut self, index: u32, bytes: u32, need_more: u32) -> Result<Actions, PoolError> {
-        self.consume_usable(index, bytes, need_more, 0)
-    }
-
-    fn consume_usable(
+    pub fn consume_row(
         &mut self,
         index: u32,
         consumed_bytes: u32,

@@ -66,6 +66,7 @@ pub(crate) use config::HEADER_BYTES;
 pub use config::{ReceivingConfig, Split};
 pub use deliver::Delivered;
 pub use error::ReceivingError;
+pub(crate) use light::Unlisted;
 pub(crate) use transfer::Content;
 pub use transfer::Moved;
 pub use types::{After, Begin, Borrowed, Facts, Notice, Rest, ShedReason, Totals};
@@ -93,7 +94,9 @@ const NIL: u32 = u32::MAX;
 /// A receiver is named by its row, below `receivers_max`; the caller chooses rows and makes handles of them.
 #[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
+#[repr(C)] // see `Pool`
 pub struct Receiving<B = FreeList> {
+    rows: Vec<Row>,
     config: ReceivingConfig,
     split: Split,
     arena: Arena,
@@ -104,12 +107,9 @@ pub struct Receiving<B = FreeList> {
     leased: u32,
     receive_buffer: u32,
     is_receive_buffer_lent: bool,
-    /// The receiver that borrows it lightly, `NIL` for none.
-    light: u32,
     /// The receiver whose bytes are in the host's memory, `NIL` for none.
     in_place: u32,
     cells: Cells,
-    rows: Vec<Row>,
     keepers: Keepers,
     heaps: Heaps,
     /// The first are open, the others in flight.
@@ -167,7 +167,6 @@ impl<B: Buffers> Receiving<B> {
             leased: 0,
             receive_buffer,
             is_receive_buffer_lent: false,
-            light: NIL,
             in_place: NIL,
             cells,
             rows,

@@ -131,9 +131,9 @@ fn set_policy_keeps_the_mode_during_a_receive() {
     let options = AttachOptions { policy: of_mode(Mode::Completion), ..AttachOptions::new(0, 0) };
     let id = pool.attach(&options).expect("there is room");
     report(&mut pool, id, Event::done(Action::Recv));
-    let before = pool.connection(id).expect("it is attached").clone();
+    let before = pool.connection(id).expect("it is attached");
     assert_eq!(pool.set_policy(id, &Policy::default()), Err(PoolError::Event(EventError::InFlight)));
-    assert_eq!((pool.connection(id), pool.check_invariants()), (Ok(&before), Ok(())));
+    assert_eq!((pool.connection(id), pool.check_invariants()), (Ok(before), Ok(())));
     let same_mode = Policy { mode: Mode::Completion, pause_when_blocked: true, ..Policy::default() };
     pool.set_policy(id, &same_mode).expect("the mode stays");
     report(&mut pool, id, Event::WouldBlock);

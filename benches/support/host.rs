@@ -121,13 +121,18 @@ impl<const MODE: u8, S: HostPool> Host<MODE, S> {
 
     #[inline(always)]
     pub(crate) fn report_readable(&mut self, index: usize) -> Result<Actions, Error> {
+        self.note_readable(index);
+        self.handle(index, Event::Readable)
+    }
+
+    #[inline(always)]
+    fn note_readable(&mut self, index: usize) {
         if !Self::IS_PERSISTENT {
             self.is_armed[index] = false;
         }
         if Self::RECEIVES_UNTIL_EMPTY {
             self.has_bytes[index] = true;
         }
-        self.handle(index, Event::Readable)
     }
 
     #[inline(always)]
@@ -221,10 +226,46 @@ impl<const MODE: u8, S: HostPool> Host<MODE, S> {
     #[inline(always)]
     pub(crate) fn iterate(&mut self, busy: usize, mut from: impl Receive) -> Result<(), Error> {
         for index in 0..busy {
-            let actions = self.report_readable(index)?;
-            self.run(index, actions, &mut from)?;
+            self.cycle(index, &mut from)?;
         }
         self.end_iteration()
+    }
+
+    /// A connection is readable: receives, and decodes all of it.
+    #[inline(always)]
+    fn cycle(&mut self, index: usize, from: &mut impl Receive) -> Result<(), Error> {
+        self.note_readable(index);
+        let id = self.ids[index];
+        let step = self.pool.readable(id)?;
+        if MODE == Mode::Completion as u8 || !step.actions.has(Action::Recv) {
+            let actions = step.actions;
+            return self.run(index, actions, from);
+        }
+        let bytes = from(index, step.data)?;
+        self.has_bytes[index] = false;
+        self.work.received_bytes += u64::from(bytes);
+        let step = self.pool.received(id, bytes)?;
+        if !step.actions.has(Action::Decode) {
+            return Err(format!("there is nothing to decode: {step:?}").into());
+        }
+        let bytes = run_decoder(step.data);
+        self.work.decoded_bytes += u64::from(bytes);
+        let actions = self.pool.decoded(id, bytes, 0)?;
+        self.run(index, actions, from)
+    }
+
+    /// As `cycle`, of a decoder that runs before anything is reported.
+    #[inline(always)]
+    pub(crate) fn cycle_of_two_calls(&mut self, index: usize, from: &mut impl Receive) -> Result<(), Error> {
+        self.note_readable(index);
+        let id = self.ids[index];
+        let step = self.pool.readable(id)?;
+        expect(step.actions, Action::Recv)?;
+        let bytes = from(index, step.data)?;
+        self.work.received_bytes += u64::from(bytes);
+        let bytes = run_decoder(&step.data[..bytes as usize]);
+        self.work.decoded_bytes += u64::from(bytes);
+        expect(self.pool.received_and_decoded(id, bytes)?, NOTHING)
     }
 
     #[inline(always)]

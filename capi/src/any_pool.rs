@@ -5,13 +5,14 @@ use core::ptr::NonNull;
 use demuxbuf::connection::{Actions, Policy};
 use demuxbuf::memory::Reach;
 use demuxbuf::pool::{
-    AttachOptions, ConfigError, Delivery, Finding, LeasedContent, Notice, Pool, PoolError, PoolStats, ReceiverId,
-    ReceiverInfo,
+    AttachOptions, ConfigError, Delivery, FastPath, Finding, LeasedContent, Notice, Pool, PoolError, PoolStats,
+    ReceiverId, ReceiverInfo,
 };
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, TenantConfig, TenantId, TenantInfo, WaitId};
 use demuxbuf::shared::{ExportedReceiver, PoolShard};
 
 #[allow(clippy::large_enum_variant, reason = "it is made once, and moved to its place on the heap")]
+#[repr(C)] // The pool is at the same place, of whichever kind it is.
 pub(super) enum AnyPool {
     Own(Pool),
     Shard(Pool<PoolShard>),
@@ -79,6 +80,14 @@ impl AnyPool {
         fn trim(&mut;) -> usize;
         fn stats(&;) -> PoolStats;
         fn check_invariants(&;) -> Result<(), &'static str>;
+    }
+}
+
+impl AnyPool {
+    /// The fast path of the pool, which is at the same place in pools of each kind.
+    #[inline(always)]
+    pub(super) fn fast_path(&mut self) -> FastPath<'_> {
+        each!(self, pool => pool.fast_path())
     }
 }
 

@@ -5,6 +5,7 @@ use super::status::*;
 use super::tag::Tag;
 use core::cell::Cell;
 use demuxbuf::alloc_util::TryArc;
+use demuxbuf::pool::FastPath;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A pool: buffers, cells for partial frames, a queue of requests, and the receivers that use them. Made by
@@ -77,7 +78,21 @@ impl InPool {
             self.check_thread()?;
         }
         let (inner, poisoned) = self.parts().ok_or(DEMUXBUF_ERR_NULL)?;
-        unless_poisoned(poisoned, || body(inner))
+        unless_poisoned(inner, poisoned, body)
+    }
+
+    /// As `with`, for a fast path, in which nothing can panic: `None` for NULL. A poisoned pool has no fast path, since what
+    /// poisons it closes that.
+    #[inline(always)]
+    pub(super) fn fast<T>(self, body: impl FnOnce(FastPath<'_>) -> Option<T>) -> Option<T> {
+        if cfg!(debug_assertions) && self.check_thread().is_err() {
+            return None;
+        }
+        #[cfg(test)]
+        if tests::is_armed() {
+            return None;
+        }
+        body(self.parts()?.0.fast_path())
     }
 
     /// As `with`, for a fast path: `None` for a pool that may not be used, and the slow path reports why.
@@ -87,7 +102,7 @@ impl InPool {
             return Ok(None);
         }
         match self.parts() {
-            Some((inner, poisoned)) if !poisoned.get() => unless_poisoned(poisoned, || Ok(body(inner))),
+            Some((inner, poisoned)) if !poisoned.get() => unless_poisoned(inner, poisoned, |inner| Ok(body(inner))),
             _ => Ok(None),
         }
     }
@@ -130,12 +145,17 @@ impl InPool {
 }
 
 #[inline(always)]
-fn unless_poisoned<T>(poisoned: &Cell<bool>, body: impl FnOnce() -> Result<T, i32>) -> Result<T, i32> {
+fn unless_poisoned<T>(
+    inner: &mut AnyPool,
+    poisoned: &Cell<bool>,
+    body: impl FnOnce(&mut AnyPool) -> Result<T, i32>,
+) -> Result<T, i32> {
     if poisoned.get() {
         return Err(DEMUXBUF_ERR_POISONED);
     }
-    guarded(body).unwrap_or_else(|| {
+    guarded(|| body(&mut *inner)).unwrap_or_else(|| {
         poisoned.set(true);
+        inner.fast_path().close();
         Err(DEMUXBUF_ERR_POISONED)
     })
 }
@@ -169,6 +189,11 @@ mod tests {
     /// Inside of a guard, where any defect of the library would panic.
     pub(super) fn panic_if_armed() {
         assert!(!IS_ARMED.take(), "a defect, for a test");
+    }
+
+    /// Whether the next guard panics.
+    pub(super) fn is_armed() -> bool {
+        IS_ARMED.get()
     }
 
     /// Runs a call whose guard has to catch a panic.
@@ -210,6 +235,7 @@ mod tests {
             "look(",
             "with_own(",
             "with_sound(",
+            "fast(",
             "new_object(",
             "step(",
             "report(",

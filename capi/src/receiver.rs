@@ -1,15 +1,16 @@
 //! One connection bound to a pool: the convenient way in for C.
 
+use super::actions::DEMUXBUF_WANT_RECV;
 use super::event::{done, event_of};
 use super::guard::{InPool, demuxbuf_pool};
 use super::info::demuxbuf_receiver_info;
 use super::out::{Out, StructOut};
 use super::pool::{status, tenant_of};
-use super::row_call::{Decoded, Pending, Refuse, Report, RowCall};
+use super::row_call::{Decoded, Pending, ReceivedAndDecoded, Refuse, Report, RowCall};
 use super::status::*;
 use super::step::demuxbuf_step;
 use demuxbuf::connection::Event;
-use demuxbuf::pool::{LeasedContent, ReceiverId};
+use demuxbuf::pool::{FastPath, LeasedContent, RawStep, ReceiverId};
 
 /// A buffer that leaves or enters a receiver with its content.
 #[allow(non_camel_case_types)]
@@ -26,10 +27,12 @@ pub struct demuxbuf_leased_content {
 
 const _: () = assert!(size_of::<demuxbuf_leased_content>() == 16 && align_of::<demuxbuf_leased_content>() == 8);
 
+/// The call where the fast path does not apply. Each call that has one ends with a call of the same signature, so that it saves no
+/// registers.
+///
 /// # Safety
 ///
 /// As for `InPool::new`.
-#[inline(always)]
 unsafe fn step(pool: *mut demuxbuf_pool, receiver: u64, call: impl RowCall) -> demuxbuf_step {
     let id = ReceiverId::from_bits(receiver);
     // SAFETY: as this function asks.
@@ -44,6 +47,20 @@ unsafe fn step(pool: *mut demuxbuf_pool, receiver: u64, call: impl RowCall) -> d
 unsafe fn report(pool: *mut demuxbuf_pool, receiver: u64, event: Event) -> demuxbuf_step {
     // SAFETY: as this function asks.
     unsafe { step(pool, receiver, Report(event)) }
+}
+
+/// # Safety
+///
+/// As for `InPool::new`.
+#[inline(always)]
+unsafe fn fast(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    call: impl FnOnce(FastPath<'_>, ReceiverId) -> Option<RawStep>,
+) -> Option<demuxbuf_step> {
+    // SAFETY: as this function asks.
+    let step = unsafe { InPool::new(pool) }.fast(|pool| call(pool, ReceiverId::from_bits(receiver)))?;
+    Some(demuxbuf_step::raw(step))
 }
 
 /// Uses memory in the name of `tenant` from now on, or with 0 for no tenant. What is kept, borrowed or waited for counts for
@@ -105,8 +122,43 @@ pub unsafe extern "C" fn demuxbuf_receiver_decoded(
     consumed: u32,
     need_more: u32,
 ) -> demuxbuf_step {
+    let decode = |mut pool: FastPath<'_>, id| if need_more == 0 { pool.decode(id, consumed) } else { None };
+    // SAFETY: as the module asks.
+    unsafe { fast(pool, receiver, decode).unwrap_or_else(|| decoded_slowly(pool, receiver, consumed, need_more)) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn decoded_slowly(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    consumed: u32,
+    need_more: u32,
+) -> demuxbuf_step {
     // SAFETY: as the module asks.
     unsafe { step(pool, receiver, Decoded { consumed, need_more, usable: 0 }) }
+}
+
+/// One receive brought `bytes` bytes, and the decoder took all that is there: `demuxbuf_receiver_received` and
+/// `demuxbuf_receiver_decoded` in one call, for a host that decodes where it has received, before it reports. If something was
+/// undecoded before the receive, that lies in front of what was received, and was taken as well.
+///
+/// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`,
+/// `DEMUXBUF_ERR_CLOSED`, and the others of `demuxbuf_receiver_received`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn demuxbuf_receiver_received_and_decoded(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    bytes: u32,
+) -> demuxbuf_step {
+    let receive = |mut pool: FastPath<'_>, id| pool.receive_and_decode(id, bytes);
+    // SAFETY: as the module asks.
+    unsafe { fast(pool, receiver, receive).unwrap_or_else(|| received_and_decoded_slowly(pool, receiver, bytes)) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn received_and_decoded_slowly(pool: *mut demuxbuf_pool, receiver: u64, bytes: u32) -> demuxbuf_step {
+    // SAFETY: as the module asks.
+    unsafe { step(pool, receiver, ReceivedAndDecoded(bytes)) }
 }
 
 /// As `demuxbuf_receiver_decoded`, of a decoder that can use up to `usable` bytes at once, though `need_more` help: payload
@@ -187,8 +239,15 @@ pub unsafe extern "C" fn demuxbuf_receiver_describe(
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_readable(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    let begin = |mut pool: FastPath<'_>, id| pool.begin(id);
     // SAFETY: as the module asks.
-    unsafe { step(pool, receiver, Report(Event::Readable)) }
+    unsafe { fast(pool, receiver, begin).unwrap_or_else(|| readable_slowly(pool, receiver)) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn readable_slowly(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    // SAFETY: as the module asks.
+    unsafe { report(pool, receiver, Event::Readable) }
 }
 
 /// One receive brought `bytes` bytes, at most `bytes` of the step that asked for it.
@@ -203,8 +262,15 @@ pub unsafe extern "C" fn demuxbuf_receiver_received(
     receiver: u64,
     bytes: u32,
 ) -> demuxbuf_step {
+    let receive = |mut pool: FastPath<'_>, id| pool.receive(id, bytes);
     // SAFETY: as the module asks.
-    unsafe { step(pool, receiver, Report(Event::Received { bytes })) }
+    unsafe { fast(pool, receiver, receive).unwrap_or_else(|| received_slowly(pool, receiver, bytes)) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn received_slowly(pool: *mut demuxbuf_pool, receiver: u64, bytes: u32) -> demuxbuf_step {
+    // SAFETY: as the module asks.
+    unsafe { report(pool, receiver, Event::Received { bytes }) }
 }
 
 /// One receive found nothing.
@@ -213,6 +279,13 @@ pub unsafe extern "C" fn demuxbuf_receiver_received(
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_would_block(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    let dry = |mut pool: FastPath<'_>, id| pool.dry(id, false);
+    // SAFETY: as the module asks.
+    unsafe { fast(pool, receiver, dry).unwrap_or_else(|| would_block_slowly(pool, receiver)) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn would_block_slowly(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     // SAFETY: as the module asks.
     unsafe { report(pool, receiver, Event::WouldBlock) }
 }
@@ -225,6 +298,13 @@ pub unsafe extern "C" fn demuxbuf_receiver_would_block(pool: *mut demuxbuf_pool,
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_would_block_armed(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    let dry = |mut pool: FastPath<'_>, id| pool.dry(id, true);
+    // SAFETY: as the module asks.
+    unsafe { fast(pool, receiver, dry).unwrap_or_else(|| would_block_armed_slowly(pool, receiver)) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn would_block_armed_slowly(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     // SAFETY: as the module asks.
     unsafe { report(pool, receiver, Event::WouldBlockArmed) }
 }
@@ -347,8 +427,15 @@ pub unsafe extern "C" fn demuxbuf_receiver_done(
     receiver: u64,
     actions: u32,
 ) -> demuxbuf_step {
+    let arm = |mut pool: FastPath<'_>, id| if actions == DEMUXBUF_WANT_RECV { pool.arm(id) } else { None };
     // SAFETY: as the module asks.
-    unsafe { step(pool, receiver, Report(done(actions))) }
+    unsafe { fast(pool, receiver, arm).unwrap_or_else(|| done_slowly(pool, receiver, actions)) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn done_slowly(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
+    // SAFETY: as the module asks.
+    unsafe { report(pool, receiver, done(actions)) }
 }
 
 /// Reports any event by its number: `DEMUXBUF_EVENT_*`. The calls above are the same for one event each.

@@ -6,18 +6,16 @@ use super::step::demuxbuf_step;
 use demuxbuf::connection::{Actions, Event};
 use demuxbuf::pool::{BufferSource, Pool, ReceiverId};
 
-/// A call for one receiver that returns a step: a type for each, so that the compiler sees through the guard which it
-/// is.
+/// A call for one receiver that returns a step, where the fast path does not apply.
 pub(super) trait RowCall {
-    fn run<S: BufferSource>(self, pool: &mut Pool<S>, id: ReceiverId) -> Result<Actions, i32>;
+    fn run<S: BufferSource>(self, pool: &mut Pool<S>, index: u32) -> Result<Actions, i32>;
 }
 
 pub(super) struct Report(pub(super) Event);
 
 impl RowCall for Report {
-    #[inline(always)]
-    fn run<S: BufferSource>(self, pool: &mut Pool<S>, id: ReceiverId) -> Result<Actions, i32> {
-        pool.handle(id, self.0).map_err(status_of)
+    fn run<S: BufferSource>(self, pool: &mut Pool<S>, index: u32) -> Result<Actions, i32> {
+        pool.handle_row(index, self.0).map_err(status_of)
     }
 }
 
@@ -28,18 +26,25 @@ pub(super) struct Decoded {
 }
 
 impl RowCall for Decoded {
-    #[inline(always)]
-    fn run<S: BufferSource>(self, pool: &mut Pool<S>, id: ReceiverId) -> Result<Actions, i32> {
-        pool.decoded_usable(id, self.consumed, self.need_more, self.usable).map_err(status_of)
+    fn run<S: BufferSource>(self, pool: &mut Pool<S>, index: u32) -> Result<Actions, i32> {
+        pool.consume_row(index, self.consumed, self.need_more, self.usable).map_err(status_of)
+    }
+}
+
+/// A receive brought this many bytes, and all that is there is decoded.
+pub(super) struct ReceivedAndDecoded(pub(super) u32);
+
+impl RowCall for ReceivedAndDecoded {
+    fn run<S: BufferSource>(self, pool: &mut Pool<S>, index: u32) -> Result<Actions, i32> {
+        pool.receive_and_decode_row(index, self.0).map_err(status_of)
     }
 }
 
 pub(super) struct Pending;
 
 impl RowCall for Pending {
-    #[inline(always)]
-    fn run<S: BufferSource>(self, pool: &mut Pool<S>, id: ReceiverId) -> Result<Actions, i32> {
-        pool.pending(id).map_err(status_of)
+    fn run<S: BufferSource>(self, pool: &mut Pool<S>, index: u32) -> Result<Actions, i32> {
+        Ok(pool.pending_at(index))
     }
 }
 
@@ -47,23 +52,20 @@ impl RowCall for Pending {
 pub(super) struct Refuse(pub(super) i32);
 
 impl RowCall for Refuse {
-    fn run<S: BufferSource>(self, pool: &mut Pool<S>, id: ReceiverId) -> Result<Actions, i32> {
-        pool.find(id).map_err(status_of)?;
+    fn run<S: BufferSource>(self, _pool: &mut Pool<S>, _index: u32) -> Result<Actions, i32> {
         Err(self.0)
     }
 }
 
 /// The whole call for one kind of pool, so that a step costs one match.
-#[inline(always)]
 fn step_in<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId, call: impl RowCall) -> Result<demuxbuf_step, i32> {
     // The handle may end with the call.
     let index = pool.find(id).map_err(status_of)?;
-    let actions = call.run(pool, id)?;
+    let actions = call.run(pool, index)?;
     Ok(demuxbuf_step::at(pool.place(index, actions), actions))
 }
 
 impl AnyPool {
-    #[inline(always)]
     pub(super) fn step(&mut self, id: ReceiverId, call: impl RowCall) -> Result<demuxbuf_step, i32> {
         match self {
             AnyPool::Own(pool) => step_in(pool, id, call),

@@ -5,6 +5,7 @@ use super::guard::guarded_or;
 use super::status::{DEMUXBUF_ERR_POISONED, DEMUXBUF_OK};
 use core::ptr::NonNull;
 use demuxbuf::connection::Actions;
+use demuxbuf::pool::RawStep;
 
 /// What is to be done now, and where. Returned by value.
 #[allow(non_camel_case_types)]
@@ -43,6 +44,12 @@ impl demuxbuf_step {
     pub(super) fn at((data, bytes): (Option<NonNull<u8>>, u32), actions: Actions) -> demuxbuf_step {
         let data = data.map_or(core::ptr::null_mut(), NonNull::as_ptr);
         demuxbuf_step { data, bytes, actions: actions.bits() }
+    }
+
+    #[inline(always)]
+    pub(super) fn raw(step: RawStep) -> demuxbuf_step {
+        let data = step.data.map_or(core::ptr::null_mut(), NonNull::as_ptr);
+        demuxbuf_step { data, bytes: step.bytes, actions: step.actions.bits() }
     }
 
     pub(super) const fn status(status: i32) -> demuxbuf_step {

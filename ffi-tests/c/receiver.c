@@ -19,7 +19,7 @@ static plain_event *const plain_events[] = {
 };
 static number_event *const number_events[] = {
     demuxbuf_receiver_received,    demuxbuf_receiver_block, demuxbuf_receiver_unblock,
-    demuxbuf_receiver_set_blocked, demuxbuf_receiver_done,
+    demuxbuf_receiver_set_blocked, demuxbuf_receiver_done,  demuxbuf_receiver_received_and_decoded,
 };
 enum {
     PLAIN = sizeof plain_events / sizeof plain_events[0],
@@ -224,6 +224,36 @@ static void receive_cycle_is_three_calls(void) {
     demuxbuf_pool_free(pool);
 }
 
+/* In both calls of a cycle, and behind a part that was kept. */
+static void receive_and_its_decoding_are_one_call(void) {
+    demuxbuf_pool *pool = new_pool(1);
+    const uint64_t receiver = attach(pool, 1);
+    REFUSED(demuxbuf_receiver_received_and_decoded(pool, receiver, 1), pool, receiver, DEMUXBUF_ERR_NO_BUFFER);
+    for (uint32_t bytes = 1; bytes <= BUFFER_BYTES; bytes += BUFFER_BYTES - 1) {
+        check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_WANT_RECV | DEMUXBUF_RECV, BUFFER_BYTES);
+        REFUSED(demuxbuf_receiver_received_and_decoded(pool, receiver, 0), pool, receiver, DEMUXBUF_ERR_ZERO_BYTES);
+        REFUSED(demuxbuf_receiver_received_and_decoded(pool, receiver, BUFFER_BYTES + 1), pool, receiver,
+                DEMUXBUF_ERR_TOO_MANY_BYTES);
+        const demuxbuf_step step = demuxbuf_receiver_received_and_decoded(pool, receiver, bytes);
+        CHECK_NUMBER(step.actions & DEMUXBUF_DECODE, 0);
+        demuxbuf_receiver_would_block(pool, receiver);
+    }
+    check_step(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV), 0, 0);
+    for (int cycle = 0; cycle < 2; cycle++) {
+        check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_RECV, BUFFER_BYTES);
+        REFUSED(demuxbuf_receiver_received_and_decoded(pool, receiver, 0), pool, receiver, DEMUXBUF_ERR_ZERO_BYTES);
+        check_step(demuxbuf_receiver_received_and_decoded(pool, receiver, 7), 0, 0);
+    }
+    check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_RECV, BUFFER_BYTES);
+    check_step(demuxbuf_receiver_received(pool, receiver, 4), DEMUXBUF_DECODE, 4);
+    check_step(demuxbuf_receiver_decoded(pool, receiver, 0, 20), 0, 4);
+    check_step(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_RECV, BUFFER_BYTES - 4);
+    check_step(demuxbuf_receiver_received_and_decoded(pool, receiver, 20), 0, 0);
+    const demuxbuf_pool_stats stats = stats_of(pool);
+    CHECK(stats.received_bytes == 129 + 14 + 24 && stats.consumed_bytes == stats.received_bytes);
+    demuxbuf_pool_free(pool);
+}
+
 static void content_moves_to_the_front_only_to_make_room(void) {
     demuxbuf_pool *pool = new_pool(1);
     uint64_t receiver = attach(pool, 0);
@@ -385,6 +415,7 @@ int main(void) {
     unknown_handles_are_refused();
     attach_is_checked();
     receive_cycle_is_three_calls();
+    receive_and_its_decoding_are_one_call();
     content_moves_to_the_front_only_to_make_room();
     would_block_and_armed_in_one_call();
     step_helpers_and_their_twins_agree();

@@ -95,6 +95,12 @@ impl Actions {
         if bits & !Actions::ALL.0 == 0 { Some(Actions(bits)) } else { None }
     }
 
+    /// The set of some of the first eight actions.
+    #[inline(always)]
+    pub(crate) const fn from_byte(bits: u8) -> Actions {
+        Actions(bits as u32)
+    }
+
     /// The set of these actions.
     pub(crate) const fn of(actions: &[Action]) -> Actions {
         let (mut bits, mut at) = (0, 0);

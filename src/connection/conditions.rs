@@ -47,11 +47,15 @@ impl Connection {
 
     /// Neither the receives of this loop iteration nor the host's own budget are used up.
     pub(super) fn is_within_budget(&self) -> bool {
-        let allowed = match self.reads_per_wake {
+        self.reads < self.allowed_reads() && !self.has(flag::YIELDED)
+    }
+
+    /// Receives allowed in one loop iteration.
+    pub(super) fn allowed_reads(&self) -> u8 {
+        match self.reads_per_wake {
             0 => Policy::READS_PER_WAKE_DEFAULT,
             allowed => allowed,
-        };
-        self.reads < allowed && !self.has(flag::YIELDED)
+        }
     }
 }
 

@@ -136,60 +136,85 @@ impl Connection {
         Some(Actions::NONE)
     }
 
-    /// Whether it is one that `try_fast_begin` is for: holding nothing, and needing no more than will fit.
+    /// It holds nothing, needs nothing and has nothing to receive, its read interest is armed, and it is readable: if so, it becomes
+    /// at once what it will be when it has received once and everything is decoded. `None`, and nothing is changed, for another.
+    /// Until then [`Connection::in_cycle`] is how it stands. `reads_max` is how many receives are allowed, where more than one may be; one that counts has to be idle for its memory.
     #[inline(always)]
-    pub(crate) fn may_begin_fast(&self, capacity: u32) -> bool {
-        self.flags & (flag::ATTACHED | flag::HELD | !flag::COMMON_FLAGS) == flag::ATTACHED
-            && self.blocked == 0
-            && self.needed_bytes <= capacity
-    }
-
-    /// `Readable`, and `BufferGranted` at once. Nothing is left to be done about buffers.
-    #[inline(always)]
-    pub(crate) fn try_fast_begin(&mut self, capacity: u32) -> Actions {
-        self.set_ready();
-        self.set(flag::BUFFER);
-        self.capacity = capacity;
-        self.with_interest(Action::Recv.into())
-    }
-
-    /// `Received` for a common connection that has room left afterwards and then enough to decode; `None`, and
-    /// nothing is changed, for another. All that is left to do is to decode, whatever is left of its budget.
-    #[inline(always)]
-    pub(crate) fn try_fast_receive(&mut self, bytes: u32) -> Option<Actions> {
-        let wanted = flag::ATTACHED | flag::BUFFER;
-        let has_only_common_flags = self.flags & (wanted | !flag::COMMON_FLAGS) == wanted && self.blocked == 0;
-        let buffered_bytes = u64::from(self.buffered_bytes) + u64::from(bytes);
-        let fits = bytes > 0 && self.needed_bytes <= bytes && buffered_bytes < u64::from(self.capacity);
-        if !has_only_common_flags || !fits {
+    pub(crate) fn try_begin_cycle(
+        &mut self,
+        reads_max: &mut u8,
+        is_idle: impl FnOnce() -> bool,
+    ) -> Option<CycleActions> {
+        let any = flag::PAUSE_WHEN_BLOCKED | flag::READS_AHEAD | flag::COUNTING | CYCLE_MODES;
+        if self.flags & !any != flag::ATTACHED | flag::ARMED || self.blocked | self.needed_bytes != 0 {
             return None;
         }
-        (self.buffered_bytes, self.needed_bytes) = (buffered_bytes as u32, 0);
-        self.reads += u8::from(self.reads < u8::MAX);
-        self.clear(flag::READY);
-        if self.asks_again() {
-            self.set(flag::READY);
+        if self.is_counting() && (self.is_single_report() || !is_idle()) {
+            return None; // The mark is of importance.
         }
-        Some(self.with_interest(Action::Decode.into()))
+        self.reads = 1;
+        if !self.has(CYCLE_MODES | flag::READS_AHEAD) {
+            return Some(CycleActions::COMMON);
+        }
+        if self.is_single_report() {
+            self.clear(flag::ARMED);
+        }
+        if !self.asks_again() {
+            return Some(CycleActions::ONE_SHOT);
+        }
+        *reads_max = self.allowed_reads();
+        Some(CycleActions::ASKS_AGAIN)
     }
 
-    /// Whether it is one that `try_fast_finish` is for: this is all it holds, in a buffer, and nothing is left to be
-    /// received.
-    #[inline(always)]
-    pub(crate) fn may_finish_fast(&self, bytes: u32) -> bool {
-        let wanted = flag::ATTACHED | flag::BUFFER;
-        bytes > 0
-            && bytes == self.buffered_bytes
-            && self.flags & (wanted | flag::READY | !flag::COMMON_FLAGS) == wanted
-            && self.blocked == 0
+    /// How it stands while its cycle is open: it has a buffer of this capacity, has received so often, and these bytes are to be
+    /// decoded; or, if there are none, it is to receive.
+    pub(crate) fn in_cycle(&self, capacity: u32, buffered_bytes: u32, reads: u8) -> Connection {
+        let mut connection = Connection { capacity, buffered_bytes, reads, ..self.clone() };
+        connection.set(flag::BUFFER);
+        if buffered_bytes == 0 || self.asks_again() {
+            connection.set(flag::READY);
+        }
+        connection
     }
 
-    /// `Consumed` of all that is buffered, and `BufferReleased` at once. Nothing is left to be done about buffers.
+    /// Its cycle ends with a receive that found nothing, after that number of receives that found something; perhaps read interest is armed.
     #[inline(always)]
-    pub(crate) fn try_fast_finish(&mut self) -> Actions {
-        (self.buffered_bytes, self.needed_bytes, self.capacity) = (0, 0, 0);
-        self.clear(flag::HELD);
-        self.with_interest(Actions::NONE)
+    pub(crate) fn end_cycle_dry(&mut self, reads: u8, armed: bool) -> Actions {
+        self.reads = reads;
+        if armed {
+            self.set(flag::ARMED);
+        }
+        if self.has(flag::ARMED) { Actions::NONE } else { Action::WantRecv.into() }
+    }
+}
+
+/// The modes in which a cycle begins with a report of the poller, and receives are done at once.
+const CYCLE_MODES: u32 = (Mode::Edge as u32 | Mode::OneShot as u32) << flag::MODE_SHIFT;
+
+/// What is pending in a cycle, by the connection's policy: first when something was received, then when all of it is decoded, which
+/// is `Recv` if only a receive that finds nothing ends the cycle. A byte is enough for each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CycleActions(u16);
+
+impl CycleActions {
+    pub(crate) const NONE: CycleActions = CycleActions::new(0, 0);
+    const COMMON: CycleActions = CycleActions::new(Action::Decode as u8, 0);
+    const ASKS_AGAIN: CycleActions = CycleActions::new(Action::Decode as u8, Action::Recv as u8);
+    const ONE_SHOT: CycleActions =
+        CycleActions::new(Action::Decode as u8 | Action::WantRecv as u8, Action::WantRecv as u8);
+
+    const fn new(received: u8, decoded: u8) -> CycleActions {
+        CycleActions(received as u16 | (decoded as u16) << 8)
+    }
+
+    #[inline(always)]
+    pub(crate) fn when_received(self) -> Actions {
+        Actions::from_byte(self.0 as u8)
+    }
+
+    #[inline(always)]
+    pub(crate) fn when_decoded(self) -> Actions {
+        Actions::from_byte((self.0 >> 8) as u8)
     }
 }
 
@@ -261,9 +286,6 @@ mod tests {
         for_each_eligible(|fast| assert_eq!(fast.pending_if_eligible(), fast.pending_in_any_state(), "{fast:?}"));
     }
 
-    const ABOUT_BUFFERS: [Action; 4] =
-        [Action::RequestBuffer, Action::CancelRequest, Action::ReleaseBuffer, Action::Park];
-
     #[test]
     #[cfg_attr(miri, ignore)]
     fn their_events_have_the_effects_of_the_table() {
@@ -272,7 +294,7 @@ mod tests {
             events.iter().for_each(|&event| connection.apply_event(event).expect("the event makes sense"));
             (connection.pending_in_any_state(), connection)
         };
-        let mut taken = [0; 6];
+        let mut taken = [0; 4];
         for_each_common(|before| {
             let mut connection = before.clone();
             match connection.try_fast_become_ready() {
@@ -297,60 +319,62 @@ mod tests {
                     assert_eq!(asked, Action::WantRecv.into(), "{before:?}");
                     let event = Event::done(Action::WantRecv);
                     assert_eq!((actions, connection), by_table(before, &[event]), "{before:?}");
-                    taken[5] += 1;
+                    taken[3] += 1;
                 }
             }
-            for capacity in 1..=CAPACITY {
-                if before.may_begin_fast(capacity) {
-                    let (asked, _) = by_table(before, &[Event::Readable]);
-                    assert!(asked.has(Action::RequestBuffer), "{before:?}");
-                    let mut connection = before.clone();
-                    let actions = connection.try_fast_begin(capacity);
-                    let events = [Event::Readable, Event::BufferGranted { capacity }];
-                    assert_eq!((actions, connection), by_table(before, &events), "{before:?} {capacity}");
-                    assert!(!ABOUT_BUFFERS.iter().any(|&action| actions.has(action)), "{before:?} {capacity}");
-                    taken[2] += 1;
-                }
-            }
-            for bytes in 0..=CAPACITY + 1 {
-                let mut connection = before.clone();
-                match connection.try_fast_receive(bytes) {
-                    None => assert_eq!(&connection, before),
-                    Some(actions) => {
-                        let events = [Event::Received { bytes }];
-                        assert_eq!((actions, connection), by_table(before, &events), "{before:?} {bytes}");
-                        assert!(!ABOUT_BUFFERS.iter().any(|&action| actions.has(action)), "{before:?} {bytes}");
-                        taken[3] += 1;
-                    }
-                }
-                if before.may_finish_fast(bytes) {
-                    let (asked, _) = by_table(before, &[Event::Consumed { bytes }]);
-                    assert!(asked.has(Action::ReleaseBuffer), "{before:?}");
-                    let mut connection = before.clone();
-                    let actions = connection.try_fast_finish();
-                    let events = [Event::Consumed { bytes }, Event::BufferReleased];
-                    assert_eq!((actions, connection), by_table(before, &events), "{before:?}");
-                    assert!(!ABOUT_BUFFERS.iter().any(|&action| actions.has(action)), "{before:?}");
-                    taken[4] += 1;
-                }
-            }
+            taken[2] += u32::from(compare_cycle(before, by_table));
         });
         // Of each mode, number of reads, and read interest, pausing when blocked or not, reading ahead, counting or neither, and
         // readiness.
         let (all, reads) = (CAPACITY + 2, READS.len() as u32);
         let of_each = 5 * reads * 24;
-        let shorts = |buffered_bytes| CAPACITY - buffered_bytes + 1;
-        let fitting = (0..CAPACITY).map(shorts).sum::<u32>();
+        let fitting = (0..CAPACITY).map(|buffered_bytes| CAPACITY - buffered_bytes + 1).sum::<u32>();
         assert_eq!(taken[0], of_each * (all + CAPACITY * all + 2 * fitting));
         assert_eq!(taken[1], of_each * (all + 3 * CAPACITY * all) * 2);
-        assert_eq!(taken[2], of_each * (1..=CAPACITY).map(|capacity| capacity + 1).sum::<u32>());
-        // With a slot beside the buffer or not; needing no more than came.
-        let rooms = (0..CAPACITY).map(|buffered_bytes| 1..CAPACITY - buffered_bytes);
-        assert_eq!(taken[3], of_each * 2 * rooms.flatten().map(|bytes| bytes + 1).sum::<u32>());
-        // Not ready, and full of anything but nothing.
-        assert_eq!(taken[4], of_each / 2 * 2 * (CAPACITY - 1) * all);
+        // Armed and not ready, needing nothing: in four modes, or counting in two.
+        assert_eq!(taken[2], reads * 2 * (4 * 2 + 2));
         // Neither ready nor armed.
-        assert_eq!(taken[5], of_each / 4 * all);
+        assert_eq!(taken[3], of_each / 4 * all);
+    }
+
+    /// Whether a cycle of this connection begins; if so, in each phase it is as the table has it.
+    fn compare_cycle(before: &Connection, by_table: impl Fn(&Connection, &[Event]) -> (Actions, Connection)) -> bool {
+        let (mut row, mut reads_max) = (before.clone(), 0);
+        let Some(actions) = row.try_begin_cycle(&mut reads_max, || true) else {
+            assert_eq!(&row, before);
+            return false;
+        };
+        let begun = [Event::Readable, Event::BufferGranted { capacity: CAPACITY }];
+        assert_eq!(by_table(before, &begun[..1]).0, Action::RequestBuffer.into(), "{before:?}");
+        assert_eq!((Action::Recv.into(), row.in_cycle(CAPACITY, 0, 0)), by_table(before, &begun), "{before:?}");
+        let goes_on = actions.when_decoded().has(Action::Recv);
+        for bytes in 1..CAPACITY {
+            let received = [begun[0], begun[1], Event::Received { bytes }];
+            let expected = by_table(before, &received);
+            assert_eq!((actions.when_received(), row.in_cycle(CAPACITY, bytes, 1)), expected, "{before:?}");
+            let decoded = [&received[..], &[Event::Consumed { bytes }]].concat();
+            let (pending, connection) = by_table(before, &decoded);
+            if goes_on {
+                let expected = (actions.when_decoded(), row.in_cycle(CAPACITY, 0, 1));
+                assert_eq!(expected, (pending, connection), "{before:?}");
+                assert!(1 < reads_max, "{before:?}");
+            } else {
+                assert!(pending.has(Action::ReleaseBuffer), "{before:?}");
+                let expected = by_table(before, &[&decoded[..], &[Event::BufferReleased]].concat());
+                assert_eq!((actions.when_decoded(), row.clone()), expected, "{before:?}");
+            }
+        }
+        let received = [begun[0], begun[1], Event::Received { bytes: 1 }, Event::Consumed { bytes: 1 }];
+        let lasts = if goes_on { &[&begun[..], &received[..]][..] } else { &[&begun[..]] };
+        for (reads, events) in (0..).zip(lasts) {
+            for (event, armed) in [(Event::WouldBlock, false), (Event::WouldBlockArmed, true)] {
+                let expected = by_table(before, &[events, &[event, Event::BufferReleased][..]].concat());
+                let mut ended = row.clone();
+                let actions = ended.end_cycle_dry(reads, armed);
+                assert_eq!((actions, ended), expected, "{before:?} {reads}");
+            }
+        }
+        true
     }
 
     #[test]
@@ -367,10 +391,11 @@ mod tests {
         for (rare, blocked) in rare.map(|rare| (rare, 0)).into_iter().chain([(0, 1)]) {
             let flags = flag::ATTACHED | rare;
             let mut idle = Connection { flags, blocked, ..Connection::default() };
-            let mut holder =
+            let holder =
                 Connection { flags: flags | flag::BUFFER, buffered_bytes: 1, capacity: CAPACITY, ..idle.clone() };
-            assert!(!idle.may_begin_fast(CAPACITY) && idle.try_fast_arm().is_none(), "{idle:?}");
-            assert!(holder.try_fast_receive(1).is_none() && !holder.may_finish_fast(1), "{holder:?}");
+            assert!(idle.try_fast_arm().is_none(), "{idle:?}");
+            idle.set(flag::ARMED);
+            assert!(idle.try_begin_cycle(&mut 0, || true).is_none(), "{idle:?}");
             for mut connection in [idle, holder] {
                 assert_eq!((connection.try_fast_become_ready(), connection.try_fast_sync(true)), (None, None));
             }

@@ -133,7 +133,7 @@ impl<S: BufferSource> Pool<S> {
                 self.follow(index, after);
                 self.reconcile_reported(index, 0, true)
             }
-            None => self.readable(index),
+            None => self.reconcile_readable(index),
         }
     }
 
@@ -142,7 +142,7 @@ impl<S: BufferSource> Pool<S> {
         let has_left_some = self.check_may_submit(index).is_err() || self.memory.waits_under_mark(index);
         let after = self.memory.peer_closed(index).expect("it is attached");
         self.follow(index, after);
-        if has_left_some { self.reconcile_reported(index, 0, true) } else { self.readable(index) }
+        if has_left_some { self.reconcile_reported(index, 0, true) } else { self.reconcile_readable(index) }
     }
 
     /// Its frame is received, be it whole or not: one that waited under a mark has not asked for that.

@@ -39,7 +39,7 @@ impl<S: BufferSource> Pool<S> {
             self.undelivered.set(index, true);
             self.feed(index, Event::Readable);
             self.scheduled.set(index, false);
-            actions = self.readable(index);
+            actions = self.reconcile_readable(index);
         }
         let mut delivery = Delivery { taken_bytes: 0, in_place_bytes: 0, actions };
         if may_receive(self) {

@@ -20,7 +20,7 @@ impl<S: BufferSource> Pool<S> {
             _ => {}
         }
         match event {
-            Event::Readable => self.readable(index),
+            Event::Readable => self.reconcile_readable(index),
             Event::PeerClosed => self.peer_closed(index),
             Event::KernelFull => self.kernel_full(index),
             _ => self.reconcile(index),

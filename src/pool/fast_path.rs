@@ -1,99 +1,182 @@
 //! Fast path of the common cycle: nothing is scarce, and the decoder consumes everything. Where it does not apply, nothing is changed
 //! and `None` is returned.
+//!
+//! While none but these calls are made, nothing becomes scarce. So that is looked at once, before the first cycle; any other
+//! call leaves the fast path.
 
+use super::open_cycle::{OpenCycle, Phase, RawStep};
+use super::table::Table;
 use super::{BufferSource, Pool, ReceiverId};
-use crate::connection::{Action, Actions, Event};
+use crate::connection::Action;
+use crate::receiving::Unlisted;
+
+/// What a common cycle needs of a pool, whatever kind that is.
+#[doc(hidden)]
+pub struct FastPath<'a> {
+    cycle: &'a mut OpenCycle,
+    table: &'a mut Table,
+    memory: Unlisted<'a>,
+}
 
 impl<S: BufferSource> Pool<S> {
-    /// A connection that holds nothing is readable, and borrows the receive buffer.
+    /// For C, which hands out addresses.
+    #[doc(hidden)]
     #[inline(always)]
-    pub(super) fn try_fast_begin(&mut self, id: ReceiverId) -> Option<Actions> {
-        let capacity = self.memory.config().buffer_bytes;
-        let (index, connection) = self.table.find_fast(id)?;
-        if self.scheduled.has_any() || !connection.may_begin_fast(capacity) || !self.memory.try_lend_lightly(index) {
+    pub fn fast_path(&mut self) -> FastPath<'_> {
+        FastPath { cycle: &mut self.cycle, table: &mut self.table, memory: self.memory.unlisted() }
+    }
+}
+
+impl FastPath<'_> {
+    /// A receiver that holds nothing is readable.
+    #[inline(always)]
+    pub fn begin(&mut self, id: ReceiverId) -> Option<RawStep> {
+        let cycle = &mut *self.cycle;
+        if cycle.phase != Phase::Ready {
             return None;
         }
-        Some(connection.try_fast_begin(capacity))
+        let (index, connection) = self.table.find_fast(id)?;
+        let memory = &self.memory;
+        cycle.actions = connection.try_begin_cycle(&mut cycle.reads_max, || memory.is_idle(index))?;
+        debug_assert!(self.memory.is_idle(index), "one that is idle for its machine is idle");
+        (cycle.phase, cycle.reads) = (Phase::Receiving, 0);
+        (cycle.id, cycle.index) = (id, index);
+        self.memory.lend(cycle.buffer_bytes);
+        Some(cycle.step_to_receive())
     }
 
-    /// It has received what its decoder can go on with, and there is room left.
+    /// It has received, and there is room left.
     #[inline(always)]
-    pub(super) fn try_fast_receive(&mut self, id: ReceiverId, bytes: u32) -> Option<Actions> {
-        let (index, connection) = self.table.find_fast(id)?;
-        if !self.memory.borrows_lightly(index) || connection.buffered_bytes() > 0 {
+    pub fn receive(&mut self, id: ReceiverId, bytes: u32) -> Option<RawStep> {
+        if !self.cycle.may_receive(id, bytes) {
             return None;
         }
-        let actions = connection.try_fast_receive(bytes)?;
-        self.counts.received_bytes += u64::from(bytes);
-        Some(actions)
+        (self.cycle.phase, self.cycle.received_bytes) = (Phase::Decoding, bytes);
+        self.memory.lend(bytes);
+        Some(self.cycle.step_to_decode(bytes))
     }
 
     /// All of it is decoded.
     #[inline(always)]
-    pub(super) fn try_fast_finish(&mut self, id: ReceiverId, bytes: u32) -> Option<Actions> {
-        let (index, connection) = self.table.find_fast(id)?;
-        if !self.memory.borrows_lightly(index) {
+    pub fn decode(&mut self, id: ReceiverId, bytes: u32) -> Option<RawStep> {
+        if self.cycle.may_decode(id, bytes) { self.pass(bytes) } else { None }
+    }
+
+    /// It has received, there is room left, and all of it is decoded.
+    #[inline(always)]
+    pub fn receive_and_decode(&mut self, id: ReceiverId, bytes: u32) -> Option<RawStep> {
+        if self.cycle.may_receive(id, bytes) { self.pass(bytes) } else { None }
+    }
+
+    /// What it received last is decoded. It receives again where only a receive that finds nothing ends the cycle.
+    #[inline(always)]
+    fn pass(&mut self, bytes: u32) -> Option<RawStep> {
+        let cycle = &mut *self.cycle;
+        let actions = cycle.actions.when_decoded();
+        if actions.has(Action::Recv) {
+            let reads = cycle.reads + 1; // At most as many as are allowed.
+            if reads >= cycle.reads_max {
+                return None;
+            }
+            (cycle.phase, cycle.reads) = (Phase::Receiving, reads);
+            cycle.passed_bytes += u64::from(bytes);
+            self.memory.note_decoded(cycle.index, bytes);
+            self.memory.lend(cycle.buffer_bytes);
+            return Some(cycle.step_to_receive());
+        }
+        cycle.phase = cycle.next;
+        cycle.passed_bytes += u64::from(bytes);
+        self.memory.note_decoded(cycle.index, bytes);
+        self.memory.lend(0);
+        Some(OpenCycle::step_at_rest(actions))
+    }
+
+    /// A receive found nothing, and nothing is left of those before; perhaps the read interest is armed.
+    #[inline(always)]
+    pub fn dry(&mut self, id: ReceiverId, armed: bool) -> Option<RawStep> {
+        let cycle = &mut *self.cycle;
+        if cycle.phase != Phase::Receiving || cycle.id != id {
             return None;
         }
-        if !connection.may_finish_fast(bytes) {
-            let is_all = bytes > 0 && bytes == connection.buffered_bytes();
-            return if is_all { self.renew(index, Event::Consumed { bytes }) } else { None };
-        }
-        let actions = connection.try_fast_finish();
-        self.memory.end_light_borrow(bytes);
-        self.counts.consumed_bytes += u64::from(bytes);
-        Some(actions)
-    }
-
-    /// A receive found nothing (`event`), and nothing is left of those before.
-    #[inline(always)]
-    pub(super) fn try_fast_dry(&mut self, id: ReceiverId, event: Event) -> Option<Actions> {
-        let (index, connection) = self.table.find_fast(id)?;
-        let has_nothing = self.memory.borrows_lightly(index) && connection.buffered_bytes() == 0;
-        if has_nothing && !self.undelivered.has_any() { self.renew(index, event) } else { None }
-    }
-
-    /// After this event, nothing is left of what was borrowed lightly. If there may be more to be received, the connection
-    /// borrows lightly again.
-    #[cold] // The common cycle ends before.
-    fn renew(&mut self, index: u32, event: Event) -> Option<Actions> {
-        let buffered_bytes = self.table.connection(index).buffered_bytes();
-        self.apply(index, event).ok()?;
-        self.memory.end_light_borrow(buffered_bytes);
-        self.counts.consumed_bytes += u64::from(buffered_bytes);
-        self.feed(index, Event::BufferReleased);
-        if self.table.connection(index).pending().has(Action::RequestBuffer) {
-            if !self.memory.try_lend_lightly(index) {
-                return Some(self.reconcile(index));
-            }
-            self.feed(index, Event::BufferGranted { capacity: self.memory.config().buffer_bytes });
-        }
-        Some(self.pending_at(index))
+        let actions = self.table.row_mut(cycle.index)?.end_cycle_dry(cycle.reads, armed);
+        cycle.phase = cycle.next;
+        self.memory.lend(0);
+        Some(OpenCycle::step_at_rest(actions))
     }
 
     /// Read interest of a connection that holds nothing is armed again.
     #[inline(always)]
-    pub(super) fn try_fast_arm(&mut self, id: ReceiverId) -> Option<Actions> {
+    pub fn arm(&mut self, id: ReceiverId) -> Option<RawStep> {
+        if self.cycle.phase != Phase::Ready {
+            return None;
+        }
         let (index, connection) = self.table.find_fast(id)?;
         if connection.is_counting() && !self.memory.is_idle(index) {
             return None; // It may be about the mark.
         }
-        connection.try_fast_arm()
+        Some(OpenCycle::step_at_rest(connection.try_fast_arm()?))
     }
 
-    /// Before anything but the common cycle: a light borrow is a full one from now on.
+    /// After a defect nothing can be trusted.
+    pub fn close(&mut self) {
+        self.cycle.phase = Phase::Closed;
+    }
+}
+
+impl<S: BufferSource> Pool<S> {
+    /// As `FastPath::begin`, where it has to be seen whether anything is scarce.
+    pub(super) fn look_and_begin(&mut self, index: u32) -> Option<RawStep> {
+        let is_rare = self.scheduled.has_any() || self.undelivered.has_any() || !self.memory.would_lend_all();
+        if self.cycle.phase != Phase::Closed || is_rare {
+            return None;
+        }
+        let has_caps = self.memory.has_caps();
+        if has_caps && !self.memory.may_borrow_unlisted(index) {
+            return None;
+        }
+        self.cycle.buffer = self.memory.receive_buffer_address();
+        self.cycle.phase = Phase::Ready;
+        let id = self.table.id(index);
+        let step = self.fast_path().begin(id);
+        // A cap is looked at each time.
+        self.cycle.next = if has_caps { Phase::Closed } else { Phase::Ready };
+        if step.is_none() {
+            self.cycle.phase = self.cycle.next;
+        }
+        step
+    }
+
+    /// As `FastPath::arm`, which is the same while anything is scarce.
+    pub(super) fn look_and_arm(&mut self, index: u32) -> Option<RawStep> {
+        let connection = self.table.row_mut(index)?;
+        if self.cycle.is_open() || (connection.is_counting() && !self.memory.is_idle(index)) {
+            return None;
+        }
+        Some(OpenCycle::step_at_rest(connection.try_fast_arm()?))
+    }
+
+    /// Before anything but the common cycle: of one that is open, all is done that was left out.
     #[inline(always)]
     pub(crate) fn leave_fast_path(&mut self) {
-        if let Some(index) = self.memory.light_borrower() {
-            self.memory.make_full_borrow(self.table.connection(index).buffered_bytes());
+        if self.cycle.is_open() {
+            self.leave_cycle();
         }
+        self.cycle.phase = Phase::Closed;
+    }
+
+    fn leave_cycle(&mut self) {
+        let cycle = self.cycle;
+        let connection = self.table.connection_mut(cycle.index);
+        *connection = cycle.view(connection);
+        self.counts.received_bytes += u64::from(cycle.buffered_bytes());
+        self.memory.list_unlisted(cycle.index, cycle.buffered_bytes());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::{Mode, Policy};
+    use crate::connection::{Actions, Event, Mode, Policy};
     use crate::pool::PoolConfig;
     use crate::pool::{AttachOptions, PoolError};
     use alloc::vec::Vec;
@@ -101,8 +184,6 @@ mod tests {
 
     const RECEIVERS: u32 = 6;
     const MODES: [Mode; 4] = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic];
-    /// Reading ahead, counting, or neither.
-    const RULES: [(bool, bool); 3] = [(false, false), (true, false), (false, true)];
 
     fn pool(policy: Policy) -> Pool {
         Pool::new(&PoolConfig { buffer_bytes: 256, policy, ..PoolConfig::new(8 * 256, RECEIVERS) })
@@ -126,8 +207,8 @@ mod tests {
             };
         }
         match random.u8(0..8) {
-            6 => Event::PeerClosed,
-            7 => Event::KernelFull,
+            6 => Event::KernelFull,
+            7 if random.u8(0..20) == 0 => Event::PeerClosed,
             0 => Event::Received { bytes: [0, 1, 100, 256, 257][random.usize(0..5)] },
             1 => Event::Consumed { bytes: [0, buffered_bytes / 2, buffered_bytes + 1][random.usize(0..3)] },
             2 => Event::done([Action::WantRecv, Action::StopRecv, Action::Reschedule][random.usize(0..3)]),
@@ -140,13 +221,55 @@ mod tests {
     /// The event by the slow path alone.
     fn handle_slowly(pool: &mut Pool, id: ReceiverId, event: Event) -> Result<Actions, PoolError> {
         let index = pool.table.find(id)?;
-        pool.handle_row(index, event)
+        pool.handle_slowly(index, event)
     }
 
-    /// How often each of the fast paths applied.
-    fn compare(policy: Policy, changes_mode: bool, random: &mut fastrand::Rng) -> [u32; 5] {
-        let mut taken = [0; 5];
-        for _ in 0..40 {
+    /// The event by one of the calls that there are for it; `None` if what it returns is not where the pool has it.
+    fn handle(pool: &mut Pool, id: ReceiverId, event: Event, by_step: bool) -> Option<Result<Actions, PoolError>> {
+        let step = match event {
+            Event::Readable if by_step => pool.readable(id),
+            Event::Received { bytes } if by_step => pool.received(id, bytes),
+            event => return Some(pool.handle(id, event)),
+        };
+        let step = step.map(|step| (step.actions, step.data.as_ptr_range()));
+        let Ok((actions, data)) = step else { return Some(step.map(|(actions, _)| actions)) };
+        let expected = if actions.has(Action::Recv) {
+            pool.receive_area(id).map(|area| area.as_ptr_range())
+        } else {
+            pool.data(id).map(<[u8]>::as_ptr_range)
+        };
+        let is_same = Ok(&data) == expected.as_ref() || data.is_empty();
+        is_same.then_some(Ok(actions))
+    }
+
+    /// The slow path of `received_and_decoded`: as both halves, but that nothing is kept between them.
+    fn receive_and_decode_slowly(pool: &mut Pool, id: ReceiverId, bytes: u32) -> Result<Actions, PoolError> {
+        let index = pool.table.find(id)?;
+        let mut halves = pool.clone();
+        let received = handle_slowly(&mut halves, id, Event::Received { bytes });
+        let fused = pool.receive_and_decode_row(index, bytes);
+        if received.is_ok() {
+            let buffered_bytes = halves.table.connection(index).buffered_bytes();
+            assert_eq!(fused, halves.consume_row(index, buffered_bytes, 0, 0));
+        } else {
+            assert_eq!(fused, received);
+        }
+        assert_eq!(pool.counts(), halves.counts());
+        fused
+    }
+
+    const BEGUN: usize = 0;
+    const RECEIVED: usize = 1;
+    const DECODED: usize = 2;
+    const WENT_ON: usize = 3;
+    const DRY: usize = 4;
+    const ARMED: usize = 5;
+
+    /// Plays random events, each by the fast path where it applies and by the slow one; returns how often each part of the fast path
+    /// applied.
+    fn compare(policy: Policy, changes_mode: bool, random: &mut fastrand::Rng, rounds: u32) -> [u32; 6] {
+        let mut taken = [0; 6];
+        for _ in 0..rounds {
             let (mut fast, mut slow) = (pool(policy), pool(policy));
             let ids: Vec<ReceiverId> = (0..RECEIVERS.into())
                 .map(|token| {
@@ -165,21 +288,31 @@ mod tests {
                     id = ids[random.usize(0..ids.len())];
                 }
                 let event = draw(random, &slow, id);
-                let light = fast.memory.light_borrower();
-                let by_fast_path = fast.handle(id, event);
-                let way = match event {
-                    Event::Readable if fast.memory.light_borrower() != light => Some(0),
-                    Event::Received { .. } if light.is_some() && fast.memory.light_borrower() == light => Some(1),
-                    Event::Consumed { .. } if light.is_some() && fast.memory.light_borrower().is_none() => Some(2),
-                    Event::Done(_) if by_fast_path == Ok(Actions::NONE) => Some(3),
-                    Event::Consumed { .. } if light.is_some() && fast.memory.light_borrower() == light => Some(4),
-                    _ => None,
+                match event {
+                    Event::Received { bytes } if random.u8(0..4) == 0 => {
+                        let by_fast_path = fast.received_and_decoded(id, bytes);
+                        assert_eq!(by_fast_path, receive_and_decode_slowly(&mut slow, id, bytes), "{bytes}");
+                    }
+                    event => {
+                        let by_fast_path = handle(&mut fast, id, event, random.bool()).expect("the place is right");
+                        assert_eq!(by_fast_path, handle_slowly(&mut slow, id, event), "{event:?}");
+                    }
+                }
+                let way = match (event, fast.cycle.phase) {
+                    (_, Phase::Closed) => None,
+                    (Event::Readable, _) => Some(BEGUN),
+                    (Event::Received { .. }, Phase::Decoding) => Some(RECEIVED),
+                    (Event::Received { .. } | Event::Consumed { .. }, Phase::Receiving) => Some(WENT_ON),
+                    (Event::Received { .. } | Event::Consumed { .. }, _) => Some(DECODED),
+                    (Event::WouldBlock | Event::WouldBlockArmed, _) => Some(DRY),
+                    _ => Some(ARMED),
                 };
                 way.into_iter().for_each(|way| taken[way] += 1);
-                assert_eq!(by_fast_path, handle_slowly(&mut slow, id, event), "{event:?}");
                 if changes_mode && random.u8(0..10) == 0 {
                     let (mode, reads_ahead) = (MODES[random.usize(0..4)], random.u8(0..8) == 0);
-                    let policy = Policy { mode, reads_ahead, counting: random.bool(), ..Policy::default() };
+                    let counting = random.u8(0..3) == 0;
+                    let policy =
+                        Policy { mode, reads_ahead, counting, reads_per_wake: random.u8(0..4), ..Policy::default() };
                     assert_eq!(fast.set_policy(id, &policy), slow.set_policy(id, &policy), "{policy:?}");
                 }
                 if random.u8(0..20) == 0 {
@@ -195,49 +328,60 @@ mod tests {
                     }
                     assert_eq!(fast.poll_timeout(), slow.poll_timeout());
                 }
-                assert_eq!((fast.check_invariants(), slow.check_invariants()), (Ok(()), Ok(())), "{event:?}");
-                assert_eq!((fast.counts(), fast.totals()), (slow.counts(), slow.totals()));
-                for &id in &ids {
-                    assert_eq!(fast.connection(id), slow.connection(id), "{event:?}");
-                    assert_eq!(
-                        (fast.pending(id), fast.data(id).map(<[u8]>::len)),
-                        (slow.pending(id), slow.data(id).map(<[u8]>::len))
-                    );
-                    let index = fast.table.find(id).expect("it is attached");
-                    for pool in [&mut fast, &mut slow] {
-                        let place = |bytes: &[u8]| (!bytes.is_empty()).then_some((bytes.as_ptr(), bytes.len() as u32));
-                        let of = |area: Option<(NonNull<u8>, u32)>| {
-                            area.map(|(at, bytes)| (at.as_ptr().cast_const(), bytes))
-                        };
-                        assert_eq!(of(pool.area(index, false)), pool.data(id).map(place).expect("it is attached"));
-                        let area = of(pool.area(index, true));
-                        assert_eq!(area, pool.receive_area(id).map(|area| place(area)).expect("it is attached"));
-                        let receives = pool.pending(id).expect("it is attached").has(Action::Recv);
-                        assert!(!receives || area.is_some(), "{event:?}");
-                    }
-                    let credit = |pool: &Pool| pool.memory.facts(index).map(|facts| facts.credit_bytes);
-                    assert_eq!(credit(&fast), credit(&slow));
-                }
+                assert_same(&mut fast, &mut slow, &ids);
             }
         }
         taken
+    }
+
+    /// Whatever a host can see of two pools is the same.
+    fn assert_same(fast: &mut Pool, slow: &mut Pool, ids: &[ReceiverId]) {
+        assert_eq!((fast.check_invariants(), slow.check_invariants()), (Ok(()), Ok(())));
+        assert_eq!((fast.counts(), fast.totals()), (slow.counts(), slow.totals()));
+        assert_eq!(fast.stats(), slow.stats());
+        for &id in ids {
+            assert_eq!(fast.connection(id), slow.connection(id));
+            assert_eq!((fast.describe(id), fast.pending(id)), (slow.describe(id), slow.pending(id)));
+            assert_eq!(fast.data(id).map(<[u8]>::len), slow.data(id).map(<[u8]>::len));
+            let index = fast.table.find(id).expect("it is attached");
+            for pool in [&mut *fast, &mut *slow] {
+                let place = |bytes: &[u8]| (!bytes.is_empty()).then_some((bytes.as_ptr(), bytes.len() as u32));
+                let of = |area: Option<(NonNull<u8>, u32)>| area.map(|(at, bytes)| (at.as_ptr().cast_const(), bytes));
+                assert_eq!(of(pool.area(index, false)), pool.data(id).map(place).expect("it is attached"));
+                let area = of(pool.area(index, true));
+                assert_eq!(area, pool.receive_area(id).map(|area| place(area)).expect("it is attached"));
+                assert!(!pool.pending(id).expect("it is attached").has(Action::Recv) || area.is_some());
+            }
+            let credit = |pool: &Pool| pool.memory.facts(index).map(|facts| facts.credit_bytes);
+            assert_eq!(credit(fast), credit(slow));
+        }
+    }
+
+    /// Rounds of 400 events. For long runs: `DEMUXBUF_ROUNDS=10000`.
+    fn rounds() -> u32 {
+        std::env::var("DEMUXBUF_ROUNDS").map_or(20, |rounds| rounds.parse().expect("it is a number"))
     }
 
     #[test]
     #[cfg_attr(miri, ignore)] // it takes minutes
     fn fast_path_equals_slow_path() {
         let mut random = fastrand::Rng::with_seed(1);
-        for (mode, (reads_ahead, counting)) in MODES.into_iter().flat_map(|mode| RULES.map(|rules| (mode, rules))) {
-            if counting && mode == Mode::Optimistic {
-                continue; // That is refused.
+        for mode in MODES {
+            let plain = Policy { mode, ..Policy::default() };
+            let reads_ahead = Policy { reads_ahead: true, ..plain };
+            // An optimistic host cannot count.
+            let counting = (mode != Mode::Optimistic).then_some(Policy { counting: true, ..plain });
+            for policy in [plain, reads_ahead].into_iter().chain(counting) {
+                let taken = compare(policy, false, &mut random, rounds());
+                // An edge-triggered host looks for more after what it has decoded.
+                let looks = policy.reads_ahead || matches!(mode, Mode::Edge | Mode::Optimistic);
+                let last = if looks { WENT_ON } else { DECODED };
+                let is_enough = [BEGUN, RECEIVED, last, DRY].iter().all(|&way| taken[way] > 5);
+                let arms = matches!(mode, Mode::Level | Mode::Edge) || taken[ARMED] > 5;
+                // The mark of one-shot read interest is part of the step.
+                let is_slow = policy.counting && mode == Mode::OneShot;
+                assert!((is_enough && arms) || is_slow, "{policy:?}: {taken:?}");
             }
-            let policy = Policy { mode, reads_ahead, counting, ..Policy::default() };
-            let taken = compare(policy, false, &mut random);
-            // An edge-triggered host looks for more after what it has decoded.
-            let looks = reads_ahead || matches!(mode, Mode::Edge | Mode::Optimistic);
-            let expected = if looks { [0, 1, 3, 4] } else { [0, 1, 2, 3] };
-            let is_enough = expected.iter().all(|&way| taken[way] > 20);
-            assert!(is_enough, "{policy:?}: {taken:?}");
         }
     }
 
@@ -245,7 +389,7 @@ mod tests {
     #[cfg_attr(miri, ignore)] // it takes minutes
     fn fast_path_equals_slow_path_when_the_mode_changes() {
         let mut random = fastrand::Rng::with_seed(2);
-        let taken = compare(Policy::default(), true, &mut random);
-        assert!(taken.iter().all(|&taken| taken > 10), "{taken:?}");
+        let taken = compare(Policy::default(), true, &mut random, rounds());
+        assert!(taken.iter().all(|&taken| taken > 5), "{taken:?}");
     }
 }

@@ -79,6 +79,7 @@ impl<S: BufferSource> Pool<S> {
     /// As `release`, of a lease within reach.
     #[doc(hidden)]
     pub fn release_within(&mut self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
+        self.leave_fast_path();
         let (must_retire, wipes) = (self.memory.must_retire(), self.memory.wipes());
         self.memory.with_arena(|source, arena| {
             let retire: &mut dyn FnMut(u32) = &mut |buffer| arena.retire(buffer, wipes);
@@ -102,6 +103,7 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// The wait is stale or foreign; nothing is changed.
     pub fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
+        self.leave_fast_path();
         self.memory.buffers_mut().cancel(wait)
     }
 
@@ -144,6 +146,7 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// A field of the share is out of range; the table of tenants is full.
     pub fn create_tenant(&mut self, tenant_config: &TenantConfig) -> Result<TenantId, PoolError> {
+        self.leave_fast_path();
         self.memory.buffers_mut().create_tenant(tenant_config)
     }
 
@@ -153,6 +156,7 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// The tenant is stale or foreign.
     pub fn remove_tenant(&mut self, tenant: TenantId) -> Result<(), PoolError> {
+        self.leave_fast_path();
         self.memory.buffers_mut().remove_tenant(tenant)
     }
 

@@ -1,9 +1,31 @@
 //! Numbers for all that the future depends on, for model checkers: two pools with the same numbers answer alike, whatever
 //! is asked of them.
 
-use super::{Pool, ReceiverId};
+use super::{BufferSource, Pool, ReceiverId};
 use crate::scheduler::{LeaseId, WaitId};
 use alloc::vec::Vec;
+use core::marker::PhantomData;
+
+impl<S: BufferSource + Clone> Clone for Pool<S> {
+    fn clone(&self) -> Pool<S> {
+        let memory = self.memory.clone();
+        let mut cycle = self.cycle;
+        cycle.buffer = memory.receive_buffer_address();
+        Pool {
+            cycle,
+            table: self.table.clone(),
+            counts: self.counts,
+            memory,
+            policy: self.policy,
+            scheduled: self.scheduled.clone(),
+            undelivered: self.undelivered.clone(),
+            awaited: self.awaited,
+            is_draining: self.is_draining,
+            audit: self.audit.clone(),
+            is_not_sync: PhantomData,
+        }
+    }
+}
 
 impl Pool {
     /// Writes down how each receiver and the pool stand (see
@@ -26,7 +48,8 @@ impl Pool {
             let [is_scheduled, is_undelivered] =
                 [&self.scheduled, &self.undelivered].map(|bits| bits.get(index).into());
             state.extend([name, index.into(), self.table.class(index).into(), is_scheduled, is_undelivered]);
-            self.table.connection(index).state_key(state);
+            self.connection_at(index).state_key(state);
+            state.push(self.cycle.is_of(index).into());
             self.memory.receiver_key(state, age_ns_max, index);
         }
         state.extend([u64::MAX, self.awaited as u64]);

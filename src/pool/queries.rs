@@ -39,21 +39,22 @@ impl<S: BufferSource> Pool<S> {
     #[doc(hidden)]
     #[inline]
     pub fn area(&self, index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
-        if !self.memory.borrows_lightly(index) {
+        if !self.cycle.is_of(index) {
             return self.memory.area(index, is_receive);
         }
-        let buffered_bytes = self.table.connection(index).buffered_bytes();
-        match is_receive {
-            true if buffered_bytes == 0 => self.memory.receive_buffer_area(self.memory.config().buffer_bytes),
-            true => None,
-            false => self.memory.receive_buffer_area(buffered_bytes),
-        }
+        let step = match self.cycle.buffered_bytes() {
+            0 if is_receive => self.cycle.step_to_receive(),
+            bytes if bytes > 0 && !is_receive => self.cycle.step_to_decode(bytes),
+            _ => return None,
+        };
+        step.data.map(|data| (data, step.bytes))
     }
 
     /// Counts. Needs no buffer or allocation. Those of the scheduler are of all buffers, and one that receivers use, be it to
     /// receive or cut into cells, counts as leased.
     pub fn stats(&self) -> PoolStats {
         let buffers = self.memory.buffers();
+        let counts = self.counts();
         let Totals { shed_at_deadline, evicted, shed_for_memory, .. } = self.memory.totals();
         PoolStats {
             scheduler: buffers.stats(),
@@ -61,10 +62,10 @@ impl<S: BufferSource> Pool<S> {
             receivers: self.table.len(),
             receivers_max: self.memory.config().receivers_max,
             shed: shed_at_deadline + evicted + shed_for_memory,
-            received_bytes: self.counts.received_bytes,
-            consumed_bytes: self.counts.consumed_bytes,
-            dropped_bytes: self.counts.dropped_bytes,
-            taken_bytes: self.counts.taken_bytes,
+            received_bytes: counts.received_bytes,
+            consumed_bytes: counts.consumed_bytes,
+            dropped_bytes: counts.dropped_bytes,
+            taken_bytes: counts.taken_bytes,
             memory_bytes: self.memory.arena().resident_bytes_max() as u64,
             memory_model: self.model_stats(),
         }
@@ -94,7 +95,7 @@ impl<S: BufferSource> Pool<S> {
         let index = self.table.find(id)?;
         Ok(ReceiverInfo {
             pending: self.pending_at(index),
-            connection: self.table.connection(index).clone(),
+            connection: self.connection_at(index),
             token: self.table.token(index),
             class: self.table.class(index),
             wait_age_ns: self.memory.claim_age_ns(index).unwrap_or(0),

@@ -43,6 +43,9 @@ impl<S: BufferSource> Pool<S> {
     /// As `pending`, of the receiver in this row.
     #[doc(hidden)]
     pub fn pending_at(&self, index: u32) -> Actions {
+        if self.cycle.is_of(index) {
+            return self.cycle.view(self.table.connection(index)).pending();
+        }
         self.host_actions(index, self.table.connection(index).pending())
     }
 
@@ -73,8 +76,7 @@ impl<S: BufferSource> Pool<S> {
 
     /// There was no buffer that it could borrow in this loop iteration.
     pub(super) fn is_late(&self, index: u32, pending: Actions) -> bool {
-        let decodes = pending.has(Action::Decode) && !self.memory.borrows_lightly(index);
-        pending.has(Action::RequestBuffer) || (decodes && self.memory.borrowed(index).is_none())
+        pending.has(Action::RequestBuffer) || (pending.has(Action::Decode) && self.memory.borrowed(index).is_none())
     }
 
     /// Does what the machine and the memory model ask of each other, until only the host is asked.
@@ -220,7 +222,7 @@ impl<S: BufferSource> Pool<S> {
 
     /// Something is there to be received, also for a receiver that waits. An edge may be late: what it was reported for may have been
     /// received since. So only the report of one that waits is certain.
-    pub(super) fn readable(&mut self, index: u32) -> Actions {
+    pub(super) fn reconcile_readable(&mut self, index: u32) -> Actions {
         let waited = self.table.connection(index).is_waiting();
         let actions = self.reconcile_reported(index, 0, self.table.connection(index).policy().mode != Mode::Edge);
         let waits = waited && self.table.connection(index).is_waiting() && !self.memory.is_shed(index);

@@ -69,29 +69,19 @@ impl Stamp {
 
 const NIL: u32 = u32::MAX;
 const USES: u32 = 0x00ff_ffff;
-const CLASS_SHIFT: u32 = 24;
-const CLASS_MASK: u32 = 0xf << CLASS_SHIFT;
 
 /// One receiver, or a link of the free list.
 #[derive(Clone, Debug)]
 struct Row {
     connection: Connection,
     token: [u32; 2],
-    /// How often the row was used, in the low 24 bits, and its class above, which is 0 in a link of the free list.
-    key: u32,
-    /// As a link of the free list: the next free row.
-    link: u32,
+    /// How often the row was used, 24 bits.
+    uses: u32,
+    /// Its class; as a link of the free list: the next free row.
+    class_or_link: u32,
 }
 
 const _: () = assert!(size_of::<Row>() <= 48);
-
-impl Row {
-    /// Whether a handle with these uses is that of the receiver which is in this row now, if one is.
-    #[inline(always)]
-    fn has_uses(&self, uses: u32) -> bool {
-        self.key & USES == uses
-    }
-}
 
 /// All receivers.
 #[cfg_attr(feature = "model-check", derive(Clone))]
@@ -145,17 +135,17 @@ impl Table {
     pub(crate) fn insert(&mut self, connection: Connection, class: u8, token: u64) -> Result<u32, PoolError> {
         self.check_free()?;
         let token = [token as u32, (token >> 32) as u32];
-        let class = u32::from(class) << CLASS_SHIFT;
+        let class_or_link = class.into();
         self.len += 1;
         if self.free_entry == NIL {
             // Inside what was reserved: as many rows as receivers.
-            self.entries.push(Row { connection, token, key: self.stamp.first_use | class, link: 0 });
+            self.entries.push(Row { connection, token, uses: self.stamp.first_use, class_or_link });
             return Ok(self.entries.len() as u32 - 1);
         }
         let index = self.free_entry;
         let entry = &mut self.entries[index as usize];
-        self.free_entry = entry.link;
-        *entry = Row { connection, token, key: entry.key | class, link: 0 };
+        self.free_entry = entry.class_or_link;
+        *entry = Row { connection, token, uses: entry.uses, class_or_link };
         Ok(index)
     }
 
@@ -163,14 +153,14 @@ impl Table {
     pub(crate) fn remove(&mut self, index: u32) {
         let entry = &mut self.entries[index as usize];
         entry.connection = Connection::default();
-        entry.key = entry.key.wrapping_add(1) & USES;
-        entry.link = self.free_entry;
+        entry.uses = entry.uses.wrapping_add(1) & USES;
+        entry.class_or_link = self.free_entry;
         self.free_entry = index;
         self.len -= 1;
     }
 
     pub(crate) fn id(&self, index: u32) -> ReceiverId {
-        let uses = self.entries[index as usize].key & USES;
+        let uses = self.entries[index as usize].uses;
         ReceiverId((u64::from(uses) << 32 | u64::from(index)) ^ self.stamp.mask)
     }
 
@@ -178,7 +168,7 @@ impl Table {
     pub(crate) fn find(&self, id: ReceiverId) -> Result<u32, PoolError> {
         let (index, uses) = self.split(id);
         let entry = self.entries.get(index as usize).ok_or(PoolError::Stale)?;
-        if entry.has_uses(uses) && entry.connection.is_attached() { Ok(index) } else { Err(PoolError::Stale) }
+        if entry.uses == uses && entry.connection.is_attached() { Ok(index) } else { Err(PoolError::Stale) }
     }
 
     #[inline]
@@ -197,12 +187,11 @@ impl Table {
     }
 
     pub(crate) fn class(&self, index: u32) -> u8 {
-        ((self.entries[index as usize].key & CLASS_MASK) >> CLASS_SHIFT) as u8
+        self.entries[index as usize].class_or_link as u8
     }
 
     pub(crate) fn set_class(&mut self, index: u32, class: u8) {
-        let key = &mut self.entries[index as usize].key;
-        *key = *key & !CLASS_MASK | u32::from(class) << CLASS_SHIFT;
+        self.entries[index as usize].class_or_link = class.into();
     }
 
     /// For the fast path: the row that a handle names, and its connection. Whether it is attached is for the connection to
@@ -211,7 +200,13 @@ impl Table {
     pub(crate) fn find_fast(&mut self, id: ReceiverId) -> Option<(u32, &mut Connection)> {
         let (index, uses) = self.split(id);
         let entry = self.entries.get_mut(index as usize)?;
-        entry.has_uses(uses).then_some((index, &mut entry.connection))
+        (entry.uses == uses).then_some((index, &mut entry.connection))
+    }
+
+    /// The connection in a row, if there is one.
+    #[inline(always)]
+    pub(crate) fn row_mut(&mut self, index: u32) -> Option<&mut Connection> {
+        self.entries.get_mut(index as usize).map(|row| &mut row.connection)
     }
 
     /// A hint that the row of a receiver is used soon.
@@ -242,7 +237,7 @@ impl Table {
     #[cfg(feature = "model-check")]
     pub(crate) fn free_rows(&self) -> impl Iterator<Item = u32> {
         let link = |index: u32| (index != NIL).then_some(index);
-        core::iter::successors(link(self.free_entry), move |&index| link(self.entries[index as usize].link))
+        core::iter::successors(link(self.free_entry), move |&index| link(self.entries[index as usize].class_or_link))
     }
 }
 

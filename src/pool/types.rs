@@ -46,6 +46,16 @@ pub enum Notice {
     Drained,
 }
 
+/// What is to be done now, and where.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Step<'a> {
+    /// What is to be done.
+    pub actions: Actions,
+    /// With `Recv`: where to receive, exactly as many bytes as may come. Else what is undecoded.
+    pub data: &'a mut [u8],
+}
+
 /// A buffer that left a receiver with what was in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeasedContent {

@@ -46,8 +46,7 @@ impl<B: Buffers> Receiving<B> {
         if !self.cells.is_packed() {
             return Err("I1: the cells of each size are packed");
         }
-        let is_light = self.light != NIL;
-        let is_lent = is_light || self.borrows.iter().any(|borrow| borrow.lender == Lender::Thread);
+        let is_lent = self.borrows.iter().any(|borrow| borrow.lender == Lender::Thread);
         if is_lent != self.is_receive_buffer_lent {
             return Err("I2: the receive buffer is lent exactly if a receiver borrows it");
         }

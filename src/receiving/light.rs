@@ -1,59 +1,41 @@
-//! A borrow of the receive buffer by a receiver that keeps nothing, while nothing is scarce: the common cycle.
+//! What the common cycle needs: the receive buffer is used by a receiver that keeps nothing, while nothing is scarce.
 //!
-//! Most borrows end with everything decoded, so that nothing has to be known of the receiver but that it borrows. If a light
-//! borrow turns out to be another kind, or anything else happens before it ends, it is made a full one, as if it had been
-//! that from the beginning.
+//! Most borrows end with everything decoded, so that nothing is written down before it is known that one does not. Then the
+//! borrow is made, as if it had been there from the beginning.
 
 use super::borrow::Purpose;
 use super::buffers::Buffers;
 use super::credit::CREDIT_MAX;
+use super::keeper::Row;
 use super::{NIL, Receiving};
-use core::ptr::NonNull;
+use crate::memory::{Address, Arena, poison};
+use alloc::vec::Vec;
 
 impl<B: Buffers> Receiving<B> {
-    /// Lends the receive buffer lightly, all of it, if the receiver is idle and does not submit, and nothing is scarce.
-    #[inline(always)]
-    pub(crate) fn try_lend_lightly(&mut self, receiver: u32) -> bool {
-        let may_lend = self.is_idle(receiver)
-            && !self.rows[receiver as usize].submits
-            && !self.is_receive_buffer_lent
-            && self.buffers.free() > self.split.reserve
-            && !self.is_capped(receiver);
-        if may_lend {
-            self.is_receive_buffer_lent = true;
-            self.light = receiver;
-        }
-        may_lend
+    /// Whether a receiver that is idle, does not submit and has no cap would be lent all of the receive buffer.
+    pub(crate) fn would_lend_all(&self) -> bool {
+        !self.is_receive_buffer_lent && self.buffers.free() > self.split.reserve
     }
 
-    /// Whether this receiver borrows lightly.
-    #[inline(always)]
-    pub(crate) fn borrows_lightly(&self, receiver: u32) -> bool {
-        self.light == receiver
+    /// Whether some receivers may have a cap.
+    pub(crate) fn has_caps(&self) -> bool {
+        self.tenants.is_used()
     }
 
-    /// The receiver that does.
-    #[inline(always)]
-    pub(crate) fn light_borrower(&self) -> Option<u32> {
-        (self.light != NIL).then_some(self.light)
+    /// Whether this receiver, which has no borrow, can have one of which nothing is written down.
+    pub(crate) fn may_borrow_unlisted(&self, receiver: u32) -> bool {
+        self.rows.get(receiver as usize).is_some_and(|row| row.keeper == NIL && !row.submits)
+            && !self.is_capped(receiver)
     }
 
-    /// Everything that it received is decoded.
+    /// For borrows of which nothing is written down.
     #[inline(always)]
-    pub(crate) fn end_light_borrow(&mut self, consumed_bytes: u32) {
-        let row = &mut self.rows[self.light as usize];
-        // At most 16 MiB fit into a buffer.
-        row.credit_bytes = (row.credit_bytes + consumed_bytes as i32).min(CREDIT_MAX);
-        self.light = NIL;
-        self.is_receive_buffer_lent = false;
-        self.take_back(self.receive_buffer);
+    pub(crate) fn unlisted(&mut self) -> Unlisted<'_> {
+        Unlisted { rows: &mut self.rows, arena: &self.arena, receive_buffer: self.receive_buffer }
     }
 
-    /// What the light borrower received is this much, from the front of the receive buffer: it borrows like any other now.
-    #[cold]
-    pub(crate) fn make_full_borrow(&mut self, received_bytes: u32) {
-        let receiver = core::mem::replace(&mut self.light, NIL);
-        self.is_receive_buffer_lent = false;
+    /// This idle receiver borrows the receive buffer, and has received this much, from its front on.
+    pub(crate) fn list_unlisted(&mut self, receiver: u32, received_bytes: u32) {
         let keeper = self.keeper(receiver);
         self.borrow(keeper, Purpose::Receive, self.config.buffer_bytes);
         if received_bytes > 0 {
@@ -61,10 +43,9 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
-    /// The first bytes of the receive buffer, without a borrow.
-    #[inline(always)]
-    pub(crate) fn receive_buffer_area(&self, bytes: u32) -> Option<(NonNull<u8>, u32)> {
-        self.area_in(self.receive_buffer, 0, bytes)
+    /// Where the receive buffer is.
+    pub(crate) fn receive_buffer_address(&self) -> Address {
+        Address::new(self.arena.address(self.receive_buffer))
     }
 
     /// The receive buffer, for writing.
@@ -77,5 +58,36 @@ impl<B: Buffers> Receiving<B> {
     #[inline(always)]
     pub(crate) fn receive_buffer(&self) -> &[u8] {
         self.arena.buffer(self.receive_buffer)
+    }
+}
+
+/// What a borrow needs of which nothing is written down.
+pub(crate) struct Unlisted<'a> {
+    rows: &'a mut Vec<Row>,
+    arena: &'a Arena,
+    receive_buffer: u32,
+}
+
+impl Unlisted<'_> {
+    /// Everything that this idle receiver received is decoded.
+    #[inline(always)]
+    pub(crate) fn note_decoded(&mut self, receiver: u32, bytes: u32) {
+        if let Some(row) = self.rows.get_mut(receiver as usize) {
+            // At most 16 MiB fit into a buffer.
+            row.credit_bytes = (row.credit_bytes + bytes as i32).min(CREDIT_MAX);
+        }
+    }
+
+    /// Whether a receiver borrows, keeps and waits for nothing.
+    pub(crate) fn is_idle(&self, receiver: u32) -> bool {
+        self.rows.get(receiver as usize).is_some_and(|row| row.keeper == NIL)
+    }
+
+    /// The host has the use of the first bytes of the receive buffer, and of nothing else in it, for memory checkers.
+    #[inline(always)]
+    pub(crate) fn lend(&self, bytes: u32) {
+        if poison::IS_ON {
+            self.arena.lend(self.receive_buffer, 0..bytes);
+        }
     }
 }

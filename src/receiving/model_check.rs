@@ -15,8 +15,7 @@ impl<B: Buffers> Receiving<B> {
             // Numbers that may be below 0 are as good as any.
             state.push(row.credit_bytes as u64);
         }
-        let (is_light, is_in_place) = (self.borrows_lightly(receiver), self.is_in_place(receiver));
-        state.extend([row.unknown_length, row.submits, is_light, is_in_place].map(u64::from));
+        state.extend([row.unknown_length, row.submits, self.is_in_place(receiver)].map(u64::from));
         state.push(row.transport.bits());
         state.push(self.tenants.of(receiver).into());
         if row.keeper == NIL {

@@ -157,8 +157,8 @@ impl Side for Bare {
         self.connections[at].pending().without(Action::Park.into())
     }
 
-    fn connection(&self, at: usize) -> &Connection {
-        &self.connections[at]
+    fn connection(&self, at: usize) -> Connection {
+        self.connections[at].clone()
     }
 
     fn data(&self, at: usize) -> &[u8] {

@@ -367,7 +367,7 @@ impl<S: Side> EventLoop for RandomHost<S> {
         let actions = self.report(at, event);
         let is_repeated = event == Event::Readable && self.settings.policy.mode == Mode::Level;
         assert!(
-            !is_repeated || !actions.is_empty() || before != *self.side.connection(at),
+            !is_repeated || !actions.is_empty() || before != self.side.connection(at),
             "a repeated report without a cause: {}",
             self.describe()
         );

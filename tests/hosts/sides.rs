@@ -8,7 +8,7 @@ use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, ReceiverId};
 pub(super) trait Side {
     fn handle(&mut self, at: usize, event: Event) -> Actions;
     fn pending(&self, at: usize) -> Actions;
-    fn connection(&self, at: usize) -> &Connection;
+    fn connection(&self, at: usize) -> Connection;
     fn data(&self, at: usize) -> &[u8];
     fn receive_area(&mut self, at: usize) -> &mut [u8];
     fn next_grant(&mut self) -> Option<usize>;
@@ -59,7 +59,7 @@ impl Side for Pooled {
         self.pool.pending(self.ids[at]).expect("attached")
     }
 
-    fn connection(&self, at: usize) -> &Connection {
+    fn connection(&self, at: usize) -> Connection {
         self.pool.connection(self.ids[at]).expect("attached")
     }
 

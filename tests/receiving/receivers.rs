@@ -1,7 +1,7 @@
 //! What receivers are lent, keep and lose: borrows, caps, claims, trials and evictions.
 
 use crate::{MODES, MS, pool_of_eight, pool_of_eight_in, receive};
-use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Mode, Policy};
+use demuxbuf::connection::{Action, Actions, Event, EventError, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{Outcome, Request};
 use demuxbuf_testkit::in_modes;
@@ -25,7 +25,7 @@ fn plain_connections_keep_nothing() {
         assert_eq!((pool.memory().free_buffers(), pool.check_invariants()), (free, Ok(())));
     }
     assert_eq!(pool.totals().copied_bytes, 0);
-    assert_eq!(pool.connection(ids[0]).map(Connection::buffered_bytes), Ok(0));
+    assert_eq!(pool.connection(ids[0]).map(|connection| connection.buffered_bytes()), Ok(0));
 }
 
 /// A frame of which the decoder takes the middle out, and what is left of it then, wherever that is.

@@ -375,7 +375,7 @@ impl Host {
         let count = |holds: fn(&Connection) -> bool| {
             let open = self.peers.iter().filter(|peer| !peer.is_closed);
             let connections = open.map(|peer| self.pool.connection(peer.id).expect("the handle is live"));
-            connections.filter(|&connection| holds(connection)).count() as u32
+            connections.filter(|connection| holds(connection)).count() as u32
         };
         let buffers = self.free - self.pool.memory().free_buffers();
         (buffers, count(Connection::is_waiting), count(|connection| connection.buffered_bytes() > 0))

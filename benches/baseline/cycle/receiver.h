@@ -2,7 +2,7 @@
  * defines `cycle` and `finish`.
  *
  * Built with -DMODE=DEMUXBUF_MODE_*, the host receives in that mode; -DONE_SHOT is short for one of them, and level mode
- * is the default. Built with -DSHARED, the pool is one shard of a pool that two shards share; the other shard is idle. */
+ * is the default. Built with -DTWO_CALLS, it decodes where it has received and reports both in one call. Built with -DSHARED, the pool is one shard of a pool that two shards share; the other shard is idle. */
 #ifndef RECEIVER_H
 #define RECEIVER_H
 
@@ -75,7 +75,12 @@ static inline demuxbuf_step receive(unsigned index, demuxbuf_step step) {
     }
     if (MODE == DEMUXBUF_MODE_COMPLETION)
         expect(demuxbuf_receiver_done(pool, receivers[index], DEMUXBUF_RECV), 0);
-    return demuxbuf_receiver_received(pool, receivers[index], transport_receive(index, step.data, step.bytes));
+    uint32_t bytes = transport_receive(index, step.data, step.bytes);
+#ifdef TWO_CALLS
+    return demuxbuf_receiver_received_and_decoded(pool, receivers[index], run_decoder(step.data, bytes));
+#else
+    return demuxbuf_receiver_received(pool, receivers[index], bytes);
+#endif
 }
 
 static inline __attribute__((always_inline)) void run(unsigned index, demuxbuf_step step) {

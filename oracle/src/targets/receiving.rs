@@ -174,7 +174,7 @@ impl Play {
     fn seen(&self) -> Seen {
         let of = |receiver: &Receiver| {
             let pending = self.pool.pending(receiver.id).expect("it is attached");
-            let connection = self.pool.connection(receiver.id).expect("it is attached").clone();
+            let connection = self.pool.connection(receiver.id).expect("it is attached");
             // One that is shed may learn of that by any call.
             if pending.has(Action::Shed) { (Connection::default(), Action::Shed.into()) } else { (connection, pending) }
         };
@@ -437,7 +437,7 @@ impl Play {
     }
 
     fn is_in_flight(&self, at: usize) -> bool {
-        self.pool.connection(self.receivers[at].id).is_ok_and(Connection::is_in_flight)
+        self.pool.connection(self.receivers[at].id).is_ok_and(|connection| connection.is_in_flight())
     }
 
     /// As many of these bytes as there is room for; those of a receive in flight were written when it was submitted.

@@ -1,0 +1,123 @@
+//! Where to receive and what to decode, and events that return it, so that a cycle is three calls, or two.
+
+use super::{BufferSource, Pool, PoolError, ReceiverId, Step};
+use crate::connection::{Action, Actions, Event};
+
+impl<S: BufferSource> Pool<S> {
+    /// As [`handle`](Pool::handle) with [`Readable`](Event::Readable): the transport has bytes, an end of stream or an error to report.
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](Pool::handle).
+    #[inline]
+    pub fn readable(&mut self, id: ReceiverId) -> Result<Step<'_>, PoolError> {
+        match self.fast_path().begin(id) {
+            Some(step) => Ok(Step { actions: step.actions, data: self.memory.receive_buffer_mut() }),
+            None => self.step(id, Event::Readable),
+        }
+    }
+
+    /// As [`handle`](Pool::handle) with [`Received`](Event::Received): one receive brought this many bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](Pool::handle).
+    #[inline]
+    pub fn received(&mut self, id: ReceiverId, bytes: u32) -> Result<Step<'_>, PoolError> {
+        match self.fast_path().receive(id, bytes) {
+            Some(step) => {
+                let data = &mut self.memory.receive_buffer_mut()[..bytes as usize];
+                Ok(Step { actions: step.actions, data })
+            }
+            None => self.step(id, Event::Received { bytes }),
+        }
+    }
+
+    /// A receive brought this many bytes, and the decoder took all that is there, in one step: either both are taken or none. For
+    /// a host that decodes before it reports.
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](Pool::handle).
+    #[inline]
+    pub fn received_and_decoded(&mut self, id: ReceiverId, bytes: u32) -> Result<Actions, PoolError> {
+        match self.fast_path().receive_and_decode(id, bytes) {
+            Some(step) => Ok(step.actions),
+            None => self.receive_and_decode_row(self.table.find(id)?, bytes),
+        }
+    }
+
+    /// As `received_and_decoded`, of the receiver in this row, the slow path.
+    #[doc(hidden)]
+    pub fn receive_and_decode_row(&mut self, index: u32, bytes: u32) -> Result<Actions, PoolError> {
+        self.check_open(index)?;
+        self.leave_fast_path();
+        self.follow_shed(index);
+        self.receive(index, bytes)?;
+        let bytes = self.table.connection(index).buffered_bytes();
+        self.memory.consume(index, bytes).expect("it borrows what it received into");
+        self.feed(index, Event::Consumed { bytes });
+        self.counts.consumed_bytes += u64::from(bytes);
+        Ok(self.reconcile(index))
+    }
+
+    /// Any other event.
+    #[inline(never)]
+    fn step(&mut self, id: ReceiverId, event: Event) -> Result<Step<'_>, PoolError> {
+        let index = self.table.find(id)?;
+        let actions = self.handle_row(index, event)?;
+        // One that is closed has nothing, and its handle may have ended.
+        let data =
+            if actions.has(Action::Recv) { self.receive_area(id)? } else { self.data_mut(id).unwrap_or_default() };
+        Ok(Step { actions, data })
+    }
+
+    /// What is undecoded: one slice, empty if there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign.
+    pub fn data(&self, id: ReceiverId) -> Result<&[u8], PoolError> {
+        let index = self.table.find(id)?;
+        if self.cycle.is_of(index) {
+            return Ok(&self.memory.receive_buffer()[..self.cycle.buffered_bytes() as usize]);
+        }
+        if !self.table.connection(index).is_open() {
+            return Ok(&[]);
+        }
+        Ok(self.memory.content(index).expect("it is attached"))
+    }
+
+    /// As [`data`](Pool::data), for decoders that work in place.
+    ///
+    /// To take a hole out of the content, move the bytes before the hole up to its end, and report the bytes of the hole as
+    /// `Consumed`: they are at the front then. The same cuts bytes off at the end.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign.
+    pub fn data_mut(&mut self, id: ReceiverId) -> Result<&mut [u8], PoolError> {
+        let index = self.table.find(id)?;
+        if self.cycle.is_of(index) {
+            return Ok(&mut self.memory.receive_buffer_mut()[..self.cycle.buffered_bytes() as usize]);
+        }
+        if !self.table.connection(index).is_open() {
+            return Ok(&mut []);
+        }
+        Ok(self.memory.content_mut(index).expect("it is attached"))
+    }
+
+    /// Where to receive now: exactly as many bytes as may come, none unless `Recv` is pending.
+    ///
+    /// # Errors
+    ///
+    /// The handle is stale or foreign.
+    pub fn receive_area(&mut self, id: ReceiverId) -> Result<&mut [u8], PoolError> {
+        let index = self.table.find(id)?;
+        if self.cycle.is_of(index) {
+            let is_to_receive = self.cycle.buffered_bytes() == 0;
+            return Ok(if is_to_receive { self.memory.receive_buffer_mut() } else { &mut [] });
+        }
+        Ok(if self.is_to_receive(index) { self.memory.receive_area(index).expect("it is attached") } else { &mut [] })
+    }
+}

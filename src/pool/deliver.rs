@@ -52,7 +52,7 @@ impl<S: BufferSource> Pool<S> {
         self.undelivered.set(index, has_more);
         if delivery.taken_bytes > 0 {
             if has_more {
-                // Whatever the receive tells of the transport, there is more.
+                // A receive may end readiness, but there is more.
                 self.feed(index, Event::Readable);
             }
             self.place_rest(index, &bytes[..delivery.taken_bytes as usize]);

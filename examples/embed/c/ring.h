@@ -1,0 +1,123 @@
+/* The io_uring of `io_uring_ring.c`, and the buffers that the kernel chooses from: what came in one of them is a piece, and
+   a queue of pieces is what is left of them. */
+#ifndef RING_H
+#define RING_H
+
+#include "server.h"
+#include <liburing.h>
+#include <poll.h>
+
+enum { ENTRIES = 1024, PROBE_BYTES = 256, BUFFERS = 64, NONE = BUFFERS };
+enum op { OP_RECEIVE, OP_SEND, OP_ACCEPT, OP_SIGNAL, OP_CANCEL, OPS = 8 };
+
+/* What is left of a buffer, and the next one in its queue. */
+static struct piece {
+    uint8_t *at;
+    uint32_t bytes, next;
+} pieces[BUFFERS];
+
+static uint8_t buffers[BUFFERS][BUFFER_BYTES];
+static struct io_uring_buf_ring *buffer_ring;
+static struct io_uring ring;
+
+static struct io_uring_sqe *entry(void) {
+    struct io_uring_sqe *sqe;
+    while ((sqe = io_uring_get_sqe(&ring)) == NULL)
+        io_uring_submit(&ring);
+    return sqe;
+}
+
+/* The kernel may put something else into a buffer. */
+static void recycle(uint32_t buffer) {
+    io_uring_buf_ring_add(buffer_ring, buffers[buffer], BUFFER_BYTES, (unsigned short)buffer, BUFFERS - 1, 0);
+    io_uring_buf_ring_advance(buffer_ring, 1);
+}
+
+/* A queue of pieces, NONE and whatever if it is empty. */
+struct queue {
+    uint32_t first, last;
+};
+
+static void push(struct queue *queue, uint32_t buffer, uint32_t bytes) {
+    uint32_t *link = queue->first == NONE ? &queue->first : &pieces[queue->last].next;
+    *link = queue->last = buffer;
+    pieces[buffer] = (struct piece){buffers[buffer], bytes, NONE};
+}
+
+/* The first piece is of no use any more. */
+static void pop(struct queue *queue) {
+    uint32_t buffer = queue->first;
+    queue->first = pieces[buffer].next;
+    recycle(buffer);
+}
+
+/* A receive that completes again and again, the last time without IORING_CQE_F_MORE. */
+static struct io_uring_sqe *prepare_receive(int fd) {
+    struct io_uring_sqe *sqe = entry();
+    io_uring_prep_recv_multishot(sqe, fd, NULL, 0, 0);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    return sqe;
+}
+
+/* A send of the next few bytes, which are copied to `probe`. */
+static struct io_uring_sqe *prepare_send(int fd, uint8_t *probe, const uint8_t *rest, uint32_t bytes) {
+    struct io_uring_sqe *sqe = entry();
+    uint32_t probe_bytes = bytes < PROBE_BYTES ? bytes : PROBE_BYTES;
+    memcpy(probe, rest, probe_bytes);
+    io_uring_prep_send(sqe, fd, probe, probe_bytes, MSG_NOSIGNAL);
+    return sqe;
+}
+
+static void submit_accept(int listener) {
+    struct io_uring_sqe *sqe = entry();
+    io_uring_prep_accept(sqe, listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    io_uring_sqe_set_data64(sqe, OP_ACCEPT);
+}
+
+static void submit_signal(int signals) {
+    struct io_uring_sqe *sqe = entry();
+    io_uring_prep_poll_add(sqe, signals, POLLIN);
+    io_uring_sqe_set_data64(sqe, OP_SIGNAL);
+}
+
+/* What is cancelled completes all the same. */
+static void submit_cancel(uint64_t data) {
+    struct io_uring_sqe *sqe = entry();
+    io_uring_prep_cancel64(sqe, data, 0);
+    io_uring_sqe_set_data64(sqe, OP_CANCEL);
+}
+
+/* Whether a receive brings a byte, in a buffer of the ring; 0, or an error. */
+static int try_receive(void) {
+    int pair[2], status = -ENOSYS;
+    struct io_uring_cqe *cqe;
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0 || write(pair[1], "", 1) != 1)
+        return -errno;
+    prepare_receive(pair[0]);
+    close(pair[1]); /* the second completion is the end */
+    for (int more = 1; more && io_uring_submit_and_wait(&ring, 1) >= 0 && io_uring_peek_cqe(&ring, &cqe) == 0;) {
+        more = (cqe->flags & IORING_CQE_F_MORE) != 0;
+        status = cqe->res < 0 ? cqe->res : cqe->res == 1 ? 0 : status;
+        if ((cqe->flags & IORING_CQE_F_BUFFER) != 0)
+            recycle(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+        io_uring_cqe_seen(&ring, cqe);
+    }
+    close(pair[0]);
+    return status;
+}
+
+/* 0, or why there is no such ring. */
+static int make_ring(void) {
+    static _Alignas(4096) struct io_uring_buf memory[BUFFERS];
+    struct io_uring_buf_reg with = {.ring_addr = (uintptr_t)memory, .ring_entries = BUFFERS};
+    int status = io_uring_queue_init(ENTRIES, &ring, 0);
+    if (status < 0 || (status = io_uring_register_buf_ring(&ring, &with, 0)) < 0)
+        return status;
+    buffer_ring = (struct io_uring_buf_ring *)memory;
+    io_uring_buf_ring_init(buffer_ring);
+    for (uint32_t buffer = 0; buffer < BUFFERS; buffer++)
+        recycle(buffer);
+    return try_receive();
+}
+
+#endif

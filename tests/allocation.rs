@@ -3,8 +3,8 @@
 
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, PREFACE, Side};
-use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
-use demuxbuf::scheduler::{Outcome, Scheduler, SchedulerConfig};
+use demuxbuf::pool::{AttachOptions, BufferSource, LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::scheduler::{Outcome, Request, Scheduler, SchedulerConfig};
 use demuxbuf::shared::{SharedPool, SharedScheduler};
 use demuxbuf_capi::*;
 use demuxbuf_testkit::Rng;
@@ -138,7 +138,12 @@ fn s50_failed_allocation_at_start_is_a_clear_error() {
         SchedulerConfig { tenants_max: 3, lease_ns: Some(1), park_ns: Some(1), ..SchedulerConfig::new(5, 7) };
     each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:"], || Scheduler::new(&scheduler));
     let fields = ["buffers:", "waiters_max:", "tenants_max:", "memory_bytes:", "receivers_max:"];
-    each_allocation_fails_in_turn(&fields, || Pool::new(&config(Mode::Level)));
+    each_allocation_fails_in_turn(&fields, || Pool::new(&timed_config()));
+}
+
+/// With deadlines of the host's own leases.
+fn timed_config() -> PoolConfig {
+    PoolConfig { lease_ns: Some(8), ..config(Mode::Level) }
 }
 
 #[test]
@@ -147,12 +152,12 @@ fn s50_failed_allocation_of_a_shared_pool() {
     each_allocation_fails_in_turn(&["buffers:", "waiters_max:", "tenants_max:", "shards:"], || {
         SharedScheduler::new(&scheduler, 3)
     });
-    let config = PoolConfig { memory_bytes: 3 * 8 * 256, ..config(Mode::Level) };
+    let config = PoolConfig { memory_bytes: 3 * 8 * 256, ..timed_config() };
     let fields = ["buffers:", "waiters_max:", "tenants_max:", "shards:", "receivers_max:"];
     each_allocation_fails_in_turn(&fields, || SharedPool::new(&config, 3));
     let shared_pool = SharedPool::new(&config, 3).expect("the configuration is allowed");
     // Each failure leaves the thread without its receivers, so that it can ask again.
-    let fields = ["shards:", "memory_bytes:", "receivers_max:", "tenants_max:"];
+    let fields = ["shards:", "buffers:", "memory_bytes:", "receivers_max:", "tenants_max:"];
     each_allocation_fails_in_turn(&fields, || shared_pool.shard(1));
 }
 
@@ -418,6 +423,42 @@ fn moves_between_threads_allocate_nothing() {
         assert!(both.iter().all(|pool| pool.check_invariants() == Ok(())), "round {round}");
     }
     assert_eq!(both.map(|pool| pool.stats().receivers), [3, 0]);
+}
+
+/// Deadlines of leases begin, pass and end, on a pool of one thread and on that of a thread.
+#[test]
+fn deadlines_of_leases_allocate_nothing() {
+    fn play<S: BufferSource>(pool: &mut Pool<S>, round: u64) -> usize {
+        pool.handle_timeout(100 * round);
+        let request = Request { has_deadline: true, ..Request::new(0, round) };
+        let mut leases = [None; 16];
+        for lease in &mut leases {
+            *lease = pool.try_request(&request).expect("it is allowed");
+        }
+        pool.request_for(&request).expect("a wait is left");
+        (1..9).for_each(|step| pool.handle_timeout(100 * round + step));
+        let mut overdue = 0;
+        while let Some(notice) = pool.poll_notice() {
+            overdue += usize::from(matches!(notice, Notice::Overdue { .. }));
+        }
+        for lease in leases.into_iter().flatten() {
+            pool.renew_lease(lease).expect("it has a deadline");
+            pool.release(lease).expect("it is the host's");
+        }
+        while let Some(notice) = pool.poll_notice() {
+            if let Notice::Lease { lease, .. } = notice {
+                pool.release(lease).expect("it is the host's");
+            }
+        }
+        overdue
+    }
+    let mut pool = Pool::new(&timed_config()).expect("the configuration is allowed");
+    let shared_pool = SharedPool::new(&timed_config(), 1).expect("the configuration is allowed");
+    let mut shard = shared_pool.shard(0).expect("it is free");
+    for round in 0..40 {
+        let overdue = unallocating(|| [play(&mut pool, round), play(&mut shard, round)]);
+        assert!(overdue.iter().all(|&leases| leases >= 4), "{overdue:?} in round {round}");
+    }
 }
 
 /// The published figures: the bytes of one more of each part, in all tables. What a receiver has beside its two rows is

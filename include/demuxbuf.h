@@ -1291,7 +1291,7 @@ int32_t demuxbuf_pool_drain(demuxbuf_pool *pool);
 
 // Other values of `frame_grace_ns` and `blocked_ns` of the configuration, from now on: every deadline follows from them, also of
 // what is there; so do `wait_ns_max`, and the most that an advance of the clock counts for. On a shared pool it is for this
-// thread.
+// thread; the time after which a grant that is not picked up goes on stays.
 //
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`. Cost: O(receivers that are not idle).
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (a value is out of range), and

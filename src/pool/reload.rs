@@ -14,8 +14,8 @@ impl<S: BufferSource> Pool<S> {
 
     /// From now on, other values of [`frame_grace_ns`](super::PoolConfig::frame_grace_ns) and
     /// [`blocked_ns`](super::PoolConfig::blocked_ns): every deadline follows from them, also of what is there; so do
-    /// `wait_ns_max`, and the most that an advance of the clock counts for. On a shared pool it is for this thread. Cost: O(receivers that
-    /// are not idle).
+    /// `wait_ns_max`, and the most that an advance of the clock counts for. On a shared pool it is for this thread; the time after
+    /// which a grant that is not picked up goes on stays. Cost: O(receivers that are not idle).
     ///
     /// # Errors
     ///

@@ -1,9 +1,8 @@
 //! Receivers that count: in shortage a frame stays in the kernel until it is whole there.
 
 use crate::{MS, pool_of_eight_with};
-use demuxbuf::connection::{Action, Actions, EventError, Mode, Policy};
-use demuxbuf::connection::{Event, Hold};
-use demuxbuf::pool::{AttachOptions, ConfigError, Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::connection::{Action, Actions, Event, Hold, Mode, Policy};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, ReceiverId};
 use demuxbuf::receiving::{Facts, ShedReason};
 use demuxbuf::scheduler::{LeaseId, Request};
 use demuxbuf_testkit::in_modes;
@@ -18,14 +17,14 @@ pub(crate) fn policy(mode: Mode) -> Policy {
 
 /// A pool of eight buffers of 256 bytes, all of which are taken that receivers do not need, and a receiver that waits for its
 /// peer.
-struct Case {
-    pool: Pool,
-    id: ReceiverId,
+pub(crate) struct Case {
+    pub(crate) pool: Pool,
+    pub(crate) id: ReceiverId,
     now_ns: u64,
 }
 
 impl Case {
-    fn new(mode: Mode) -> Case {
+    pub(crate) fn new(mode: Mode) -> Case {
         let mut pool = pool_of_eight_with(policy(mode), 0);
         pool.handle_timeout(0);
         let id = attach(&mut pool);
@@ -33,41 +32,41 @@ impl Case {
         Case { pool, id, now_ns: 0 }
     }
 
-    fn on(&mut self, event: Event) -> Actions {
+    pub(crate) fn on(&mut self, event: Event) -> Actions {
         let actions = self.pool.handle(self.id, event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
         self.check();
         assert_eq!(self.pool.pending(self.id), Ok(actions), "{event:?}: actions are levels");
         actions
     }
 
-    fn decoded(&mut self, consumed_bytes: u32, needed_bytes: u32) -> Actions {
+    pub(crate) fn decoded(&mut self, consumed_bytes: u32, needed_bytes: u32) -> Actions {
         let actions = self.pool.decoded(self.id, consumed_bytes, needed_bytes).expect("it makes sense");
         self.check();
         actions
     }
 
     /// It is readable, and looks.
-    fn look(&mut self) {
+    pub(crate) fn look(&mut self) {
         assert_eq!(self.on(Event::Readable).without(Action::StopRecv.into()), Action::Peek.into());
         assert_eq!((self.area(), self.recv_min(), self.mark()), (64, 0, 1));
     }
 
     /// It looked, and saw that the frame has this number of bytes.
-    fn see(&mut self, bytes: u32) {
+    pub(crate) fn see(&mut self, bytes: u32) {
         let expected = Action::Recv | Action::RecvWhole;
         assert_eq!(self.decoded(0, bytes).without(Action::StopRecv.into()), expected);
         assert_eq!((self.area(), self.recv_min()), (bytes as usize, bytes));
     }
 
     /// The frame is not whole: it waits under this mark.
-    fn wait(&mut self, mark: u32) {
+    pub(crate) fn wait(&mut self, mark: u32) {
         assert_eq!(self.on(Event::WouldBlock), Action::WantRecv.into());
         assert_eq!((self.mark(), self.awaited()), (mark, mark));
         assert_eq!(self.on(Event::done(Action::WantRecv)), Actions::NONE);
         assert_eq!((self.mark(), self.area(), self.pool.memory().mark_in_force(0)), (mark, 0, Ok(mark)));
     }
 
-    fn area(&mut self) -> usize {
+    pub(crate) fn area(&mut self) -> usize {
         self.pool.receive_area(self.id).expect("it is attached").len()
     }
 
@@ -75,15 +74,15 @@ impl Case {
         self.pool.recv_min(self.id).expect("it is attached")
     }
 
-    fn mark(&self) -> u32 {
+    pub(crate) fn mark(&self) -> u32 {
         self.pool.low_water_mark(self.id).expect("it is attached")
     }
 
-    fn awaited(&self) -> u32 {
+    pub(crate) fn awaited(&self) -> u32 {
         self.pool.describe(self.id).expect("it is attached").awaited_bytes
     }
 
-    fn facts(&self) -> Facts {
+    pub(crate) fn facts(&self) -> Facts {
         self.pool.memory().facts(0).expect("it is attached")
     }
 
@@ -107,19 +106,19 @@ impl Case {
         })
     }
 
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         assert_eq!(self.pool.check_invariants(), Ok(()));
     }
 }
 
-fn attach(pool: &mut Pool) -> ReceiverId {
+pub(crate) fn attach(pool: &mut Pool) -> ReceiverId {
     let id = pool.attach(&AttachOptions::new(0, 7)).expect("there is room");
     rest(pool, id);
     id
 }
 
 /// Nothing is there: the host has armed read interest.
-fn rest(pool: &mut Pool, id: ReceiverId) {
+pub(crate) fn rest(pool: &mut Pool, id: ReceiverId) {
     if pool.pending(id).expect("it is attached").has(Action::Recv) {
         pool.handle(id, Event::WouldBlock).expect("it is attached");
     }
@@ -127,7 +126,7 @@ fn rest(pool: &mut Pool, id: ReceiverId) {
     pool.handle(id, Event::done(Action::WantRecv)).expect("it is pending");
 }
 
-fn lease_all(pool: &mut Pool) -> Vec<LeaseId> {
+pub(crate) fn lease_all(pool: &mut Pool) -> Vec<LeaseId> {
     std::iter::from_fn(|| pool.try_request(&Request::new(0, 0)).expect("the class exists")).collect()
 }
 
@@ -221,6 +220,21 @@ fn deadline_counts_from_the_first_report() {
     assert_eq!(case.area(), 1, "a trial receives exactly what helps");
     case.on(Event::Received { bytes: 1 });
     assert_eq!(case.area(), 199, "the look is not forgotten by the decoder");
+}
+
+/// The time that a frame may take is that of its length, which the look has found.
+#[test]
+fn deadline_under_a_mark_is_that_of_the_frame() {
+    let mut case = Case::new(Mode::Level);
+    case.look();
+    case.see(82);
+    case.wait(82);
+    case.advance(SECOND);
+    let trials = [10, 11].map(|ms| {
+        case.pool.handle_timeout(case.now_ns + ms * MS);
+        (case.notice().is_some(), case.pool.totals().trials)
+    });
+    assert_eq!(trials, [(false, 0), (true, 1)], "82 bytes are worth 10.01 ms");
 }
 
 /// At its deadline a frame of which too little is there goes, if there is no place for it.
@@ -484,118 +498,4 @@ fn frame_that_cannot_fit_stays_in_the_kernel() {
         case.advance(SECOND);
         assert_eq!(case.pool.handle(case.id, Event::Close), Ok(Action::Finished.into()));
     });
-}
-
-/// What does not go with counting is refused where it is set, by a name of its own.
-#[test]
-fn what_cannot_count_is_refused() {
-    let with = |with| PoolError::CannotCount { with };
-    let optimistic = Policy { mode: Mode::Optimistic, ..policy(Mode::Level) };
-    let layer = Policy { reads_ahead: true, ..policy(Mode::Level) };
-    let mut pool = pool_of_eight_with(policy(Mode::Level), 0);
-    let id = attach(&mut pool);
-    for (policy, name) in [(optimistic, "the mode optimistic"), (layer, "reads_ahead")] {
-        let options = AttachOptions { policy: Some(policy), ..AttachOptions::new(0, 0) };
-        assert_eq!(pool.attach(&options), Err(with(name)));
-        assert_eq!(pool.set_policy(id, &policy), Err(with(name)));
-        let config = PoolConfig { policy, ..PoolConfig::new(8 * 16_448, 1) };
-        let refused = Pool::new(&config).expect_err("it is no policy of receivers");
-        assert!(matches!(refused, ConfigError::Refused { field: "counting", .. }), "{refused}");
-        assert_eq!(refused.to_string(), format!("counting is 1; allowed is 0 with {name}"));
-    }
-    let unknown = AttachOptions { unknown_length: true, ..AttachOptions::new(0, 0) };
-    assert_eq!(pool.attach(&unknown), Err(with("unknown_length")), "the policy is the pool's");
-    let options = AttachOptions { policy: Some(Policy::default()), ..unknown };
-    let unknown = pool.attach(&options).expect("it does not count");
-    assert_eq!(pool.set_policy(unknown, &policy(Mode::Level)), Err(with("unknown_length")));
-    assert_eq!(with("reads_ahead").to_string(), "counting is not possible with reads_ahead");
-    assert_eq!(pool.check_invariants(), Ok(()));
-}
-
-/// Looks, and receives of a whole, are done at once, also where receives are submitted.
-#[test]
-fn look_and_whole_are_not_submitted() {
-    let mut case = Case::new(Mode::Completion);
-    case.look();
-    let refused = Err(EventError::NotPending.into());
-    assert_eq!(case.pool.handle(case.id, Event::done(Action::Recv)), refused);
-    assert_eq!(case.pool.handle(case.id, Event::done(Action::Peek)), refused);
-    assert_eq!(case.pool.handle(case.id, Event::Received { bytes: 5 }), Err(PoolError::TooManyBytes));
-    case.see(200);
-    assert_eq!(case.pool.handle(case.id, Event::done(Action::Recv)), refused);
-    assert_eq!(case.pool.handle(case.id, Event::done(Action::RecvWhole)), refused);
-    case.check();
-}
-
-/// A policy that comes later counts from then on; one that ends leaves the host to lower its mark.
-#[test]
-fn counting_may_come_and_go() {
-    in_modes(&[Mode::Level, Mode::OneShot, Mode::Edge], |mode| {
-        let mut case = Case::new(mode);
-        let plain = Policy { mode, ..Policy::default() };
-        for _ in 0..2 {
-            case.look();
-            case.pool.set_policy(case.id, &policy(mode)).expect("it is open");
-            assert!(case.pool.pending(case.id).expect("it is attached").has(Action::Peek), "the same again");
-            case.pool.set_policy(case.id, &plain).expect("it is open");
-            let actions = case.on(Event::Wake);
-            assert!(actions.has(Action::Recv), "{actions}: a look ends");
-            case.pool.set_policy(case.id, &policy(mode)).expect("it is open");
-            case.on(Event::WouldBlock);
-            if case.pool.pending(case.id).expect("it is attached").has(Action::WantRecv) {
-                case.on(Event::done(Action::WantRecv));
-            }
-            case.look();
-            case.see(200);
-            case.wait(200);
-            let actions = case.pool.set_policy(case.id, &plain).expect("it is open");
-            assert_eq!((actions, case.mark(), case.awaited()), (Action::WantRecv.into(), 1, 0));
-            assert_eq!(case.on(Event::done(Action::WantRecv)), Actions::NONE);
-            case.pool.set_policy(case.id, &policy(mode)).expect("it is open");
-        }
-    });
-}
-
-/// What arrives for a decoder that failed is thrown away, with nothing to look at.
-#[test]
-fn failed_receiver_does_not_look() {
-    let mut case = Case::new(Mode::Level);
-    case.look();
-    let actions = case.on(Event::Fail);
-    assert_eq!((actions, case.area()), (Action::Recv.into(), 64));
-    case.on(Event::Received { bytes: 64 });
-    assert_eq!(case.facts().kept_bytes, 0);
-    case.pool.set_policy(case.id, &policy(Mode::Level)).expect("it is open");
-    assert_eq!(case.on(Event::Readable), Action::Recv.into());
-}
-
-/// A look is named that the host does not follow; one that waits under a mark is not.
-#[test]
-fn audit_names_a_look_that_is_left() {
-    let config =
-        PoolConfig { buffer_bytes: 256, policy: policy(Mode::Level), audit: true, ..PoolConfig::new(8 * 256, 8) };
-    let mut pool = Pool::new(&config).expect("the configuration is allowed");
-    pool.handle_timeout(0);
-    let id = attach(&mut pool);
-    lease_all(&mut pool);
-    let audit = |pool: &mut Pool, now_ns| {
-        let findings = std::iter::from_fn(|| pool.poll_audit(now_ns).expect("it is on"));
-        let of_receivers = findings.filter(|finding| finding.receiver.is_some());
-        of_receivers.map(|finding| finding.to_string()).collect::<Vec<_>>()
-    };
-    pool.handle(id, Event::Readable).expect("it is attached");
-    let named = audit(&mut pool, 1);
-    assert!(
-        matches!(&named[..], [line] if line.contains("Peek is undone: look at what is in the kernel")),
-        "{named:?}"
-    );
-    pool.decoded(id, 0, 200).expect("it looks");
-    pool.handle(id, Event::WouldBlock).expect("it is attached");
-    let named = audit(&mut pool, 2);
-    assert!(matches!(&named[..], [line] if line.contains("WantRecv is undone")), "{named:?}");
-    pool.handle(id, Event::done(Action::WantRecv)).expect("it is pending");
-    for step in 1..9 {
-        pool.handle_timeout(step * 125 * MS);
-        assert_eq!(audit(&mut pool, step * 125 * MS), [""; 0], "it waits for its peer");
-    }
 }

@@ -2,6 +2,7 @@
 
 mod completion;
 mod counting;
+mod counting_policies;
 mod delivery;
 mod layers;
 mod leases;

@@ -177,7 +177,7 @@ fn s91_mark_above_what_the_kernel_holds_does_not_spin() {
     });
 }
 
-/// The end behind half a frame is seen at once, whatever the mark, and what is there is received first.
+/// The end behind a partial frame is seen at once, whatever the mark, and what is there is received first.
 #[test]
 fn s91_end_is_seen_under_a_mark() {
     in_modes(&[Mode::Level, Mode::OneShot, Mode::Edge], |mode| {

@@ -227,6 +227,13 @@ mod tests {
         connection
     }
 
+    /// A policy that no receiver can have.
+    fn counting_under_a_layer() -> Connection {
+        let mut connection = Connection::new(Policy { counting: true, reads_ahead: true, ..Policy::default() });
+        connection.handle(Event::Attach { buffered_bytes: 0, capacity: 0 }).expect("it is not attached");
+        connection
+    }
+
     /// A lease of the host's own that outlived its thread's pool is not that of an exported receiver.
     #[test]
     fn s82_lease_that_was_left_is_not_imported() {
@@ -254,7 +261,7 @@ mod tests {
             let mut exported = from.export(id).expect("it can move");
             let before = (exported.connection.clone(), exported.lease, exported.offset, exported.ticket);
             // Each changes one field, so that it does not fit the others.
-            let changes: [fn(&mut ExportedReceiver); 11] = [
+            let changes: [fn(&mut ExportedReceiver); 12] = [
                 |exported| exported.lease = exported.lease.is_none().then(foreign_lease),
                 |exported| exported.lease = Some(foreign_lease()),
                 |exported| exported.offset = if exported.lease.is_some() { 257 } else { exported.offset },
@@ -262,6 +269,7 @@ mod tests {
                 |exported| exported.connection = connection_of(10, 100),
                 |exported| exported.connection = connection_of(10, 64),
                 |exported| exported.connection = connection_in_flight(),
+                |exported| exported.connection = counting_under_a_layer(),
                 |exported| exported.connection = Connection::poisoned(),
                 |exported| exported.ticket.pool += 1,
                 |exported| exported.ticket.entry += 1,

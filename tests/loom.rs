@@ -1,13 +1,17 @@
-//! Every interleaving of small models of the shards, on the structures that ship:
-//! `RUSTFLAGS="--cfg loom" cargo test --release -p demuxbuf --features loom --test loom`. One more model is beside the code that
-//! it is of, and runs with `--lib`.
+//! Every interleaving of small models of the shards, and many of models of two pools, on the structures that ship:
+//! `RUSTFLAGS="--cfg loom" cargo test --release -p demuxbuf --features loom --test loom`. More models are beside the code that
+//! they are of, and run with `--lib`.
 #![cfg(loom)]
 
-use demuxbuf::scheduler::{Grant, LeaseId, Outcome, SchedulerConfig};
-use demuxbuf::shared::{SchedulerShard, SharedScheduler, SharedSchedulerError};
+use demuxbuf::connection::{Action, Event};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::scheduler::{Grant, LeaseId, Outcome, Request, SchedulerConfig};
+use demuxbuf::shared::{PoolShard, SchedulerShard, SharedPool, SharedScheduler, SharedSchedulerError};
 use loom::thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+type ShardPool = Pool<PoolShard>;
 
 /// The owner of each buffer, kept beside the shards: not loom's, so that it adds no interleavings and no
 /// synchronisation.
@@ -276,5 +280,195 @@ fn s83_closed_pool_caches_nothing() {
         assert_eq!((shards.stats().cached, shards.stats().scheduler.free), (0, 2));
         assert_eq!(a.request(0, 1), Err(SharedSchedulerError::Closed));
         shards.check_invariants().unwrap();
+    });
+}
+
+/// A grant that its shard does not pick up goes to another that waits: one of both has it.
+#[test]
+fn grant_that_is_not_picked_up_goes_on() {
+    loom::model(|| {
+        let config = SchedulerConfig { lease_ns: Some(1), ..SchedulerConfig::new(1, 4) };
+        let shards = SharedScheduler::new(&config, 3).unwrap();
+        let [a, b, c] = [0, 1, 2].map(|index| shards.shard(index).unwrap());
+        c.handle_timeout(0);
+        let lease = granted(&a);
+        let waits = [queue(&b, 0), queue(&c, 1)];
+        a.release(lease).unwrap();
+        let other = thread::spawn(move || (drain(&b), b));
+        c.handle_timeout(10);
+        let mut all = drain(&c);
+        let (mut seen, b) = other.join().unwrap();
+        all.append(&mut seen);
+        shards.check_invariants().unwrap();
+        let [grant] = all[..] else { panic!("one of both has the buffer: {all:?}") };
+        b.release(grant.lease).unwrap();
+        let left = if grant.wait == waits[0] { &c } else { &b };
+        assert_eq!(drain(left).len(), 1, "the other one is served next");
+    });
+}
+
+/// A thread with room on its stack for pools, of which loom's threads have little.
+fn spawn<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> thread::JoinHandle<T> {
+    thread::Builder::new().stack_size(1 << 16).spawn(run).unwrap()
+}
+
+/// Models of pools are large: only as many switches are tried in each that are not needed.
+fn model_pools(model: fn()) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(4);
+    builder.max_branches = 20_000;
+    builder.check(move || spawn(model).join().unwrap());
+}
+
+const BUFFER_BYTES: u32 = 128;
+
+/// The least memory for two threads: each has a receive buffer, one of header cells, and its spare.
+fn two_pools() -> (SharedPool, ShardPool, ShardPool) {
+    let config = PoolConfig { buffer_bytes: BUFFER_BYTES, ..PoolConfig::new(16 * u64::from(BUFFER_BYTES), 3) };
+    let shared_pool = SharedPool::new(&config, 2).unwrap();
+    let [a, b] = [0, 1].map(|index| shared_pool.shard(index).unwrap());
+    (shared_pool, a, b)
+}
+
+fn attach(pool: &mut ShardPool) -> ReceiverId {
+    pool.attach(&AttachOptions::new(0, 0)).unwrap()
+}
+
+/// The receiver receives what it may of a frame of a whole buffer; returns what it has then.
+fn receive(pool: &mut ShardPool, id: ReceiverId) -> u32 {
+    if pool.handle(id, Event::Readable).unwrap().has(Action::Recv) {
+        let bytes = pool.receive_area(id).unwrap().len() as u32;
+        let bytes = bytes.min(BUFFER_BYTES - 1);
+        pool.handle(id, Event::Received { bytes }).unwrap();
+        pool.decoded(id, 0, 1).unwrap();
+    }
+    pool.connection(id).unwrap().buffered_bytes()
+}
+
+fn take_all(pool: &mut ShardPool) -> Vec<LeaseId> {
+    std::iter::from_fn(|| pool.try_request(&Request::new(0, 0)).unwrap()).collect()
+}
+
+/// What a receive leaves has the spare, though another thread takes all that was seen free.
+#[test]
+fn spare_is_there_for_what_a_receive_leaves() {
+    model_pools(|| {
+        let (shared_pool, mut a, mut b) = two_pools();
+        let id = attach(&mut a);
+        // The first thread has seen that buffers are free.
+        let mut taken = take_all(&mut b);
+        b.release(taken.pop().unwrap()).unwrap();
+        let takes = spawn(move || {
+            taken.append(&mut take_all(&mut b));
+            (taken, b)
+        });
+        assert_eq!(receive(&mut a, id), BUFFER_BYTES - 1);
+        let (taken, b) = takes.join().unwrap();
+        assert_eq!(a.data(id).map(<[u8]>::len), Ok(BUFFER_BYTES as usize - 1), "it was not shed");
+        a.check_invariants().unwrap();
+        b.check_invariants().unwrap();
+        assert!(taken.len() >= 9, "all but what a receiver may have taken");
+        shared_pool.check_invariants().unwrap();
+    });
+}
+
+/// Two pools: the first keeps something in two buffers, the host of the second has all others, and another receiver of the first
+/// claims.
+fn claiming() -> (SharedPool, ShardPool, ShardPool, Vec<LeaseId>, ReceiverId) {
+    let (shared_pool, mut a, mut b) = two_pools();
+    for _ in 0..2 {
+        let keeping = attach(&mut a);
+        assert_eq!(receive(&mut a, keeping), BUFFER_BYTES - 1);
+    }
+    let taken = take_all(&mut b);
+    a.handle_timeout(0);
+    let claims = attach(&mut a);
+    assert_eq!(receive(&mut a, claims), 64);
+    a.handle(claims, Event::Readable).unwrap();
+    assert!(a.connection(claims).unwrap().is_waiting());
+    (shared_pool, a, b, taken, claims)
+}
+
+/// One wait stands for the claims of a thread: what another thread releases is seen by its poll, or it is signalled.
+#[test]
+fn release_reaches_the_claim_of_another_pool() {
+    model_pools(|| {
+        let (shared_pool, mut a, mut b, mut taken, claims) = claiming();
+        // The first is its spare.
+        b.release(taken.pop().unwrap()).unwrap();
+        assert_eq!(a.poll_notice(), None);
+        while a.poll_wake().is_some() {}
+        // With one more, more than the reserve is free.
+        while shared_pool.stats().scheduler.free < 2 {
+            b.release(taken.pop().unwrap()).unwrap();
+        }
+        let last = taken.pop().unwrap();
+        let releases = spawn(move || {
+            b.release(last).unwrap();
+            (b.poll_wake(), b)
+        });
+        let seen = a.poll_notice();
+        let (named, _b) = releases.join().unwrap();
+        let notice = if seen.is_some() {
+            seen
+        } else {
+            assert_eq!(named, Some(0), "it would sleep while memory is there");
+            a.poll_notice()
+        };
+        let is_granted = matches!(notice, Some(Notice::Receiver { id, .. }) if id == claims);
+        assert!(is_granted, "{notice:?}");
+        a.check_invariants().unwrap();
+        shared_pool.check_invariants().unwrap();
+    });
+}
+
+/// A request of one thread asks the other for what is late there: that is seen by its poll, or it is signalled.
+#[test]
+fn request_evicts_what_is_late_in_another_pool() {
+    model_pools(|| {
+        let (shared_pool, mut a, mut b, _taken, claims) = claiming();
+        a.handle(claims, Event::Close).unwrap();
+        for step in 1..=20 {
+            a.handle_timeout(step * 125_000_000);
+        }
+        assert_eq!((a.poll_notice(), a.poll_wake()), (None, None));
+        let asks = spawn(move || {
+            let outcome = b.request(0, 9).unwrap();
+            assert!(matches!(outcome, Outcome::Queued(_)), "{outcome:?}");
+            (b.poll_wake(), b)
+        });
+        let seen = a.poll_notice();
+        let (named, mut b) = asks.join().unwrap();
+        let notice = if seen.is_some() {
+            seen
+        } else {
+            assert_eq!(named, Some(0), "it would sleep on what is late");
+            a.poll_notice()
+        };
+        let is_shed = matches!(notice, Some(Notice::Receiver { actions, .. }) if actions.has(Action::Shed));
+        assert!(is_shed, "{notice:?}");
+        while a.poll_notice().is_some() {}
+        assert!(matches!(b.poll_notice(), Some(Notice::Lease { token: 9, .. })), "its buffer is there now");
+        shared_pool.check_invariants().unwrap();
+    });
+}
+
+/// A pool ends, with what its receivers keep and its wait, while another thread requests.
+#[test]
+fn buffers_of_a_pool_that_ends_reach_a_request() {
+    model_pools(|| {
+        let (shared_pool, mut a, mut b, _taken, _) = claiming();
+        // The wait of the thread ends with it.
+        assert_eq!(a.poll_notice(), None);
+        let ends = spawn(move || drop(a));
+        let outcome = b.request(0, 9).unwrap();
+        ends.join().unwrap();
+        if matches!(outcome, Outcome::Queued(_)) {
+            assert!(matches!(b.poll_notice(), Some(Notice::Lease { token: 9, .. })), "what it kept is free");
+        }
+        shared_pool.check_invariants().unwrap();
+        let stats = shared_pool.stats().scheduler;
+        assert_eq!((stats.waiting, stats.assigned), (0, 0));
+        shared_pool.shard(0).unwrap().check_invariants().unwrap();
     });
 }

@@ -300,3 +300,107 @@ impl SchedulerShard {
         });
     }
 }
+
+#[cfg(all(test, loom))]
+mod tests {
+    use super::super::SharedScheduler;
+    use super::*;
+    use crate::scheduler::{Outcome, SchedulerConfig};
+    use loom::thread;
+
+    /// Two buffers of 100 bytes, two shards, and a tenant that may have one buffer.
+    fn two() -> (SharedScheduler, SchedulerShard, SchedulerShard, TenantId, u32) {
+        let config = SchedulerConfig { tenants_max: 1, ..SchedulerConfig::new(2, 4) };
+        let shards = SharedScheduler::with_receivers(&config, 2, 100).unwrap();
+        let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+        let tenant = a.create_tenant(&TenantConfig { cap: 1, ..TenantConfig::default() }).unwrap();
+        let index = a.pin_tenant(tenant).unwrap();
+        (shards, a, b, tenant, index)
+    }
+
+    fn request_of(tenant: TenantId) -> Request {
+        Request { tenant: Some(tenant), ..Request::new(0, 7) }
+    }
+
+    /// Receivers of one thread give up what they keep while a request of their tenant is queued on another.
+    #[test]
+    fn kept_less_serves_a_request_of_another_thread() {
+        loom::model(|| {
+            let (shards, a, b, tenant, index) = two();
+            a.keep(index, 0, 100);
+            let keeps = thread::spawn(move || {
+                a.keep(index, 100, 0);
+                a
+            });
+            let outcome = b.request_for(&request_of(tenant)).unwrap();
+            let a = keeps.join().unwrap();
+            let lease = match outcome {
+                Outcome::Granted(lease) => lease,
+                Outcome::Queued(wait) => {
+                    let grant = b.poll_grant().expect("nothing blocks it any more");
+                    assert_eq!(grant.wait, wait);
+                    grant.lease
+                }
+            };
+            shards.check_invariants().unwrap();
+            a.release(lease).unwrap();
+            shards.check_invariants().unwrap();
+        });
+    }
+
+    /// What receivers keep meanwhile is known before another request of the tenant is served.
+    #[test]
+    fn kept_more_blocks_the_next_request() {
+        loom::model(|| {
+            let (shards, a, b, tenant, index) = two();
+            let Ok(Outcome::Granted(lease)) = b.request_for(&request_of(tenant)) else { panic!("the cap is one") };
+            let keeps = thread::spawn(move || {
+                a.keep(index, 0, 100);
+                a
+            });
+            assert!(matches!(b.request_for(&request_of(tenant)), Ok(Outcome::Queued(_))));
+            let a = keeps.join().unwrap();
+            shards.check_invariants().unwrap();
+            b.release(lease).unwrap();
+            assert_eq!(b.poll_grant(), None, "a receiver has the place");
+            shards.check_invariants().unwrap();
+            a.keep(index, 100, 0);
+            assert!(b.poll_grant().is_some());
+            shards.check_invariants().unwrap();
+        });
+    }
+
+    /// A tenant is removed while another thread requests in its name, and a third shard with receivers of it ends.
+    #[test]
+    fn removed_tenant_goes_with_its_last_lease() {
+        loom::model(|| {
+            let (shards, a, b, tenant, index) = two();
+            a.keep(index, 0, 50);
+            let ends = thread::spawn(move || {
+                a.remove_tenant(tenant).unwrap();
+                a.leave_tenants(&[(index, 50, 1)]);
+                a
+            });
+            let outcome = b.request_for(&request_of(tenant));
+            let a = ends.join().unwrap();
+            let stale = Err(SchedulerError::StaleTenant.into());
+            match outcome {
+                Ok(Outcome::Granted(lease)) => {
+                    assert!(a.describe_tenant(tenant).unwrap().is_retiring);
+                    b.release(lease).unwrap();
+                }
+                Ok(Outcome::Queued(_)) => b.release(b.poll_grant().expect("its cap has room").lease).unwrap(),
+                Err(error) => assert_eq!(error, SchedulerError::StaleTenant.into()),
+            }
+            assert_eq!(a.describe_tenant(tenant), stale);
+            shards.check_kept();
+            shards.check_invariants().unwrap();
+        });
+    }
+
+    impl SharedScheduler {
+        fn check_kept(&self) {
+            self.shared.check_kept(|_| 0).unwrap();
+        }
+    }
+}

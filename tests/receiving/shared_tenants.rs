@@ -126,6 +126,19 @@ fn tenant_cap_holds_over_two_threads() {
     two.check();
 }
 
+#[test]
+fn tenant_request_counts_what_another_thread_keeps() {
+    let mut two = two();
+    let capped = tenant(&mut two.a, TenantConfig { cap: 1, ..TenantConfig::default() });
+    let id = attach(&mut two.a, Some(capped));
+    assert_eq!(flood(&mut two.a, id), BUFFER - 1);
+    assert_eq!(two.b.try_request(&request_of(capped)), Ok(None), "what is kept is its cap");
+    let wait = wait_of(two.b.request_for(&request_of(capped)));
+    close(&mut two.a, id);
+    picked_up(&mut two.b, wait);
+    two.check();
+}
+
 /// A receiver that keeps more while a request of its tenant waits takes the place that the request waits for.
 #[test]
 fn tenant_request_sees_what_is_kept_later() {
@@ -198,7 +211,8 @@ fn tenant_guarantee_counts_what_both_threads_hold() {
 /// Of two tenants that claim on one thread, the one that holds less is first, though all that it holds less is on the other.
 #[test]
 fn claims_are_in_the_order_of_the_loads_of_all() {
-    for loaded in [0, 1] {
+    // With the clock, or as it polls.
+    for (loaded, advances) in [(0, true), (1, true), (0, false), (1, false)] {
         let mut two = two();
         let tenants = [(); 2].map(|()| tenant(&mut two.a, TenantConfig::default()));
         let taken = take_all(&mut two);
@@ -212,7 +226,9 @@ fn claims_are_in_the_order_of_the_loads_of_all() {
         let lease = taken.next().expect("all are taken");
         two.b.release(lease).expect("it is the host's");
         lease_of(two.a.request_for(&request_of(tenants[loaded])));
-        two.b.handle_timeout(1);
+        if advances {
+            two.b.handle_timeout(1);
+        }
         taken.by_ref().take(5).for_each(|lease| two.b.release(lease).expect("it is the host's"));
         let (granted, _) = drain(&mut two.b);
         let expected = claims.iter().find(|(at, _)| *at != loaded).map(|(_, id)| *id);

@@ -18,27 +18,16 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(60);
 /// All attackers together connect this often in a second: the processor is not the target.
 const CONNECTS_PER_SECOND: usize = 1000;
 
-/// A request without a body.
+/// A request without a body, in a frame as large as HTTP/2 allows without being asked.
 const HEADERS: FrameHeader =
-    FrameHeader { length: 40, stream_id: 1, kind: kind::HEADERS, flags: flags::END_HEADERS | END_STREAM };
+    FrameHeader { length: 1 << 14, stream_id: 1, kind: kind::HEADERS, flags: flags::END_HEADERS | END_STREAM };
 const END_STREAM: u8 = 0x1;
 
 const SETTINGS: FrameHeader = FrameHeader { length: 0, stream_id: 0, kind: kind::SETTINGS, flags: 0 };
 
-/// Frames that a relay keeps whole before it passes them on, and how many bytes of each are sent, heads included, so
-/// that they stop inside the payload. All of them fit a cell of 64 bytes.
-const HALVES: [(FrameHeader, usize); 7] = [
-    (HEADERS, 29),
-    (FrameHeader { length: 55, ..HEADERS }, 63),
-    (FrameHeader { length: 5, stream_id: 1, kind: kind::PRIORITY, flags: 0 }, 13),
-    (FrameHeader { length: 36, ..SETTINGS }, 39),
-    (FrameHeader { length: 8, stream_id: 0, kind: kind::PING, flags: 0 }, 12),
-    (FrameHeader { length: 24, stream_id: 0, kind: kind::GOAWAY, flags: 0 }, 20),
-    (FrameHeader { length: 4, stream_id: 0, kind: kind::WINDOW_UPDATE, flags: 0 }, 11),
-];
-
-/// Ways to stop in the middle of a frame header.
-const HEADER_CUTS: usize = 8;
+/// An attacker sends 1, 2, 4 ... 16,384 bytes of the frame: as many of them stop inside of its header as fill a cell or a
+/// buffer.
+const SIZES: usize = 15;
 
 /// The attackers. They leave when this is dropped.
 #[derive(Debug)]
@@ -111,31 +100,25 @@ async fn send_and_stay(mut stream: TcpStream, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The correct beginning, then 1 to 8 bytes of a frame header or part of a small frame, by the attacker's number.
+/// The correct beginning, then part of a frame, by the attacker's number.
 fn beginning(number: usize) -> Vec<u8> {
-    let way = number % (HEADER_CUTS + HALVES.len());
-    let (head, sent_bytes) = way.checked_sub(HEADER_CUTS).map_or((HEADERS, way + 1), |half| HALVES[half]);
-    let mut half = head.encode().to_vec();
-    half.resize(head.frame_bytes() as usize, 0);
-    half.truncate(sent_bytes);
-    [&PREFACE[..], &SETTINGS.encode(), &half].concat()
+    let mut part = HEADERS.encode().to_vec();
+    let bytes = 1 << (number % SIZES);
+    part.resize(part.len().max(bytes), 0);
+    part.truncate(bytes);
+    [&PREFACE[..], &SETTINGS.encode(), &part].concat()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use demuxbuf::framing::h2::HEAD_BYTES;
 
     #[test]
-    fn attacker_stops_inside_a_frame_of_64_bytes() {
+    fn attacker_stops_inside_of_a_frame() {
         let correct = PREFACE.len() + SETTINGS.frame_bytes() as usize;
-        let ways = HEADER_CUTS + HALVES.len();
-        for number in 0..ways {
-            let sent = beginning(number).len() - correct;
-            let whole =
-                if number < HEADER_CUTS { HEAD_BYTES } else { HALVES[number - HEADER_CUTS].0.frame_bytes() } as usize;
-            assert!(0 < sent && sent < whole && whole <= 64, "attacker {number} sends {sent} of {whole} bytes");
-        }
-        assert_eq!(beginning(0), beginning(ways), "the ways repeat");
+        let sent: Vec<usize> = (0..SIZES).map(|number| beginning(number).len() - correct).collect();
+        assert!(sent[0] == 1 && sent.windows(2).all(|pair| pair[1] == 2 * pair[0]), "{sent:?}");
+        assert!(sent[SIZES - 1] < HEADERS.frame_bytes() as usize, "{sent:?}");
+        assert_eq!(beginning(0), beginning(SIZES), "the sizes repeat");
     }
 }

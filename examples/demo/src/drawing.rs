@@ -22,6 +22,8 @@ pub const SHADE: RGBColor = RGBColor(241, 239, 232);
 /// Of the palette of Okabe and Ito, as [`VERMILION`]: distinct with every kind of colour blindness.
 pub const BLUE: RGBColor = RGBColor(0, 114, 178);
 /// See [`BLUE`].
+pub const GREEN: RGBColor = RGBColor(0, 158, 115);
+/// See [`BLUE`].
 pub const VERMILION: RGBColor = RGBColor(213, 94, 0);
 
 const FONT: &str = "sans-serif";

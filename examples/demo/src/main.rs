@@ -1,9 +1,9 @@
-//! `cargo demo`: what half-sent frames do to a relay with little receive memory, with a buffer for each connection and on
-//! the memory model.
+//! `cargo demo`: what half-sent frames do to a relay with little receive memory: with a buffer for each connection, on the
+//! memory model, and when it leaves such frames in the kernel, too.
 //!
 //! Builds the library and `h2relay`, lets honest HTTP/2 clients work through it beside connections that send part of
-//! a frame and stay, twice, and prints, writes and draws what happened. It exits with 0 only if all honest requests
-//! of the second run were served.
+//! a frame and stay, three times, and prints, writes and draws what happened. It exits with 0 only if all honest requests
+//! of the second and the third run were served.
 
 mod attackers;
 mod options;
@@ -20,7 +20,7 @@ use demuxbuf_demo::{descriptors, interruptible, relay};
 
 use crate::options::Options;
 use crate::report::Report;
-use crate::run::Memory;
+use crate::run::{Memory, RUNS};
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -40,7 +40,7 @@ fn demonstrate(options: &Options) -> Result<ExitCode, String> {
     output.prepare()?;
     eprintln!("building the library and h2relay");
     let program = relay::build()?;
-    let Some(runs) = interruptible::run(both(options, &program))? else {
+    let Some(runs) = interruptible::run(all(options, &program))? else {
         eprintln!("demo: interrupted");
         return Ok(ExitCode::from(interruptible::INTERRUPTED));
     };
@@ -50,9 +50,10 @@ fn demonstrate(options: &Options) -> Result<ExitCode, String> {
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn both(options: &Options, program: &Path) -> Result<[run::Run; 2], String> {
+async fn all(options: &Options, program: &Path) -> Result<[run::Run; 3], String> {
     let run = async |memory: Memory| {
         run::run(options, program, memory).await.map_err(|error| format!("{}: {error}", memory.name()))
     };
-    Ok([run(Memory::BufferEach).await?, run(Memory::Model).await?])
+    let [each, model, counting] = RUNS;
+    Ok([run(each).await?, run(model).await?, run(counting).await?])
 }

@@ -9,7 +9,7 @@ use demuxbuf_demo::output::Output;
 use crate::run::{CLIENTS, PLACE_BYTES};
 
 /// Honest HTTP/2 clients beside connections that send part of a frame and stay, through `h2relay`: first with a buffer
-/// for each connection and direction, then on the memory model
+/// for each connection and direction, then on the memory model, then with partial frames left in the kernel, too
 #[derive(Clone, Debug, Parser)]
 #[command(name = "cargo demo", bin_name = "cargo demo", version)]
 pub(crate) struct Options {
@@ -22,12 +22,12 @@ pub(crate) struct Options {
     /// Threads of the relay, which share its memory
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=4))]
     pub(crate) threads: u64,
-    /// Length of each of the two runs; the honest clients are alone for the first fifth of it. On a slow machine both
+    /// Length of each of the three runs; the honest clients are alone for the first fifth of it. On a slow machine they
     /// go on until each honest client has asked for something
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// After this many seconds an honest client gives a request up
-    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
     patience: u64,
     /// Where the report goes; the picture lies beside it and ends in .svg [default: target/demo/report.json]
     #[arg(long, value_name = "FILE", value_parser = Output::parse)]
@@ -40,7 +40,7 @@ impl Options {
         Duration::from_secs(self.seconds)
     }
 
-    /// For how long the honest clients are alone, so that both runs show what the relay does undisturbed.
+    /// For how long the honest clients are alone, so that all runs show what the relay does undisturbed.
     pub(crate) fn calm(&self) -> Duration {
         self.length() / 5
     }

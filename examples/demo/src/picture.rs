@@ -1,7 +1,7 @@
-//! The picture: connections, buffers in use and requests served over time, both runs on the same scales.
+//! The picture: connections, requests served and the slowest of them over time, all runs on the same scales.
 
 use demuxbuf_demo::drawing::{
-    self, Area, BLUE, Drawn, FAINT_TEXT, GRID, SHADE, SIDE_PIXELS, TEXT, VERMILION, draw_grid, letters,
+    self, Area, BLUE, Drawn, GREEN, GRID, SHADE, SIDE_PIXELS, TEXT, VERMILION, draw_grid, letters,
 };
 use demuxbuf_demo::text::{counted, thousands};
 use plotters::prelude::*;
@@ -11,10 +11,10 @@ use crate::report::{Report, RunReport};
 const SIZE: (u32, u32) = (1200, 1080);
 const HEAD_PIXELS: u32 = 130;
 
-/// Their widths differ for grey prints: the first run is drawn broad and the second narrow on top of it, so that
-/// both show where they coincide.
-const COLOURS: [RGBColor; 2] = [VERMILION, BLUE];
-const WIDTHS: [u32; 2] = [6, 3];
+/// Their widths differ for grey prints: each run is drawn narrower on top of those before it, so that all show where they
+/// coincide.
+const COLOURS: [RGBColor; 3] = [VERMILION, BLUE, GREEN];
+const WIDTHS: [u32; 3] = [7, 4, 2];
 
 /// One of the three diagrams.
 struct Panel {
@@ -22,19 +22,15 @@ struct Panel {
     unit: &'static str,
     /// A value that the axis shows even if no run reaches it.
     least_top: f64,
-    /// A horizontal line with its name, where nothing goes beyond.
-    bound: Option<(f64, String)>,
-    lines: [Vec<(f64, f64)>; 2],
+    lines: [Vec<(f64, f64)>; 3],
 }
 
 /// The picture as SVG.
 pub(crate) fn draw(report: &Report) -> Result<String, String> {
     let (frames, kib) = (counted(report.connections, "half-sent frame"), thousands(report.memory_kib));
     let title = format!("{frames} in {kib} KiB of receive memory");
-    let subtitle = format!(
-        "Each attacker sends part of a frame and stays. Requests served under attack: {}.",
-        report.runs.each_ref().map(served_under_attack).join(", ")
-    );
+    let subtitle =
+        format!("Requests served under attack: {}.", report.runs.each_ref().map(served_under_attack).join(", "));
     drawing::draw(SIZE, HEAD_PIXELS, [&title, &subtitle], |head, diagrams| {
         draw_legend(head, report)?;
         let panels = panels(report);
@@ -48,28 +44,24 @@ pub(crate) fn draw(report: &Report) -> Result<String, String> {
 
 fn panels(report: &Report) -> [Panel; 3] {
     let lines = |line: &dyn Fn(&RunReport) -> Vec<(f64, f64)>| report.runs.each_ref().map(line);
-    let buffers = (report.memory_kib * 1024 / report.buffer_bytes) as f64;
     [
         Panel {
             title: "Clients connected; those beyond the memory are refused, and come again".into(),
             unit: "clients",
             least_top: 10.0,
-            bound: None,
             lines: lines(&|run| run.samples.iter().map(|point| (point.time_s, point.connections as f64)).collect()),
-        },
-        Panel {
-            title: "Receive buffers in use".into(),
-            unit: "buffers",
-            least_top: buffers,
-            bound: Some((buffers, format!("all {buffers}"))),
-            lines: lines(&|run| run.samples.iter().map(|point| (point.time_s, point.buffers_in_use as f64)).collect()),
         },
         Panel {
             title: format!("Honest requests served ({} clients)", report.honest_clients),
             unit: "requests per second",
             least_top: 10.0,
-            bound: None,
             lines: lines(&served_per_second),
+        },
+        Panel {
+            title: "The slowest of them in each half second".into(),
+            unit: "milliseconds",
+            least_top: 100.0,
+            lines: lines(&|run| run.slowest_ms.clone()),
         },
     ]
 }
@@ -114,15 +106,10 @@ fn draw_panel(area: &Area, panel: &Panel, report: &Report, is_last: bool) -> Dra
         .x_label_area_size(if is_last { 48 } else { 28 })
         .y_label_area_size(86)
         .build_cartesian_2d(0.0..end, 0.0..top)?;
-    // The earlier of the two begins; they differ by a few milliseconds.
+    // The earliest of the begins; they differ by a few milliseconds.
     let attack = report.runs.iter().map(|run| run.attack_began_s).fold(end, f64::min);
     chart.draw_series([Rectangle::new([(attack, 0.0), (end, top)], SHADE.filled())])?;
     draw_grid(&mut chart, panel.unit, is_last.then_some("seconds since the run began"))?;
-    if let Some((height, name)) = &panel.bound {
-        chart.draw_series(DashedLineSeries::new([(0.0, *height), (end, *height)], 6, 5, FAINT_TEXT.stroke_width(1)))?;
-        let above = EmptyElement::at((0.0, *height)) + Text::new(name.clone(), (8, -11), letters(15, &FAINT_TEXT));
-        chart.draw_series([above])?;
-    }
     for (line, (colour, width)) in panel.lines.iter().zip(COLOURS.iter().zip(WIDTHS)) {
         let inside = line.iter().copied().filter(|point| point.0 <= end);
         chart.draw_series(LineSeries::new(inside, colour.stroke_width(width)))?;

@@ -1,8 +1,9 @@
 //! The results as figures: the report in JSON, and the verdict about the honest clients.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use demuxbuf_demo::honest::Attempt;
+use demuxbuf_demo::honest::{Attempt, Outcome};
 use demuxbuf_demo::relay::Statistics;
 use demuxbuf_demo::requests::{Requests, milliseconds};
 use demuxbuf_demo::text::thousands;
@@ -15,7 +16,7 @@ use crate::run::{CLIENTS, Run, Sample};
 /// The report, as written to `report.json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// All requests of the second run were served, with all attackers in place.
+    /// All requests of all runs but the first were served, with all attackers in place.
     pub(crate) passed: bool,
     pub(crate) verdict: String,
     pub(crate) connections: usize,
@@ -25,8 +26,8 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
     pub(crate) honest_clients: usize,
     pub(crate) request_time_limit_ms: f64,
-    /// With a buffer each, then on the memory model.
-    pub(crate) runs: [RunReport; 2],
+    /// With a buffer each, then on the memory model, then with partial frames left in the kernel.
+    pub(crate) runs: [RunReport; 3],
 }
 
 #[derive(Debug, Serialize)]
@@ -45,6 +46,8 @@ pub(crate) struct RunReport {
     /// Its memory of the same moment, as the kernel counts it.
     pub(crate) resident_bytes: u64,
     pub(crate) samples: Vec<Point>,
+    /// Of the requests that began in each half second and were served, the slowest: the time and how long it took.
+    pub(crate) slowest_ms: Vec<(f64, f64)>,
 }
 
 /// One sample, for other pictures.
@@ -62,10 +65,10 @@ pub(crate) struct Point {
 }
 
 impl Report {
-    pub(crate) fn new(options: &Options, runs: [Run; 2]) -> Report {
+    pub(crate) fn new(options: &Options, runs: [Run; 3]) -> Report {
         let Statistics { buffer_bytes, .. } = runs[1].settled.relay;
         let runs = runs.map(RunReport::new);
-        let (passed, verdict) = judge(&runs[1], options.patience());
+        let (passed, verdict) = judge(&runs[1..], options.patience());
         Report {
             passed,
             verdict,
@@ -100,6 +103,7 @@ impl RunReport {
             relay: run.settled.relay,
             resident_bytes: run.settled.resident_bytes,
             samples: run.samples.iter().map(Point::new).collect(),
+            slowest_ms: slowest_ms(&run),
         }
     }
 }
@@ -120,33 +124,49 @@ impl Point {
     }
 }
 
-/// Whether all honest clients were served beside all attackers, and a sentence with the verdict or the reason.
-fn judge(run: &RunReport, patience: Duration) -> (bool, String) {
-    let parts = [&run.before_attack, &run.attackers_coming, &run.under_attack];
-    let sum = |count: fn(&Requests) -> u64| parts.iter().map(|part| count(part)).sum::<u64>();
-    let (sent, served) = (sum(|part| part.sent), sum(|part| part.served));
-    if run.under_attack.sent == 0 {
-        let complete = run.attack_complete_s;
-        let why =
-            format!("the attackers were all connected only after {complete:.1} s, when the honest clients had ended");
-        return (false, format!("Nothing is shown: {why}; use more --seconds."));
+/// One figure for each of these spans of time in which a request was served.
+const SLOWEST_OF_S: f64 = 0.5;
+
+fn slowest_ms(run: &Run) -> Vec<(f64, f64)> {
+    let mut slowest = BTreeMap::new();
+    for attempt in run.attempts.iter().filter(|attempt| attempt.outcome == Outcome::Served) {
+        let span = ((attempt.began - run.began).as_secs_f64() / SLOWEST_OF_S) as u32;
+        let most: &mut f64 = slowest.entry(span).or_default();
+        *most = most.max(milliseconds(attempt.lasted));
     }
-    if served == sent {
-        return (true, format!("On the memory model, all {} honest requests were served.", thousands(sent)));
+    slowest.into_iter().map(|(span, ms)| ((f64::from(span) + 0.5) * SLOWEST_OF_S, ms)).collect()
+}
+
+/// Whether all honest clients were served beside all attackers in these runs, and a sentence with the verdict or the reason.
+fn judge(runs: &[RunReport], patience: Duration) -> (bool, String) {
+    let mut all = 0;
+    for run in runs {
+        let parts = [&run.before_attack, &run.attackers_coming, &run.under_attack];
+        let sum = |count: fn(&Requests) -> u64| parts.iter().map(|part| count(part)).sum::<u64>();
+        let (sent, served, name) = (sum(|part| part.sent), sum(|part| part.served), run.name);
+        if run.under_attack.sent == 0 {
+            let complete = run.attack_complete_s;
+            let why = format!("the attackers arrived only {complete:.1} s after the run had begun; use more --seconds");
+            return (false, format!("{name}: no honest request was begun under attack: {why}."));
+        }
+        if served < sent {
+            let (timed_out, failed) =
+                (thousands(sum(|part| part.timed_out)), thousands(sum(|part| part.failed + part.shed)));
+            let why = format!("{timed_out} had no answer within {} s, {failed} failed", patience.as_secs());
+            let first = parts.iter().find_map(|part| part.first_failure.as_ref());
+            let first = first.map_or(String::new(), |first| format!(" (the first: {first})"));
+            let (unserved, sent) = (thousands(sent - served), thousands(sent));
+            return (false, format!("{name}: {unserved} of {sent} honest requests were not served: {why}{first}."));
+        }
+        all += sent;
     }
-    let (timed_out, failed) = (thousands(sum(|part| part.timed_out)), thousands(sum(|part| part.failed + part.shed)));
-    let why = format!("{timed_out} had no answer within {} s, {failed} failed", patience.as_secs());
-    let first = parts.iter().find_map(|part| part.first_failure.as_ref());
-    let first = first.map_or(String::new(), |first| format!(" (the first: {first})"));
-    let (unserved, sent) = (thousands(sent - served), thousands(sent));
-    (false, format!("On the memory model, {unserved} of {sent} honest requests were not served: {why}{first}."))
+    (true, format!("On the memory model, all {} honest requests were served.", thousands(all)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::run::Memory;
-    use demuxbuf_demo::honest::Outcome;
 
     const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -168,6 +188,7 @@ mod tests {
             relay: Statistics::default(),
             resident_bytes: 0,
             samples: Vec::new(),
+            slowest_ms: Vec::new(),
         }
     }
 
@@ -175,25 +196,28 @@ mod tests {
     fn unserved_request_fails_the_demo() {
         let mut under_attack = attempts(900, Duration::from_millis(1), &Outcome::Served);
         assert_eq!(
-            judge(&run(&under_attack), PATIENCE),
+            judge(&[run(&under_attack)], PATIENCE),
             (true, "On the memory model, all 1,000 honest requests were served.".into())
         );
+        let runs = [run(&under_attack), run(&under_attack)];
+        assert_eq!(judge(&runs, PATIENCE).1, "On the memory model, all 2,000 honest requests were served.");
 
         under_attack.extend(attempts(1, PATIENCE, &Outcome::TimedOut));
-        let (passed, verdict) = judge(&run(&under_attack), PATIENCE);
+        let (passed, verdict) = judge(&[run(&under_attack)], PATIENCE);
         assert!(
             !passed && verdict.contains("1 of 1,001 honest requests were not served: 1 had no answer"),
             "{verdict}"
         );
 
         under_attack.extend(attempts(1, Duration::ZERO, &Outcome::Failed("connect: refused".into())));
-        let (passed, verdict) = judge(&run(&under_attack), PATIENCE);
+        let (passed, verdict) = judge(&[run(&under_attack)], PATIENCE);
         assert!(!passed && verdict.contains("1 failed (the first: connect: refused)"), "{verdict}");
     }
 
     #[test]
     fn run_without_requests_under_attack_fails() {
-        let (passed, verdict) = judge(&run(&[]), PATIENCE);
+        let under_attack = attempts(900, Duration::from_millis(1), &Outcome::Served);
+        let (passed, verdict) = judge(&[run(&under_attack), run(&[])], PATIENCE);
         assert!(!passed && verdict.contains("use more --seconds"), "{verdict}");
     }
 }

@@ -64,14 +64,20 @@ pub(crate) enum Memory {
     BufferEach,
     /// The memory model.
     Model,
+    /// The same, and partial frames stay in the kernel while memory is short.
+    Counting,
 }
+
+/// The runs, in their order.
+pub(crate) const RUNS: [Memory; 3] = [Memory::BufferEach, Memory::Model, Memory::Counting];
 
 impl Memory {
     /// The name of a run, on the screen and in the picture.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Memory::BufferEach => "a buffer each",
-            Memory::Model => "memory model",
+            Memory::Model => "pool",
+            Memory::Counting => "pool, counting",
         }
     }
 }
@@ -142,6 +148,7 @@ fn arguments(options: &Options, memory: Memory) -> Vec<String> {
     let line = match memory {
         Memory::BufferEach => format!("--static-buffers --connections {}", kib * 1024 / PLACE_BYTES),
         Memory::Model => format!("--memory-kib {kib} --connections {connections}"),
+        Memory::Counting => format!("--memory-kib {kib} --connections {connections} --counting"),
     };
     let line = format!("{line} --threads {}", options.threads);
     line.split(' ').map(String::from).collect()
@@ -175,14 +182,12 @@ impl Monitor<'_> {
         }
     }
 
-    /// Waits until the relay has no honest client any more, and has received all that the attackers sent.
+    /// Waits until the relay has no honest client any more.
     async fn settle(&mut self) -> Result<Sample, String> {
         let (began, attackers) = (Instant::now(), self.options.connections as u64);
         loop {
             let sample = self.sample().await?;
-            let Statistics { connections, keeping, .. } = sample.relay;
-            let is_settled = connections <= attackers && (self.memory == Memory::BufferEach || keeping == attackers);
-            if is_settled || began.elapsed() >= SETTLE_LIMIT {
+            if sample.relay.connections <= attackers || began.elapsed() >= SETTLE_LIMIT {
                 return Ok(sample);
             }
             sleep(LOOK_EVERY).await;
@@ -205,7 +210,8 @@ impl Monitor<'_> {
 
     fn line(&self, sample: &Sample) -> String {
         let relay = &sample.relay;
-        let (run, name) = (if self.memory == Memory::BufferEach { 1 } else { 2 }, self.memory.name());
+        let run = 1 + RUNS.iter().position(|&memory| memory == self.memory).expect("it is one of them");
+        let name = self.memory.name();
         let time = match self.options.length() {
             length if sample.at <= length => format!("{:.1} of {} s", sample.at.as_secs_f64(), length.as_secs()),
             _ => "last answers".into(),
@@ -213,9 +219,28 @@ impl Monitor<'_> {
         let (connections, in_use) = (relay.connections, relay.in_use());
         let (refused, served, unserved) = (relay.refused, sample.served, sample.unserved);
         format!(
-            "run {run} of 2, {name}: {time} | {connections} connections | {refused} refused | {in_use} of {} buffers in use | \
+            "run {run} of {}, {name}: {time} | {connections} connections | {refused} refused | {in_use} of {} buffers in use | \
              {CLIENTS} clients: {served} served, {unserved} not",
+            RUNS.len(),
             relay.buffers
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn each_run_has_its_own_arguments() {
+        let options = Options::parse_from(["demo", "--connections", "100", "--threads", "2"]);
+        let lines = RUNS.map(|memory| arguments(&options, memory).join(" "));
+        let expected = [
+            "--static-buffers --connections 31 --threads 2",
+            "--memory-kib 1024 --connections 1124 --threads 2",
+            "--memory-kib 1024 --connections 1124 --counting --threads 2",
+        ];
+        assert_eq!(lines, expected);
     }
 }

@@ -1,4 +1,4 @@
-//! The figures of both runs side by side, for a terminal.
+//! The figures of all runs side by side, for a terminal.
 
 use std::fmt::Write;
 
@@ -19,8 +19,8 @@ pub(crate) fn table(report: &Report) -> String {
         thousands(report.memory_kib)
     );
     let mut row = |label: &str, value: &dyn Fn(&RunReport) -> String| {
-        let [each, model] = report.runs.each_ref().map(value);
-        let _ = writeln!(table, "{label:<LABEL_COLUMNS$}{each:>VALUE_COLUMNS$}{model:>VALUE_COLUMNS$}");
+        let values = report.runs.each_ref().map(value).map(|value| format!("{value:>VALUE_COLUMNS$}")).concat();
+        let _ = writeln!(table, "{label:<LABEL_COLUMNS$}{values}");
     };
     row("", &|run| run.name.into());
     row("", &|_| "-".repeat(VALUE_COLUMNS - 2));
@@ -31,6 +31,7 @@ pub(crate) fn table(report: &Report) -> String {
     row("                        under attack", &|run| of(run.under_attack.served, run.under_attack.sent));
     row("latency under attack *, median", &|run| latency(&run.under_attack, run.under_attack.p50_ms, report));
     row("                        99th percentile", &|run| latency(&run.under_attack, run.under_attack.p99_ms, report));
+    row("                        slowest", &|run| latency(&run.under_attack, run.under_attack.max_ms, report));
     row("attackers connected at the end", &|run| of(run.relay.connections, report.connections as u64));
     row("connections refused **", &|run| thousands(run.relay.refused));
     row("bytes of partial frames at the end", &|run| thousands(run.relay.receive_bytes_used));

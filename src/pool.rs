@@ -474,6 +474,9 @@ impl<S: BufferSource> Pool<S> {
         needed_bytes: u32,
         usable_bytes: u32,
     ) -> Result<Actions, PoolError> {
+        if let Some(actions) = self.try_keep_rest(index, consumed_bytes, needed_bytes, usable_bytes) {
+            return Ok(actions);
+        }
         self.check_open(index)?;
         self.leave_fast_path();
         self.follow_shed(index);

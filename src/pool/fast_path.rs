@@ -7,8 +7,8 @@
 use super::open_cycle::{OpenCycle, Phase, RawStep};
 use super::table::Table;
 use super::{BufferSource, Pool, ReceiverId};
-use crate::connection::Action;
-use crate::receiving::Unlisted;
+use crate::connection::{Action, Actions};
+use crate::receiving::{Rest, Unlisted};
 
 /// What a common cycle needs of a pool, whatever kind that is.
 #[doc(hidden)]
@@ -155,6 +155,36 @@ impl<S: BufferSource> Pool<S> {
         Some(OpenCycle::step_at_rest(connection.try_fast_arm()?))
     }
 
+    /// A common cycle ends with a partial frame, of which the decoder needs that many bytes more: it is kept at once, and nothing
+    /// else is left to be done. Not where the receiver goes on to receive, or may leave bytes to the kernel.
+    pub(super) fn try_keep_rest(
+        &mut self,
+        index: u32,
+        consumed_bytes: u32,
+        needed_bytes: u32,
+        usable_bytes: u32,
+    ) -> Option<Actions> {
+        let cycle = self.cycle;
+        if !cycle.is_of(index) || needed_bytes == 0 || cycle.actions.when_decoded().has(Action::Recv) {
+            return None;
+        }
+        let received_bytes = cycle.buffered_bytes();
+        let kept_bytes = received_bytes.checked_sub(consumed_bytes).filter(|&bytes| bytes > 0)?;
+        let connection = self.table.connection_mut(index);
+        let fits = kept_bytes.checked_add(needed_bytes).is_some_and(|bytes| bytes <= cycle.buffer_bytes);
+        if !fits || connection.is_counting() {
+            return None;
+        }
+        connection.keep_rest_of_cycle(cycle.buffer_bytes, kept_bytes, needed_bytes);
+        self.cycle.phase = Phase::Closed;
+        self.counts.received_bytes += u64::from(received_bytes);
+        self.counts.consumed_bytes += u64::from(consumed_bytes);
+        let rest = Rest::Short { needed_bytes, usable_bytes };
+        let after = self.memory.keep_unlisted(index, received_bytes, consumed_bytes, rest);
+        self.follow(index, after);
+        Some(self.pending_at(index))
+    }
+
     /// Before anything but the common cycle: of one that is open, all is done that was left out.
     #[inline(always)]
     pub(crate) fn leave_fast_path(&mut self) {
@@ -291,7 +321,14 @@ mod tests {
                     id = ids[random.usize(0..ids.len())];
                 }
                 let event = draw(random, &slow, id);
+                let decodes = slow.pending(id).is_ok_and(|actions| actions.has(Action::Decode));
                 match event {
+                    Event::NeedMore { bytes: needed_bytes } if decodes && random.bool() => {
+                        let index = slow.table.find(id).expect("it is attached");
+                        let consumed_bytes = random.u32(0..=slow.table.connection(index).buffered_bytes() + 1);
+                        let by_fast_path = fast.decoded_usable(id, consumed_bytes, needed_bytes, 7);
+                        assert_eq!(by_fast_path, slow.consume_row(index, consumed_bytes, needed_bytes, 7));
+                    }
                     Event::Received { bytes } if random.u8(0..4) == 0 => {
                         let by_fast_path = fast.received_and_decoded(id, bytes);
                         assert_eq!(by_fast_path, receive_and_decode_slowly(&mut slow, id, bytes), "{bytes}");

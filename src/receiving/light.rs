@@ -7,6 +7,7 @@ use super::borrow::Purpose;
 use super::buffers::Buffers;
 use super::credit::CREDIT_MAX;
 use super::keeper::Row;
+use super::types::{After, Rest};
 use super::{NIL, Receiving};
 use crate::memory::{Address, Arena, poison};
 use alloc::vec::Vec;
@@ -41,6 +42,19 @@ impl<B: Buffers> Receiving<B> {
         if received_bytes > 0 {
             self.received(receiver, received_bytes).expect("as many fit into a buffer");
         }
+    }
+
+    /// As `list_unlisted`, and the decoder's report follows at once.
+    pub(crate) fn keep_unlisted(
+        &mut self,
+        receiver: u32,
+        received_bytes: u32,
+        consumed_bytes: u32,
+        rest: Rest,
+    ) -> After {
+        self.list_unlisted(receiver, received_bytes);
+        let keeper = self.keeper(receiver);
+        self.report(keeper, consumed_bytes, rest)
     }
 
     /// Where the receive buffer is.

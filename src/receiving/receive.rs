@@ -387,7 +387,7 @@ impl<B: Buffers> Receiving<B> {
         after
     }
 
-    fn report(&mut self, keeper: u32, consumed_bytes: u32, rest: Rest) -> After {
+    pub(super) fn report(&mut self, keeper: u32, consumed_bytes: u32, rest: Rest) -> After {
         self.consume_at(keeper, consumed_bytes);
         let now_ns = self.clock.now_ns();
         let state = &mut self.keepers[keeper];

@@ -23,14 +23,14 @@ fn step_at(pool: &AnyPool, index: u32, actions: Actions, data: *const u8) -> dem
 /// instance. It is as if they were received now, as many as may be. What completes kept bytes is copied. Where nothing is
 /// kept, they are decoded in place: `data` of the step is `bytes` then.
 ///
-/// `*taken` is how many of them, from the front, are the receiver's now. The others are still the host's, with the buffer that
+/// `*accepted` is how many of them, from the front, are the receiver's now. The others are still the host's, with the buffer that
 /// they are in. Do the actions, and report what the decoder did with `demuxbuf_receiver_delivered`. Each time that
 /// `DEMUXBUF_RECV` is pending, in whichever step, deliver what is left; if nothing is, receive, or report `would_block`. The buffer is
-/// free as soon as all is taken and `DEMUXBUF_DECODE` is not pending any more.
+/// free as soon as all is accepted and `DEMUXBUF_DECODE` is not pending any more.
 ///
-/// Needs no `readable`: a delivery is one. Nothing is taken while the receiver waits for memory, decodes what it has, is
+/// Needs no `readable`: a delivery is one. Nothing is accepted while the receiver waits for memory, decodes what it has, is
 /// blocked or paused.
-/// Returns what is to be done now and writes `*taken`, or with `DEMUXBUF_ERROR` set
+/// Returns what is to be done now and writes `*accepted`, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 /// `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_IN_FLIGHT`, `DEMUXBUF_ERR_CANNOT_COUNT` (the receiver counts), `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than
 /// `buffer_bytes`), `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_IN_PLACE` (of this or of another receiver of the pool).
@@ -40,12 +40,12 @@ pub unsafe extern "C" fn demuxbuf_receiver_deliver(
     receiver: u64,
     bytes: *const u8,
     length: u32,
-    taken: *mut u32,
+    accepted: *mut u32,
 ) -> demuxbuf_step {
     // SAFETY: as the module asks.
     let pool = unsafe { InPool::new(pool) };
     // SAFETY: as the module asks.
-    let Some(taken) = (unsafe { Out::new(taken) }) else {
+    let Some(accepted) = (unsafe { Out::new(accepted) }) else {
         return demuxbuf_step::status(DEMUXBUF_ERR_NULL);
     };
     let id = ReceiverId::from_bits(receiver);
@@ -54,12 +54,12 @@ pub unsafe extern "C" fn demuxbuf_receiver_deliver(
         let bytes = unsafe { bytes_at(bytes, length as usize) }?;
         // The handle does not end with the call.
         let index = pool.find(id).map_err(status_of)?;
-        let Delivery { taken_bytes, actions, .. } = pool.deliver(id, bytes).map_err(status_of)?;
-        Ok((taken_bytes, step_at(pool, index, actions, bytes.as_ptr())))
+        let Delivery { accepted_bytes, actions, .. } = pool.deliver(id, bytes).map_err(status_of)?;
+        Ok((accepted_bytes, step_at(pool, index, actions, bytes.as_ptr())))
     });
     match delivered {
-        Ok((taken_bytes, step)) => {
-            taken.write(taken_bytes);
+        Ok((accepted_bytes, step)) => {
+            accepted.write(accepted_bytes);
             step
         }
         Err(status) => demuxbuf_step::status(status),

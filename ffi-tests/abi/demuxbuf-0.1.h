@@ -999,14 +999,14 @@ demuxbuf_step demuxbuf_receiver_close(demuxbuf_pool *pool,
 // instance. It is as if they were received now, as many as may be. What completes kept bytes is copied. Where nothing is
 // kept, they are decoded in place: `data` of the step is `bytes` then.
 //
-// `*taken` is how many of them, from the front, are the receiver's now. The others are still the host's, with the buffer that
+// `*accepted` is how many of them, from the front, are the receiver's now. The others are still the host's, with the buffer that
 // they are in. Do the actions, and report what the decoder did with `demuxbuf_receiver_delivered`. Each time that
 // `DEMUXBUF_RECV` is pending, in whichever step, deliver what is left; if nothing is, receive, or report `would_block`. The buffer is
-// free as soon as all is taken and `DEMUXBUF_DECODE` is not pending any more.
+// free as soon as all is accepted and `DEMUXBUF_DECODE` is not pending any more.
 //
-// Needs no `readable`: a delivery is one. Nothing is taken while the receiver waits for memory, decodes what it has, is
+// Needs no `readable`: a delivery is one. Nothing is accepted while the receiver waits for memory, decodes what it has, is
 // blocked or paused.
-// Returns what is to be done now and writes `*taken`, or with `DEMUXBUF_ERROR` set
+// Returns what is to be done now and writes `*accepted`, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 // `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_IN_FLIGHT`, `DEMUXBUF_ERR_CANNOT_COUNT` (the receiver counts), `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than
 // `buffer_bytes`), `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_IN_PLACE` (of this or of another receiver of the pool).
@@ -1014,7 +1014,7 @@ demuxbuf_step demuxbuf_receiver_deliver(demuxbuf_pool *pool,
                                         uint64_t receiver,
                                         const uint8_t *bytes,
                                         uint32_t length,
-                                        uint32_t *taken);
+                                        uint32_t *accepted);
 
 // As `demuxbuf_receiver_decoded`, of a receiver that bytes are delivered to; `data` is that of the step before, or where the bytes
 // behind those that were consumed since lie. What is left of bytes in place is copied, unless it can be decoded at once: then

@@ -22,12 +22,12 @@ static uint64_t attach(demuxbuf_pool *pool) {
 }
 
 static demuxbuf_step deliver(demuxbuf_pool *pool, uint64_t receiver, const void *bytes, uint32_t length,
-                             uint32_t taken) {
+                             uint32_t accepted) {
     uint32_t written;
     FILL(written);
     demuxbuf_step step = demuxbuf_receiver_deliver(pool, receiver, bytes, length, &written);
     CHECK_NUMBER(demuxbuf_step_status(step), DEMUXBUF_OK);
-    CHECK_NUMBER(written, taken);
+    CHECK_NUMBER(written, accepted);
     CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
     return step;
 }
@@ -75,31 +75,31 @@ static void delivery_that_is_wrong_is_refused(void) {
     demuxbuf_pool *pool = new_pool();
     uint64_t receiver = attach(pool), other = attach(pool);
     static const uint8_t ring[BUFFER_BYTES + 1] = "hello";
-    uint32_t taken;
-    FILL(taken);
+    uint32_t accepted;
+    FILL(accepted);
     const struct {
         demuxbuf_pool *pool;
         uint64_t receiver;
         const uint8_t *bytes;
-        uint32_t length, *taken;
+        uint32_t length, *accepted;
         int32_t status;
     } refused[] = {
-        {NULL, receiver, ring, 5, &taken, DEMUXBUF_ERR_NULL},
-        {pool, receiver, NULL, 5, &taken, DEMUXBUF_ERR_NULL},
+        {NULL, receiver, ring, 5, &accepted, DEMUXBUF_ERR_NULL},
+        {pool, receiver, NULL, 5, &accepted, DEMUXBUF_ERR_NULL},
         {pool, receiver, ring, 5, NULL, DEMUXBUF_ERR_NULL},
-        {pool, receiver, ring, 0, &taken, DEMUXBUF_ERR_ZERO_BYTES},
-        {pool, receiver, NULL, 0, &taken, DEMUXBUF_ERR_ZERO_BYTES},
-        {pool, receiver, ring, BUFFER_BYTES + 1, &taken, DEMUXBUF_ERR_TOO_MANY_BYTES},
-        {pool, receiver + 1000, ring, 5, &taken, DEMUXBUF_ERR_STALE},
+        {pool, receiver, ring, 0, &accepted, DEMUXBUF_ERR_ZERO_BYTES},
+        {pool, receiver, NULL, 0, &accepted, DEMUXBUF_ERR_ZERO_BYTES},
+        {pool, receiver, ring, BUFFER_BYTES + 1, &accepted, DEMUXBUF_ERR_TOO_MANY_BYTES},
+        {pool, receiver + 1000, ring, 5, &accepted, DEMUXBUF_ERR_STALE},
     };
     for (size_t at = 0; at < sizeof refused / sizeof *refused; at++) {
         demuxbuf_step step = demuxbuf_receiver_deliver(refused[at].pool, refused[at].receiver, refused[at].bytes,
-                                                       refused[at].length, refused[at].taken);
+                                                       refused[at].length, refused[at].accepted);
         CHECK_REFUSED(step.actions, refused[at].status);
-        CHECK_UNTOUCHED(taken);
+        CHECK_UNTOUCHED(accepted);
     }
     deliver(pool, receiver, ring, 5, 5);
-    CHECK_REFUSED(demuxbuf_receiver_deliver(pool, other, ring, 5, &taken).actions, DEMUXBUF_ERR_IN_PLACE);
+    CHECK_REFUSED(demuxbuf_receiver_deliver(pool, other, ring, 5, &accepted).actions, DEMUXBUF_ERR_IN_PLACE);
     CHECK_REFUSED(demuxbuf_receiver_decoded(pool, receiver, 1, 5).actions, DEMUXBUF_ERR_IN_PLACE);
     CHECK_REFUSED(demuxbuf_receiver_end_of_stream(pool, receiver).actions, DEMUXBUF_ERR_IN_PLACE);
     CHECK_REFUSED(demuxbuf_receiver_delivered(pool, receiver, NULL, 5, 0).actions, DEMUXBUF_ERR_NULL);
@@ -110,8 +110,8 @@ static void delivery_that_is_wrong_is_refused(void) {
     CHECK_NUMBER(demuxbuf_receiver_take(pool, receiver, &content), DEMUXBUF_ERR_IN_PLACE);
     CHECK_NUMBER(demuxbuf_step_status(demuxbuf_receiver_delivered(pool, receiver, ring, 5, 0)), DEMUXBUF_OK);
     demuxbuf_receiver_end_of_stream(pool, receiver);
-    CHECK_REFUSED(demuxbuf_receiver_deliver(pool, receiver, ring, 5, &taken).actions, DEMUXBUF_ERR_AFTER_END);
-    CHECK_UNTOUCHED(taken);
+    CHECK_REFUSED(demuxbuf_receiver_deliver(pool, receiver, ring, 5, &accepted).actions, DEMUXBUF_ERR_AFTER_END);
+    CHECK_UNTOUCHED(accepted);
     CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
     demuxbuf_pool_free(pool);
 }

@@ -26,10 +26,10 @@ pub enum Response {
         /// Bytes that may be received.
         area: u32,
     },
-    /// This number of bytes was taken; what is to be done.
+    /// This number of bytes was accepted; what is to be done.
     Delivered {
         /// How many.
-        taken: u32,
+        accepted: u32,
         /// Mask of actions.
         actions: u32,
         /// Bytes that may be received.
@@ -409,9 +409,9 @@ impl<S: System> Driver<S> {
     fn deliver(&mut self, id: u64, bytes: u16) -> Result<Reply, i32> {
         let serial = self.receivers.find(id).unwrap_or(0);
         let from = self.sent.get(serial).copied().unwrap_or(0);
-        let (taken, step) = self.system.deliver(id, &stream(serial, from, bytes.into()))?;
-        self.sent[serial] += u64::from(taken);
-        Ok(reply(step, |actions, area| Response::Delivered { taken, actions, area }))
+        let (accepted, step) = self.system.deliver(id, &stream(serial, from, bytes.into()))?;
+        self.sent[serial] += u64::from(accepted);
+        Ok(reply(step, |actions, area| Response::Delivered { accepted, actions, area }))
     }
 
     fn take(&mut self, id: u64) -> Result<Reply, i32> {

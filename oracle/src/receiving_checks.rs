@@ -135,11 +135,14 @@ impl<S: ReceivingSystem> Checked<S> {
                 self.held.get_mut(&receiver).expect("it is attached").submits = submits;
             }
             ReceivingOp::Received { receiver, .. } | ReceivingOp::Deliver { receiver, .. } => {
-                let taken =
-                    if let Answer::Delivered(Delivered { taken, .. }) = answer { taken as usize } else { bytes.len() };
+                let accepted = if let Answer::Delivered(Delivered { accepted, .. }) = answer {
+                    accepted as usize
+                } else {
+                    bytes.len()
+                };
                 let held = self.held.get_mut(&receiver).expect("it is attached");
-                held.bytes.extend_from_slice(&bytes[..taken]);
-                held.received += taken as u64;
+                held.bytes.extend_from_slice(&bytes[..accepted]);
+                held.received += accepted as u64;
             }
             ReceivingOp::Decoded { receiver, consumed, .. } | ReceivingOp::Consume { receiver, bytes: consumed } => {
                 self.held.get_mut(&receiver).expect("it is attached").bytes.drain(..consumed as usize);
@@ -365,7 +368,7 @@ impl<S: ReceivingSystem> Checked<S> {
     fn check_answer(&self, totals: &Totals, answer: Answer) -> Result<(), String> {
         ensure(totals.free <= self.limits.buffers, "more buffers are free than there are")?;
         let borrower = match answer {
-            Answer::Delivered(Delivered { taken: 0, .. }) => return Err("nothing of a delivery was taken".into()),
+            Answer::Delivered(Delivered { accepted: 0, .. }) => return Err("nothing of a delivery was accepted".into()),
             Answer::Notice(Some(Notice::Trial { receiver, max } | Notice::Granted { receiver, max })) => {
                 (receiver, max)
             }

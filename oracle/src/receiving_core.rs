@@ -143,11 +143,11 @@ impl ReceivingSystem for CoreReceiving {
 
     fn deliver(&mut self, receiver: u32, bytes: &[u8]) -> Delivered {
         let delivered = self.core.deliver(receiver, bytes).expect(LEGAL);
-        let (taken, in_place) = (delivered.bytes(), matches!(delivered, receiving::Delivered::InPlace { .. }));
+        let (accepted, in_place) = (delivered.bytes(), matches!(delivered, receiving::Delivered::InPlace { .. }));
         if in_place {
-            self.in_place = Some((receiver, bytes[..taken as usize].to_vec()));
+            self.in_place = Some((receiver, bytes[..accepted as usize].to_vec()));
         }
-        Delivered { taken, in_place }
+        Delivered { accepted, in_place }
     }
 
     fn dry(&mut self, receiver: u32) -> After {

@@ -107,7 +107,7 @@ pub enum Rest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivered {
     /// How many, from the front, are the receiver's.
-    pub taken: u32,
+    pub accepted: u32,
     /// They stay where they are until they are reported on.
     pub in_place: bool,
 }

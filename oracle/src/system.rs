@@ -221,7 +221,7 @@ pub trait System {
     fn decoded(&mut self, _receiver: u64, _consumed: u32, _need_more: u32, _usable: u32) -> Result<Step, i32> {
         Err(DEMUXBUF_ERR_STALE)
     }
-    /// Delivers bytes that the system keeps as long as it has some of them in place; returns how many were taken.
+    /// Delivers bytes that the system keeps as long as it has some of them in place; returns how many were accepted.
     fn deliver(&mut self, _receiver: u64, _bytes: &[u8]) -> Result<(u32, Step), i32> {
         Err(DEMUXBUF_ERR_STALE)
     }

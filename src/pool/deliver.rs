@@ -8,8 +8,8 @@ use crate::connection::{Action, Actions, Event, EventError};
 pub struct Delivery {
     /// This number of bytes, from the front, are the receiver's. The others are still yours: deliver them when `Recv` is
     /// pending.
-    pub taken_bytes: u32,
-    /// This number of bytes, from the front, are to be decoded where they are: all that were taken, or none. The memory is in use
+    pub accepted_bytes: u32,
+    /// This number of bytes, from the front, are to be decoded where they are: all that were accepted, or none. The memory is in use
     /// until [`Pool::delivered`] reports on them and `Decode` is not pending any more.
     pub in_place_bytes: u32,
     /// What is to be done now.
@@ -22,7 +22,7 @@ impl<S: BufferSource> Pool<S> {
     /// are.
     ///
     /// Take the steps that follow to their end, and report what the decoder did with [`delivered`](Pool::delivered). Where `Recv`
-    /// is pending while you still have bytes, deliver those. When all are taken and `Decode` is not pending, your buffer is free.
+    /// is pending while you still have bytes, deliver those. When all are accepted and `Decode` is not pending, your buffer is free.
     ///
     /// # Errors
     ///
@@ -41,21 +41,21 @@ impl<S: BufferSource> Pool<S> {
             self.scheduled.set(index, false);
             actions = self.reconcile_readable(index);
         }
-        let mut delivery = Delivery { taken_bytes: 0, in_place_bytes: 0, actions };
+        let mut delivery = Delivery { accepted_bytes: 0, in_place_bytes: 0, actions };
         if may_receive(self) {
             let delivered = self.memory.deliver(index, bytes).expect("it may receive");
-            delivery.taken_bytes = delivered.bytes();
+            delivery.accepted_bytes = delivered.bytes();
             self.feed(index, Event::Received { bytes: delivered.bytes() });
             self.count_received(index, delivered.bytes());
         }
-        let has_more = (delivery.taken_bytes as usize) < bytes.len();
+        let has_more = (delivery.accepted_bytes as usize) < bytes.len();
         self.undelivered.set(index, has_more);
-        if delivery.taken_bytes > 0 {
+        if delivery.accepted_bytes > 0 {
             if has_more {
                 // A receive may end readiness, but there is more.
                 self.feed(index, Event::Readable);
             }
-            self.place_rest(index, &bytes[..delivery.taken_bytes as usize]);
+            self.place_rest(index, &bytes[..delivery.accepted_bytes as usize]);
             delivery.actions = self.reconcile(index);
             delivery.in_place_bytes = self.in_place_bytes(index);
         }

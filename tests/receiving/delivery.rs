@@ -31,8 +31,8 @@ fn delivered(pool: &mut Pool, id: ReceiverId, data: &[u8], consumed: u32, needed
 
 /// Taken in place, and decoded next.
 fn in_place(pool: &mut Pool, id: ReceiverId, bytes: &[u8]) {
-    let Delivery { taken_bytes, in_place_bytes, actions } = deliver(pool, id, bytes);
-    assert_eq!((taken_bytes as usize, in_place_bytes as usize), (bytes.len(), bytes.len()));
+    let Delivery { accepted_bytes, in_place_bytes, actions } = deliver(pool, id, bytes);
+    assert_eq!((accepted_bytes as usize, in_place_bytes as usize), (bytes.len(), bytes.len()));
     assert!(actions.has(Action::Decode) && !actions.has(Action::Recv));
     assert_eq!(pool.data(id), Ok(&[][..]), "only the host has them");
     assert_eq!(pool.data_mut(id), Ok(&mut [][..]));
@@ -45,8 +45,8 @@ fn lease_all(pool: &mut Pool) -> Vec<LeaseId> {
 /// What is delivered, and not taken.
 fn refused(pool: &mut Pool, id: ReceiverId, bytes: &[u8]) -> Actions {
     let before = pool.counts();
-    let Delivery { taken_bytes, in_place_bytes, actions } = deliver(pool, id, bytes);
-    assert_eq!((taken_bytes, in_place_bytes, pool.counts()), (0, 0, before), "nothing is taken");
+    let Delivery { accepted_bytes, in_place_bytes, actions } = deliver(pool, id, bytes);
+    assert_eq!((accepted_bytes, in_place_bytes, pool.counts()), (0, 0, before), "nothing is accepted");
     actions
 }
 
@@ -126,8 +126,8 @@ fn delivery_completes_a_kept_frame_with_what_it_needs() {
         receive(&mut pool, id, b"hel", 2);
         pool.handle(id, Event::WouldBlock).expect("it is attached");
         let copied = pool.totals().copied_bytes;
-        let Delivery { taken_bytes, in_place_bytes, actions } = deliver(&mut pool, id, b"lonext");
-        assert_eq!((taken_bytes, in_place_bytes), (2, 0), "{mode:?}");
+        let Delivery { accepted_bytes, in_place_bytes, actions } = deliver(&mut pool, id, b"lonext");
+        assert_eq!((accepted_bytes, in_place_bytes), (2, 0), "{mode:?}");
         assert!(actions.has(Action::Decode));
         assert_eq!(pool.data(id), Ok(&b"hello"[..]));
         assert_eq!(pool.totals().copied_bytes, copied + 3 + 2, "what was kept, and what completes it");
@@ -141,12 +141,12 @@ fn delivery_completes_a_kept_frame_with_what_it_needs() {
 
 /// Fewer bytes than are needed are kept with the others; a decoder that does not know its need gets all that there are.
 #[test]
-fn delivery_behind_kept_bytes_takes_what_helps() {
+fn delivery_behind_kept_bytes_accepts_what_helps() {
     let mut pool = pool_of_eight(4);
     let id = attach(&mut pool, 1);
     receive(&mut pool, id, b"hel", 200);
-    let Delivery { taken_bytes, actions, .. } = deliver(&mut pool, id, b"lo");
-    assert!(taken_bytes == 2 && !actions.has(Action::Decode), "{actions}");
+    let Delivery { accepted_bytes, actions, .. } = deliver(&mut pool, id, b"lo");
+    assert!(accepted_bytes == 2 && !actions.has(Action::Decode), "{actions}");
     assert_eq!(pool.data(id), Ok(&b"hello"[..]));
     assert_eq!(pool.memory().facts(0).expect("it is attached").needed_bytes, 198);
 
@@ -154,7 +154,7 @@ fn delivery_behind_kept_bytes_takes_what_helps() {
     let unknown = pool.attach(&options).expect("there is room");
     receive(&mut pool, unknown, b"hel", 1);
     let delivery = deliver(&mut pool, unknown, &[7; 254]);
-    assert_eq!((delivery.taken_bytes, pool.data(unknown).map(<[u8]>::len)), (253, Ok(256)));
+    assert_eq!((delivery.accepted_bytes, pool.data(unknown).map(<[u8]>::len)), (253, Ok(256)));
 }
 
 /// As `received` after a report that nothing is left, but more is needed.
@@ -165,8 +165,8 @@ fn delivery_that_is_too_short_is_copied_at_once() {
     receive(&mut pool, id, b"hello", 1);
     let actions = pool.decoded(id, 5, 10).expect("it is buffered");
     assert!(!actions.has(Action::Decode));
-    let Delivery { taken_bytes, in_place_bytes, actions } = deliver(&mut pool, id, b"short");
-    assert!((taken_bytes, in_place_bytes) == (5, 0) && !actions.has(Action::Decode), "{actions}");
+    let Delivery { accepted_bytes, in_place_bytes, actions } = deliver(&mut pool, id, b"short");
+    assert!((accepted_bytes, in_place_bytes) == (5, 0) && !actions.has(Action::Decode), "{actions}");
     assert_eq!(pool.data(id), Ok(&b"short"[..]));
 }
 
@@ -215,7 +215,7 @@ fn delivery_is_refused_and_changes_nothing() {
 
 /// Each state in which a receiver takes nothing; when that is over, the next step asks for what the host still has.
 #[test]
-fn delivery_is_not_taken_by_a_receiver_that_is_held() {
+fn held_receiver_accepts_no_delivery() {
     for mode in MODES {
         let mut pool = pool_of_eight_in(mode, 4);
         let id = attach(&mut pool, 1);
@@ -255,7 +255,7 @@ fn delivery_waits_for_a_buffer_to_complete_a_frame_in() {
     pool.handle(first, Event::WouldBlock).expect("it is attached");
     let actions = pool.handle(second, Event::Wake).expect("it is attached");
     assert!(actions.has(Action::Recv), "the host has more: {actions}");
-    assert_eq!(deliver(&mut pool, second, b"completed.").taken_bytes, 10);
+    assert_eq!(deliver(&mut pool, second, b"completed.").accepted_bytes, 10);
 }
 
 /// In shortage, a receiver takes what any receive may bring, and claims. What it does not take is the host's, and is asked for.
@@ -267,8 +267,8 @@ fn delivery_claims_in_shortage_and_is_asked_for() {
         let id = attach(&mut pool, 1);
         let mut leases = lease_all(&mut pool);
         let frame = numbered(1, 0..200);
-        let Delivery { taken_bytes, in_place_bytes, .. } = deliver(&mut pool, id, &frame);
-        assert_eq!((taken_bytes, in_place_bytes), (64, 64), "{mode:?}");
+        let Delivery { accepted_bytes, in_place_bytes, .. } = deliver(&mut pool, id, &frame);
+        assert_eq!((accepted_bytes, in_place_bytes), (64, 64), "{mode:?}");
         assert!(!delivered(&mut pool, id, &frame[..64], 0, 136).has(Action::Decode));
         assert!(!refused(&mut pool, id, &frame[64..]).has(Action::Recv), "{mode:?}");
         assert!(pool.connection(id).expect("it is attached").is_waiting());
@@ -280,7 +280,7 @@ fn delivery_claims_in_shortage_and_is_asked_for() {
             matches!(notice, Some(Notice::Receiver { id: of, actions, .. }) if of == id && actions.has(Action::Recv)),
             "{mode:?}: {notice:?}"
         );
-        assert_eq!(deliver(&mut pool, id, &frame[64..]).taken_bytes, 136);
+        assert_eq!(deliver(&mut pool, id, &frame[64..]).accepted_bytes, 136);
         assert_eq!(pool.data(id), Ok(&frame[..]));
         pool.decoded(id, 200, 0).expect("it is buffered");
         assert_eq!(pool.totals().longest_claim_ns, 0, "no time has passed");
@@ -359,8 +359,8 @@ fn failed_receiver_drops_deliveries() {
     let mut pool = pool_of_eight(4);
     let id = attach(&mut pool, 1);
     pool.handle(id, Event::Fail).expect("it is attached");
-    let Delivery { taken_bytes, in_place_bytes, actions } = deliver(&mut pool, id, b"hello");
-    assert_eq!((taken_bytes, in_place_bytes), (5, 0));
+    let Delivery { accepted_bytes, in_place_bytes, actions } = deliver(&mut pool, id, b"hello");
+    assert_eq!((accepted_bytes, in_place_bytes), (5, 0));
     assert!(!actions.has(Action::Decode));
     assert_eq!((pool.counts().dropped_bytes, pool.check_invariants()), (5, Ok(())));
 }
@@ -436,10 +436,10 @@ impl Host {
     fn deliver_held(&mut self, at: usize) {
         let peer = &mut self.peers[at];
         let mut memory = std::mem::take(&mut peer.held);
-        let Delivery { taken_bytes, in_place_bytes, mut actions } =
+        let Delivery { accepted_bytes, in_place_bytes, mut actions } =
             self.pool.deliver(peer.id, &memory).expect("the host may deliver");
-        peer.held = memory.split_off(taken_bytes as usize);
-        assert!(in_place_bytes == 0 || in_place_bytes == taken_bytes);
+        peer.held = memory.split_off(accepted_bytes as usize);
+        assert!(in_place_bytes == 0 || in_place_bytes == accepted_bytes);
         let mut from = if in_place_bytes > 0 { 0 } else { memory.len() };
         while actions.has(Action::Decode) {
             let is_in_place = from < memory.len();

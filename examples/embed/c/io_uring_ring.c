@@ -73,18 +73,18 @@ static demuxbuf_step decode(struct connection *self, demuxbuf_step step) {
     return demuxbuf_receiver_delivered(pool, self->receiver, step.data, frame, 0);
 }
 
-/* Delivers what came, as far as it is taken; then the end, if that came behind it. */
+/* Delivers what came, as far as it is accepted; then the end, if that came behind it. */
 static demuxbuf_step deliver(struct connection *self) {
     while (self->queue.first != NONE) {
         struct piece *piece = &pieces[self->queue.first];
-        uint32_t taken = 0;
-        demuxbuf_step step = demuxbuf_receiver_deliver(pool, self->receiver, piece->at, piece->bytes, &taken);
+        uint32_t accepted = 0;
+        demuxbuf_step step = demuxbuf_receiver_deliver(pool, self->receiver, piece->at, piece->bytes, &accepted);
         while ((step.actions & (OVER | DEMUXBUF_DECODE)) == DEMUXBUF_DECODE)
             step = decode(self, step);
-        piece->at += taken;
-        piece->bytes -= taken;
+        piece->at += accepted;
+        piece->bytes -= accepted;
         if ((step.actions & OVER) != 0 || piece->bytes > 0)
-            return step; /* RECV comes when more can be taken */
+            return step; /* RECV comes when more can be accepted */
         pop(&self->queue);
     }
     return self->is_ended ? demuxbuf_receiver_end_of_stream(pool, self->receiver)

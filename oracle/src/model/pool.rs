@@ -287,8 +287,8 @@ impl System for ModelPool {
     fn deliver(&mut self, id: u64, bytes: &[u8]) -> Result<(u32, Step), i32> {
         self.check_deliverable(id, bytes.len())?;
         self.follow_shed(id);
-        let (taken, actions) = self.deliver_to(id, &known(bytes));
-        Ok((taken, self.show_delivered(id, actions)))
+        let (accepted, actions) = self.deliver_to(id, &known(bytes));
+        Ok((accepted, self.show_delivered(id, actions)))
     }
 
     fn delivered(&mut self, id: u64, consumed: u32, need_more: u32) -> Result<Step, i32> {

@@ -247,11 +247,11 @@ impl System for RustPool {
 
     fn deliver(&mut self, receiver: u64, bytes: &[u8]) -> Result<(u32, Step), i32> {
         let id = ReceiverId::from_bits(receiver);
-        let Delivery { taken_bytes, in_place_bytes, actions } = self.0.deliver(id, bytes).map_err(code)?;
+        let Delivery { accepted_bytes, in_place_bytes, actions } = self.0.deliver(id, bytes).map_err(code)?;
         if in_place_bytes > 0 {
             self.1 = bytes[..in_place_bytes as usize].to_vec();
         }
-        Ok((taken_bytes, self.show_delivered(id, actions)))
+        Ok((accepted_bytes, self.show_delivered(id, actions)))
     }
 
     fn delivered(&mut self, receiver: u64, consumed: u32, need_more: u32) -> Result<Step, i32> {

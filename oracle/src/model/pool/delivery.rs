@@ -20,7 +20,7 @@ impl ModelPool {
         refusals.into_iter().find(|(applies, _)| *applies).map_or(Ok(()), |(_, status)| Err(status))
     }
 
-    /// What is taken of the bytes, and what the host is to do.
+    /// What is accepted of the bytes, and what the host is to do.
     pub(super) fn deliver_to(&mut self, id: u64, bytes: &[Cell]) -> (u32, Actions) {
         let mut actions = self.host_actions(id);
         if !actions.has(Action::Recv) {
@@ -29,24 +29,24 @@ impl ModelPool {
             self.at(id).is_scheduled = false;
             actions = self.readable(id);
         }
-        let mut taken = 0;
+        let mut accepted = 0;
         if actions.has(Action::Recv) {
-            let Delivered { taken: received, .. } = self.memory.deliver(self.row(id), &vec![0; bytes.len()]);
-            taken = received;
-            let event = Event::Received { bytes: taken };
-            self.at(id).connection.handle(event, &bytes[..taken as usize]).expect("it may receive");
-            self.counts.received_bytes += u64::from(taken);
+            let Delivered { accepted: received, .. } = self.memory.deliver(self.row(id), &vec![0; bytes.len()]);
+            accepted = received;
+            let event = Event::Received { bytes: accepted };
+            self.at(id).connection.handle(event, &bytes[..accepted as usize]).expect("it may receive");
+            self.counts.received_bytes += u64::from(accepted);
         }
-        let has_more = (taken as usize) < bytes.len();
+        let has_more = (accepted as usize) < bytes.len();
         self.at(id).is_undelivered = has_more;
-        if taken > 0 {
+        if accepted > 0 {
             if has_more {
                 self.feed(id, Event::Readable);
             }
             self.copy_undecodable(id);
             actions = self.settle(id);
         }
-        (taken, actions)
+        (accepted, actions)
     }
 
     /// The decoder's report, with what is left in place.

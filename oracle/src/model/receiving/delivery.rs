@@ -12,10 +12,10 @@ impl ModelReceiving {
             true => borrow.max,
             false => borrow.max.min(receiver.needed),
         };
-        let taken = at_most.min(bytes.len() as u32);
-        self.received(id, &bytes[..taken as usize]);
+        let accepted = at_most.min(bytes.len() as u32);
+        self.received(id, &bytes[..accepted as usize]);
         self.receiver_mut(id).borrow.as_mut().expect("it borrows").in_place = in_place;
-        Delivered { taken, in_place }
+        Delivered { accepted, in_place }
     }
 
     /// What is left was copied, or there is nothing.

@@ -64,6 +64,11 @@ fn delivery() {
 }
 
 #[test]
+fn counting() {
+    passes_linked_both_ways(&["counting.c"]);
+}
+
+#[test]
 fn layers_that_read_ahead() {
     passes_linked_both_ways(&["reads_ahead.c"]);
 }

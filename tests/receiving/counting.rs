@@ -397,6 +397,28 @@ fn closed_peer_is_received_to_its_end() {
     });
 }
 
+/// What a closed peer left is there for certain, also for an edge: where there is no place for it, it is claimed, with the time
+/// that has passed.
+#[test]
+fn closed_peer_claims_from_the_first_report() {
+    let mut case = Case::new(Mode::Edge);
+    case.look();
+    case.see(200);
+    case.wait(200);
+    case.advance(SECOND / 2);
+    // All small cells are in use.
+    for _ in 0..4 {
+        let options = AttachOptions { policy: Some(Policy::default()), ..AttachOptions::new(0, 0) };
+        let id = case.pool.attach(&options).expect("there is room");
+        case.pool.handle(id, Event::Readable).expect("it is attached");
+        case.pool.handle(id, Event::Received { bytes: 10 }).expect("there is room");
+        case.pool.decoded(id, 0, 100).expect("they are buffered");
+    }
+    assert!(!case.on(Event::PeerClosed).has(Action::Recv) && case.is_waiting());
+    case.on(Event::Readable);
+    assert_eq!(case.facts().start_ns, Some(0));
+}
+
 /// Only setting it makes the kernel look again: in edge-triggered mode a mark is set once more after each receive, also with an equal value.
 #[test]
 fn mark_is_set_again_after_a_receive_of_an_edge() {

@@ -44,6 +44,12 @@ struct Arguments {
     /// The most buffers that tenant may keep.
     #[arg(long)]
     cap: Option<u32>,
+    /// Clients leave partial frames in the kernel.
+    #[arg(long)]
+    counting: bool,
+    /// The most that the kernel holds for a connection.
+    #[arg(long, default_value_t = 65_536)]
+    kernel_bytes: u32,
     /// A line for each run.
     #[arg(long)]
     detail: bool,
@@ -111,7 +117,9 @@ fn play<S: ReceivingSystem>(
     new: &impl Fn(ReceivingConfig) -> Result<S, String>,
 ) -> Result<Outcome, String> {
     let &Arguments { seconds, honest_each, nesting: is_nesting, apart: are_apart, cap, .. } = arguments;
-    let settings = Settings { honest_each, attackers, case, seconds, seed, is_nesting, are_apart };
+    let &Arguments { counting: are_counting, kernel_bytes: kernel_bytes_max, .. } = arguments;
+    let settings =
+        Settings { honest_each, attackers, case, seconds, seed, is_nesting, are_apart, are_counting, kernel_bytes_max };
     let share = TenantShare { cap, ..TenantShare::DEFAULT };
     let config = ReceivingConfig {
         blocked_ns: arguments.blocked_ms * MS,

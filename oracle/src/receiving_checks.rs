@@ -1,8 +1,11 @@
 //! What must hold of the memory model after every call, from what can be seen.
 
+mod counting;
+
 use crate::model::ModelReceiving;
 use crate::receiving_ops::{Answer, ReceivingOp};
 use crate::receiving_system::{After, Begin, Delivered, Facts, Notice, ReceivingConfig, ReceivingSystem, Rest, Totals};
+use counting::Counting;
 use std::collections::BTreeMap;
 
 /// Trials, and evictions, of one iteration.
@@ -48,6 +51,7 @@ struct Held {
     unknown_length: bool,
     is_shed: bool,
     submits: bool,
+    counting: Counting,
     /// The advance before its receive was submitted, of one that is in flight and not taken back.
     submitted: Option<u64>,
 }
@@ -100,18 +104,30 @@ impl<S: ReceivingSystem> Checked<S> {
     /// A rule is broken.
     pub fn play(&mut self, op: ReceivingOp) -> Result<Answer, String> {
         let before = self.system.totals();
+        let facts_before = self.all_facts();
         let bytes = op.brings().map(|(receiver, bytes)| self.next_bytes(receiver, bytes)).unwrap_or_default();
         let is_in_flight = op
             .receiver()
             .is_some_and(|receiver| self.held.contains_key(&receiver) && self.system.facts(receiver).in_flight);
         let answer = op.play(&mut self.system, &bytes);
         self.note(op, answer, &bytes, is_in_flight);
-        self.check(&before, op, answer).map_err(|rule| format!("after {op:?}, answered {answer:?}: {rule}"))?;
+        let counting = self.check_counting(&facts_before, op, answer);
+        self.note_counting(op, answer);
+        counting
+            .and_then(|()| self.check(&before, op, answer))
+            .map_err(|rule| format!("after {op:?}, answered {answer:?}: {rule}"))?;
         Ok(answer)
     }
 
     fn demand(&mut self, op: ReceivingOp) -> Answer {
         self.play(op).unwrap_or_else(|broken| panic!("{broken}"))
+    }
+
+    fn demand_after(&mut self, op: ReceivingOp) -> After {
+        match self.demand(op) {
+            Answer::After(after) => after,
+            answer => unreachable!("{answer:?}"),
+        }
     }
 
     /// Keeps the list.
@@ -187,10 +203,13 @@ impl<S: ReceivingSystem> Checked<S> {
         (self.trials_before, self.evictions_before) = (totals.trials, totals.evictions);
     }
 
+    fn all_facts(&self) -> Vec<(u32, Facts)> {
+        self.held.keys().map(|&receiver| (receiver, self.system.facts(receiver))).collect()
+    }
+
     fn check(&self, before: &Totals, op: ReceivingOp, answer: Answer) -> Result<(), String> {
         let totals = self.system.totals();
-        let all: Vec<(u32, Facts)> =
-            self.held.keys().map(|&receiver| (receiver, self.system.facts(receiver))).collect();
+        let all = self.all_facts();
         for &(receiver, facts) in &all {
             // The bytes of those that the call does not name are compared once in an iteration.
             if op.receiver() == Some(receiver) || matches!(op, ReceivingOp::Advance { .. }) {
@@ -235,6 +254,8 @@ impl<S: ReceivingSystem> Checked<S> {
             !facts.kept_for_good || (facts.claim_since.is_none() && facts.held_since.is_none()),
             "kept for good, and claims or is held",
         )?;
+        ensure(!facts.full || facts.held_since.is_none(), "the kernel is full of held content")?;
+        self.check_mark(facts)?;
         ensure(facts.credit.abs() <= CREDIT_MAX, "credit is out of its bounds")
     }
 
@@ -290,12 +311,14 @@ impl<S: ReceivingSystem> Checked<S> {
         let is_any_claim = all.iter().any(|(_, facts)| facts.claim_since.is_some());
         self.check_flights(is_any_claim, all, is_first)?;
         let claims: Vec<_> = all.iter().filter(|(_, facts)| facts.claim_since.is_some() && !facts.borrowed).collect();
+        let mut marks = all.iter().filter(|(_, facts)| facts.mark > 0);
         if is_first && totals.free < 2 {
             // There is nothing to borrow.
             return Ok(());
         }
         if totals.trials - self.trials_before < EACH_ITERATION_MAX {
-            let due = claims.iter().find(|(receiver, facts)| self.deadline(*receiver, facts) <= Some(self.pool_ns));
+            let is_due = |(receiver, facts): &&(u32, Facts)| self.deadline(*receiver, facts) <= Some(self.pool_ns);
+            let due = claims.iter().copied().find(is_due).or_else(|| marks.find(is_due));
             ensure(due.is_none(), &format!("a trial is due: {due:?}"))?;
         }
         let order = |(receiver, facts): &&&(u32, Facts)| {
@@ -345,11 +368,14 @@ impl<S: ReceivingSystem> Checked<S> {
 
     fn may_be_evicted(&self, receiver: u32, facts: &Facts) -> bool {
         let is_past = self.deadline(receiver, facts).is_some_and(|deadline| deadline <= self.pool_ns_before);
-        is_past && facts.claim_since.is_none() && !facts.borrowed && facts.cell_bytes > 64
+        is_past && facts.claim_since.is_none() && facts.mark == 0 && !facts.borrowed && facts.cell_bytes > 64
     }
 
     fn length(&self, receiver: u32, facts: &Facts) -> u32 {
         let whole = self.limits.config.buffer_bytes;
+        if facts.mark > 0 {
+            return facts.kept + facts.mark;
+        }
         let is_unknown = facts.kept == 0 || self.held[&receiver].unknown_length;
         if is_unknown { whole } else { facts.kept.saturating_add(facts.needed).min(whole) }
     }
@@ -398,6 +424,22 @@ impl<S: ReceivingSystem> ReceivingSystem for Checked<S> {
         self.demand(ReceivingOp::SetReadsAhead { receiver, reads_ahead });
     }
 
+    fn set_counts(&mut self, receiver: u32, counts: bool) {
+        self.demand(ReceivingOp::SetCounts { receiver, counts });
+    }
+
+    fn looked(&mut self, receiver: u32, needed: u32) -> After {
+        self.demand_after(ReceivingOp::Looked { receiver, needed })
+    }
+
+    fn kernel_full(&mut self, receiver: u32) -> After {
+        self.demand_after(ReceivingOp::KernelFull { receiver })
+    }
+
+    fn peer_closed(&mut self, receiver: u32) -> After {
+        self.demand_after(ReceivingOp::PeerClosed { receiver })
+    }
+
     fn set_tenant(&mut self, receiver: u32, tenant: u32) {
         self.demand(ReceivingOp::SetTenant { receiver, tenant });
     }
@@ -432,10 +474,7 @@ impl<S: ReceivingSystem> ReceivingSystem for Checked<S> {
     }
 
     fn dry(&mut self, receiver: u32) -> After {
-        match self.demand(ReceivingOp::Dry { receiver }) {
-            Answer::After(after) => after,
-            answer => unreachable!("{answer:?}"),
-        }
+        self.demand_after(ReceivingOp::Dry { receiver })
     }
 
     fn set_submits(&mut self, receiver: u32, submits: bool) {
@@ -459,10 +498,7 @@ impl<S: ReceivingSystem> ReceivingSystem for Checked<S> {
     }
 
     fn decoded(&mut self, receiver: u32, consumed: u32, rest: Rest) -> After {
-        match self.demand(ReceivingOp::Decoded { receiver, consumed, rest }) {
-            Answer::After(after) => after,
-            answer => unreachable!("{answer:?}"),
-        }
+        self.demand_after(ReceivingOp::Decoded { receiver, consumed, rest })
     }
 
     fn end(&mut self, receiver: u32) {

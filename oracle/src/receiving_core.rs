@@ -114,6 +114,22 @@ impl ReceivingSystem for CoreReceiving {
         self.core.set_reads_ahead(receiver, reads_ahead).expect(LEGAL);
     }
 
+    fn set_counts(&mut self, _: u32, _: bool) {
+        unreachable!("no receiver of the core counts");
+    }
+
+    fn looked(&mut self, _: u32, _: u32) -> After {
+        unreachable!("no receiver of the core counts");
+    }
+
+    fn kernel_full(&mut self, _: u32) -> After {
+        unreachable!("no receiver of the core counts");
+    }
+
+    fn peer_closed(&mut self, _: u32) -> After {
+        unreachable!("no receiver of the core counts");
+    }
+
     fn set_tenant(&mut self, receiver: u32, tenant: u32) {
         self.core.set_tenant(receiver, tenant);
     }
@@ -253,6 +269,8 @@ impl ReceivingSystem for CoreReceiving {
             off: facts.is_off,
             kept_for_good: facts.is_kept_for_good,
             in_flight: facts.is_in_flight,
+            mark: 0,
+            full: false,
             closed: false,
             shed: false,
         }

@@ -9,6 +9,10 @@ use crate::receiving_system::{After, Begin, Delivered, Notice, ReceivingSystem, 
 pub enum ReceivingOp {
     Attach { receiver: u32, unknown_length: bool },
     SetReadsAhead { receiver: u32, reads_ahead: bool },
+    SetCounts { receiver: u32, counts: bool },
+    Looked { receiver: u32, needed: u32 },
+    KernelFull { receiver: u32 },
+    PeerClosed { receiver: u32 },
     SetTenant { receiver: u32, tenant: u32 },
     Close { receiver: u32 },
     Begin { receiver: u32 },
@@ -35,6 +39,10 @@ impl ReceivingOp {
         match self {
             ReceivingOp::Attach { receiver, .. }
             | ReceivingOp::SetReadsAhead { receiver, .. }
+            | ReceivingOp::SetCounts { receiver, .. }
+            | ReceivingOp::Looked { receiver, .. }
+            | ReceivingOp::KernelFull { receiver }
+            | ReceivingOp::PeerClosed { receiver }
             | ReceivingOp::SetTenant { receiver, .. }
             | ReceivingOp::Close { receiver }
             | ReceivingOp::Begin { receiver }
@@ -68,6 +76,10 @@ impl ReceivingOp {
         match self {
             ReceivingOp::Attach { receiver, unknown_length } => system.attach(receiver, unknown_length),
             ReceivingOp::SetReadsAhead { receiver, reads_ahead } => system.set_reads_ahead(receiver, reads_ahead),
+            ReceivingOp::SetCounts { receiver, counts } => system.set_counts(receiver, counts),
+            ReceivingOp::Looked { receiver, needed } => return Answer::After(system.looked(receiver, needed)),
+            ReceivingOp::KernelFull { receiver } => return Answer::After(system.kernel_full(receiver)),
+            ReceivingOp::PeerClosed { receiver } => return Answer::After(system.peer_closed(receiver)),
             ReceivingOp::SetTenant { receiver, tenant } => system.set_tenant(receiver, tenant),
             ReceivingOp::Close { receiver } => system.close(receiver),
             ReceivingOp::Begin { receiver } => return Answer::Begin(system.begin(receiver)),
@@ -112,6 +124,10 @@ pub enum DrawnKind {
     Attach,
     /// A layer that reads ahead comes or goes.
     ReadAhead,
+    /// Its host can leave a partial frame in the kernel, or ceases to.
+    Count,
+    /// The kernel is full, or the peer has closed.
+    Kernel,
     /// A receiver comes to another tenant.
     Tenant,
     /// A receiver is closed.
@@ -178,10 +194,15 @@ impl Drawn {
             }
             DrawnKind::Submit => self.submit(model, receiver?),
             DrawnKind::ReadAhead => {
-                let reads_ahead = self.amount % 2 == 0;
                 let receiver = receiver.filter(|&receiver| model.legal(receiver).close)?;
+                let reads_ahead = self.amount % 2 == 0 && model.legal(receiver).reads_ahead;
                 Some(ReceivingOp::SetReadsAhead { receiver, reads_ahead })
             }
+            DrawnKind::Count => {
+                let counts = model.legal(receiver?).set_counts?;
+                Some(ReceivingOp::SetCounts { receiver: receiver?, counts })
+            }
+            DrawnKind::Kernel => self.kernel(model, receiver?),
             DrawnKind::Obey => self.obey(model, receiver?),
             DrawnKind::Deliver if receiver.is_some_and(|receiver| model.legal(receiver).deliver) => {
                 let bytes = share(self.amount, model.buffer_bytes()).max(1);
@@ -193,7 +214,8 @@ impl Drawn {
                 Some(ReceivingOp::BeginUnreported { receiver })
             }
             DrawnKind::Dry => {
-                let receiver = receiver.filter(|&receiver| model.legal(receiver).receive_max > 0)?;
+                let receiver = receiver
+                    .filter(|&receiver| model.legal(receiver).receive_max > 0 || model.legal(receiver).looked)?;
                 Some(ReceivingOp::Dry { receiver })
             }
             DrawnKind::End => {
@@ -217,6 +239,16 @@ impl Drawn {
         }
     }
 
+    /// Of a receiver that waits under a mark or looks, if there is one; seldom the end of what its peer sends.
+    fn kernel(self, model: &ModelReceiving, receiver: u32) -> Option<ReceivingOp> {
+        if self.amount % 8 == 0 {
+            return model.legal(receiver).peer_closed.then_some(ReceivingOp::PeerClosed { receiver });
+        }
+        let all: Vec<u32> = model.attached().into_iter().filter(|&other| model.legal(other).kernel_full).collect();
+        let receiver = *all.get(usize::from(self.receiver) % all.len().max(1))?;
+        Some(ReceivingOp::KernelFull { receiver })
+    }
+
     fn submit(self, model: &ModelReceiving, receiver: u32) -> Option<ReceivingOp> {
         let legal = model.legal(receiver);
         let bytes = share(self.amount, legal.consume_max);
@@ -235,6 +267,15 @@ impl Drawn {
         let legal = model.legal(receiver);
         if legal.complete {
             return Some(ReceivingOp::Complete { receiver });
+        }
+        if legal.looked {
+            let needed = share(self.amount, model.buffer_bytes() + 1).max(1);
+            return Some(ReceivingOp::Looked { receiver, needed });
+        }
+        if legal.whole && self.rest % 4 > 0 {
+            let is_there = self.rest % 4 > 1;
+            let whole = ReceivingOp::Received { receiver, bytes: legal.receive_max };
+            return Some(if is_there { whole } else { ReceivingOp::Dry { receiver } });
         }
         if legal.receive_max > 0 {
             let bytes = share(self.amount, legal.receive_max).max(1);

@@ -79,6 +79,16 @@ pub enum Begin {
         /// The most bytes.
         max: u32,
     },
+    /// It borrows, and may look at this much, which stays in the kernel.
+    Look {
+        /// The most bytes.
+        max: u32,
+    },
+    /// It borrows, and receives all of this or nothing.
+    Whole {
+        /// The bytes.
+        bytes: u32,
+    },
     /// There is nothing to borrow: try again in the next iteration.
     Later,
     /// It is kept for good, and receives nothing until it is resumed.
@@ -121,6 +131,11 @@ pub enum After {
     Receive {
         /// The most bytes.
         max: u32,
+    },
+    /// The borrow goes on with a receive of all of this or nothing.
+    Whole {
+        /// The bytes.
+        bytes: u32,
     },
     /// The borrow is over, and so is the receiver, which waits to be closed.
     Shed {
@@ -201,6 +216,10 @@ pub struct Facts {
     pub kept_for_good: bool,
     /// Its receive is in flight.
     pub in_flight: bool,
+    /// It waits until this many bytes are in the kernel; 0 if it does not.
+    pub mark: u32,
+    /// The kernel holds no more of its frame.
+    pub full: bool,
     /// It was closed, and its receive is in flight; nothing else is set then.
     pub closed: bool,
     /// It waits to be closed; nothing else is set then.
@@ -236,6 +255,9 @@ pub trait ReceivingSystem {
     fn attach(&mut self, receiver: u32, unknown_length: bool);
     /// Whether a layer takes whole records for it, from now on; `false` when it begins.
     fn set_reads_ahead(&mut self, receiver: u32, reads_ahead: bool);
+    /// Whether its host can leave a partial frame in the kernel, from now on; `false` when it begins. It does not look, nor receive
+    /// a whole.
+    fn set_counts(&mut self, receiver: u32, counts: bool);
     /// It belongs to this tenant from now on; before the first such call to the default one, 0.
     fn set_tenant(&mut self, receiver: u32, tenant: u32);
     /// It ceases to; its number is free again.
@@ -250,6 +272,13 @@ pub trait ReceivingSystem {
     fn deliver(&mut self, receiver: u32, bytes: &[u8]) -> Delivered;
     /// A receive brought nothing.
     fn dry(&mut self, receiver: u32) -> After;
+    /// The decoder looked, and needs this many bytes in all; if they fit into no buffer, the borrow is over.
+    fn looked(&mut self, receiver: u32, needed: u32) -> After;
+    /// The kernel will hold no more of the frame that the receiver looks at, receives whole or waits for under a mark. Then it
+    /// begins.
+    fn kernel_full(&mut self, receiver: u32) -> After;
+    /// The peer will send no more, and what is there may be less than a frame. Then the receiver begins.
+    fn peer_closed(&mut self, receiver: u32) -> After;
     /// Its receives are submitted from now on, or are not; none is allowed now.
     fn set_submits(&mut self, receiver: u32, submits: bool);
     /// The receive that was answered last is in flight; the outcome is `received`, `dry` or `end`.

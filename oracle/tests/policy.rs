@@ -39,15 +39,7 @@ fn check(outcome: &Outcome, config: &ReceivingConfig) -> Result<(), String> {
 /// the same of them, to the last request.
 #[test]
 fn policy_holds_under_each_attack_in_small() {
-    let settings = |case, are_apart| Settings {
-        honest_each: 1,
-        attackers: 150,
-        case,
-        seconds: 3,
-        seed: 1,
-        is_nesting: false,
-        are_apart,
-    };
+    let settings = |case, are_apart| Settings { attackers: 150, are_apart, ..Settings::new(case) };
     for (number, case) in few_cases().into_iter().step_by(3).enumerate() {
         let settings = settings(case, number % 2 == 0);
         let config = config(9, &settings);
@@ -62,8 +54,7 @@ fn policy_holds_under_each_attack_in_small() {
 #[test]
 fn policy_holds_off_attackers_in_a_capped_tenant() {
     for case in few_cases() {
-        let quiet =
-            Settings { honest_each: 1, attackers: 0, case, seconds: 3, seed: 1, is_nesting: false, are_apart: true };
+        let quiet = Settings { are_apart: true, ..Settings::new(case) };
         let settings = Settings { attackers: 600, ..quiet };
         let capped = TenantShare { cap: Some(20), ..TenantShare::DEFAULT };
         let config = ReceivingConfig { tenants: Some([capped, TenantShare::DEFAULT]), ..config(63, &settings) };
@@ -78,8 +69,7 @@ fn policy_holds_off_attackers_in_a_capped_tenant() {
 fn policy_takes_from_unguaranteed_tenants() {
     let case = all_cases().into_iter().find(|case| case.name == "static" && case.first_bytes == 1);
     let case = Case { is_mixed: true, ..case.expect("it is one of them") };
-    let settings =
-        Settings { honest_each: 1, attackers: 12, case, seconds: 3, seed: 948, is_nesting: false, are_apart: true };
+    let settings = Settings { attackers: 12, seed: 948, are_apart: true, ..Settings::new(case) };
     let is_shed = [0, 8].map(|guaranteed| {
         let tenants = Some([TenantShare::DEFAULT, TenantShare { guaranteed, ..TenantShare::DEFAULT }]);
         let config = ReceivingConfig { tenants, ..config(8, &settings) };
@@ -95,7 +85,10 @@ fn any_settings() -> impl Strategy<Value = (u64, Settings)> {
     (8..14u64, 1..3u32, 0..24u32, case, 0..1_000u64, any::<bool>()).prop_map(
         |(buffers, honest_each, attackers, case, seed, is_nesting)| {
             let case = Case { is_mixed: case.is_mixed || seed % 2 == 0, ..case };
-            (buffers, Settings { honest_each, attackers, case, seconds: 3, seed, is_nesting, are_apart: seed % 3 == 0 })
+            (
+                buffers,
+                Settings { honest_each, attackers, seed, is_nesting, are_apart: seed % 3 == 0, ..Settings::new(case) },
+            )
         },
     )
 }

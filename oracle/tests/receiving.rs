@@ -11,7 +11,8 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use std::collections::BTreeMap;
 
-type Observe<'a> = &'a mut dyn FnMut(&Checked<ModelReceiving>, ReceivingOp, Answer);
+/// What is seen of a call: the system after it, the receivers that waited under a mark before it, and it.
+type Observe<'a> = &'a mut dyn FnMut(&Checked<ModelReceiving>, &[u32], ReceivingOp, Answer);
 
 fn play_all(
     config: ReceivingConfig,
@@ -26,19 +27,26 @@ fn play_all(
     let mut now_ns = 0;
     for drawn in all {
         if let Some(op) = drawn.resolve(&checked.system, now_ns) {
+            let marked = marked(&checked);
             let answer = checked.play(op)?;
-            observe(&checked, op, answer);
+            observe(&checked, &marked, op, answer);
             if let ReceivingOp::Advance { now_ns: advanced } = op {
                 now_ns = now_ns.max(advanced);
             }
         }
     }
     wind_up(checked.system.leases(), now_ns, |op| {
+        let marked = marked(&checked);
         let answer = checked.play(op)?;
-        observe(&checked, op, answer);
+        observe(&checked, &marked, op, answer);
         Ok(answer)
     })?;
     Ok(checked)
+}
+
+fn marked(checked: &Checked<ModelReceiving>) -> Vec<u32> {
+    let all = checked.system.attached();
+    all.into_iter().filter(|&receiver| checked.facts(receiver).mark > 0).collect()
 }
 
 /// What random calls came to.
@@ -50,9 +58,19 @@ impl Reached {
         *self.0.entry(what).or_default() += u32::from(count > 0);
     }
 
-    fn note_all(&mut self, checked: &Checked<ModelReceiving>, op: ReceivingOp, answer: Answer) {
+    fn note_all(&mut self, checked: &Checked<ModelReceiving>, marked: &[u32], op: ReceivingOp, answer: Answer) {
         let claims = |receiver: u32| checked.facts(receiver).claim_since.is_some();
         match (op, answer) {
+            (ReceivingOp::KernelFull { .. }, Answer::After(After::Ended)) => self.note("full", 1),
+            (ReceivingOp::Looked { .. }, _) => self.note("a look", 1),
+            (ReceivingOp::Decoded { .. }, Answer::After(After::Whole { .. })) => self.note("a whole again", 1),
+            (ReceivingOp::Dry { receiver }, Answer::After(After::Ended)) if checked.facts(receiver).mark > 0 => {
+                self.note("a mark", 1);
+            }
+            (ReceivingOp::PeerClosed { .. }, _) => self.note("a peer that closes", 1),
+            (_, Answer::Notice(Some(Notice::Trial { receiver, .. }))) if marked.contains(&receiver) => {
+                self.note("a trial under a mark", 1);
+            }
             (_, Answer::Begin(Begin::Later)) => self.note("later", 1),
             (_, Answer::Begin(Begin::Off)) => self.note("off", 1),
             (_, Answer::Begin(Begin::Claimed)) if checked.totals().free > checked.system.reserve() => {
@@ -87,7 +105,9 @@ fn random_calls_reach_every_rule() {
     let mut reached = Reached::default();
     for _ in 0..1_500 {
         let (config, free, all) = strategy.new_tree(&mut runner).expect("nothing is filtered").current();
-        let checked = play_all(config, free, &all, &mut |checked, op, answer| reached.note_all(checked, op, answer));
+        let checked = play_all(config, free, &all, &mut |checked, marked, op, answer| {
+            reached.note_all(checked, marked, op, answer);
+        });
         let checked = checked.expect("no rule is broken");
         let totals = checked.totals();
         let [memory, deadline, evicted] = totals.shed;
@@ -108,7 +128,10 @@ fn random_calls_reach_every_rule() {
     let in_flight =
         ["in flight", "a claim in flight", "consumed in flight", "an outcome after the close", "taken back"];
     let tenants = ["a claim of a capped tenant", "evicted for another tenant"];
-    for name in names.into_iter().chain(outcomes).chain(in_flight).chain(tenants).chain(["a trial", "a grant"]) {
+    let counting = ["a look", "a mark", "a whole again", "full", "a peer that closes", "a trial under a mark"];
+    for name in
+        names.into_iter().chain(counting).chain(outcomes).chain(in_flight).chain(tenants).chain(["a trial", "a grant"])
+    {
         assert!(reached.0.get(name).is_some_and(|&count| count > 0), "{name}: {:?}", reached.0);
     }
 }
@@ -123,6 +146,6 @@ proptest! {
         free in 0..5u32,
         all in prop::collection::vec(drawn(), 1..500),
     ) {
-        play_all(config, free, &all, &mut |_, _, _| {}).map_err(TestCaseError::fail)?;
+        play_all(config, free, &all, &mut |_, _, _, _| {}).map_err(TestCaseError::fail)?;
     }
 }

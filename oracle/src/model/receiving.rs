@@ -1,6 +1,7 @@
 //! The model of the receiving memory: kept bytes are vectors, each order is that of sorting all receivers, and free buffers
 //! are counted each time.
 
+mod counting;
 mod delivery;
 mod flight;
 mod for_pool;
@@ -17,6 +18,7 @@ pub(super) use requests::Requests;
 use crate::receiving_system::{
     After, Begin, Delivered, Facts, Notice, Reason, ReceivingConfig, ReceivingSystem, Rest, Totals,
 };
+use counting::Access;
 use flight::Flight;
 use std::collections::BTreeMap;
 
@@ -47,7 +49,8 @@ enum Purpose {
 struct Borrow {
     place: Place,
     purpose: Purpose,
-    /// How much may be received now; 0 if the decoder's report is next.
+    access: Access,
+    /// How much may be received or looked at now; 0 if the decoder's report is next.
     max: u32,
     /// What the last receive was asked for, and brought.
     asked: u32,
@@ -73,6 +76,14 @@ struct Receiver {
     /// It is closed, and a receive is in flight.
     closed: bool,
     reads_ahead: bool,
+    counts: bool,
+    /// The kernel holds no more of its frame.
+    is_full: bool,
+    peer_closed: bool,
+    /// What a look reported.
+    looked: Option<u32>,
+    /// It waits until this many bytes are in the kernel.
+    mark: Option<u32>,
     bytes: Vec<u8>,
     /// Which of the sizes.
     cell: Option<usize>,
@@ -105,6 +116,11 @@ impl Receiver {
             submits: false,
             closed: false,
             reads_ahead: false,
+            counts: false,
+            is_full: false,
+            peer_closed: false,
+            looked: None,
+            mark: None,
             bytes: Vec::new(),
             cell: None,
             borrow: None,
@@ -259,6 +275,9 @@ impl ModelReceiving {
 
     fn length(&self, id: u32) -> u32 {
         let receiver = self.receiver(id);
+        if let Some(mark) = receiver.mark {
+            return receiver.kept() + mark;
+        }
         match receiver.bytes.is_empty() || receiver.unknown_length {
             true => self.config.buffer_bytes,
             false => receiver.kept().saturating_add(receiver.needed).min(self.config.buffer_bytes),
@@ -280,6 +299,7 @@ impl ModelReceiving {
 
     fn end_claim(&mut self, id: u32) {
         let now = self.now;
+        self.receiver_mut(id).end_mark();
         if let Some(since) = self.receiver_mut(id).claim_since.take() {
             self.counts.longest_claim_ns = self.counts.longest_claim_ns.max(now - since);
         }
@@ -289,7 +309,7 @@ impl ModelReceiving {
     fn end_wait(&mut self, id: u32) {
         self.end_claim(id);
         let receiver = self.receiver_mut(id);
-        (receiver.kept_for_good, receiver.off) = (false, None);
+        (receiver.kept_for_good, receiver.is_full, receiver.off) = (false, false, None);
     }
 
     fn borrow(&mut self, id: u32, place: Place, purpose: Purpose, max: u32) {
@@ -297,11 +317,13 @@ impl ModelReceiving {
         let (before, counted) = (receiver.kept(), receiver.submits && max > 0);
         let stays = place == Place::OwnCell && max == 0;
         receiver.off = None;
+        receiver.end_mark();
         receiver.offset = if stays { receiver.offset } else { 0 };
-        let (asked, brought, receives, consumed, flight) = (max, 0, 0, 0, None);
+        let (access, asked, brought, receives, consumed, flight) = (Access::Receive, max, 0, 0, 0, None);
         receiver.borrow = Some(Borrow {
             place,
             purpose,
+            access,
             max,
             asked,
             brought,
@@ -316,7 +338,9 @@ impl ModelReceiving {
     }
 
     pub(super) fn unborrow(&mut self, id: u32) {
-        let borrow = self.receiver_mut(id).borrow.take();
+        let receiver = self.receiver_mut(id);
+        receiver.looked = None;
+        let borrow = receiver.borrow.take();
         self.ending = borrow.filter(|borrow| borrow.place == Place::FreeBuffer).map(|_| id);
     }
 
@@ -324,6 +348,7 @@ impl ModelReceiving {
         let now = self.now;
         let receiver = self.receiver_mut(id);
         receiver.start.get_or_insert(now);
+        receiver.end_mark();
         if receiver.claim_since.is_none() {
             receiver.claim_since = Some(now);
             self.counts.claims += 1;
@@ -356,6 +381,8 @@ impl ModelReceiving {
             (room, true)
         } else if !self.is_in_shortage(id, free) {
             (if kept == 0 { room } else { self.exact(id) }, true)
+        } else if receiver.counts_now() && !receiver.kept_for_good {
+            return self.begin_whole(id, place);
         } else if let Some(cell_room) =
             cell_room.filter(|&cell_room| cell_room > 0 && may_be_short && self.may_fill_cell(id))
         {
@@ -384,8 +411,16 @@ impl ModelReceiving {
         !receiver.reads_ahead || receiver.cell.is_some_and(|cell| self.length(id) <= self.sizes[cell])
     }
 
-    /// A borrow without a receive, or with one that brought nothing.
+    /// A borrow whose receive, or look, brought nothing.
     fn end_dry(&mut self, id: u32) -> After {
+        match self.receiver(id).whole_asked() {
+            Some(whole) => self.end_without_whole(id, whole),
+            None => self.end_unused(id),
+        }
+    }
+
+    /// As `end_dry`, but nothing is known to be in the kernel.
+    fn end_unused(&mut self, id: u32) -> After {
         if let Some(borrow) = &mut self.receiver_mut(id).borrow {
             (borrow.max, borrow.brought) = (0, 0);
         }
@@ -425,7 +460,11 @@ impl ModelReceiving {
     pub(super) fn end_first_borrow(&mut self) -> Option<u32> {
         let open = |receiver: &Receiver| receiver.borrow.filter(|borrow| receiver.borrows_openly() && !borrow.in_place);
         let (id, borrow) = self.live().find_map(|(id, receiver)| open(receiver).map(|borrow| (id, borrow)))?;
-        let after = if borrow.max > 0 { self.end_dry(id) } else { self.decoded(id, 0, Rest::Held) };
+        let after = match borrow.max {
+            0 => self.decoded(id, 0, Rest::Held),
+            // What was to be received whole may not have been tried.
+            _ => self.end_unused(id),
+        };
         if let After::Shed { .. } = after {
             self.notify_shed(id);
         }
@@ -441,6 +480,10 @@ impl ReceivingSystem for ModelReceiving {
 
     fn set_reads_ahead(&mut self, receiver: u32, reads_ahead: bool) {
         self.receiver_mut(receiver).reads_ahead = reads_ahead;
+    }
+
+    fn set_counts(&mut self, receiver: u32, counts: bool) {
+        self.begin_or_stop_counting(receiver, counts);
     }
 
     fn set_tenant(&mut self, receiver: u32, tenant: u32) {
@@ -481,6 +524,7 @@ impl ReceivingSystem for ModelReceiving {
         );
         (borrow.before, borrow.brought, borrow.max) = (before, bytes.len() as u32, 0);
         borrow.receives += 1;
+        receiver.looked = None;
         receiver.bytes.extend_from_slice(bytes);
         receiver.start.get_or_insert(now);
     }
@@ -492,6 +536,18 @@ impl ReceivingSystem for ModelReceiving {
     fn dry(&mut self, id: u32) -> After {
         self.end_flight(id);
         self.end_dry(id)
+    }
+
+    fn looked(&mut self, id: u32, needed: u32) -> After {
+        self.follow_look(id, needed)
+    }
+
+    fn kernel_full(&mut self, id: u32) -> After {
+        self.kernel_holds_no_more(id)
+    }
+
+    fn peer_closed(&mut self, receiver: u32) -> After {
+        self.sends_no_more(receiver)
     }
 
     fn set_submits(&mut self, receiver: u32, submits: bool) {
@@ -620,6 +676,8 @@ impl ReceivingSystem for ModelReceiving {
             off: receiver.off.is_some(),
             kept_for_good: receiver.kept_for_good,
             in_flight: receiver.is_in_flight(),
+            mark: receiver.mark.unwrap_or(0),
+            full: receiver.is_full,
             closed: false,
             shed: false,
         }

@@ -10,7 +10,7 @@ pub(super) const FRAME_BYTES_MAX: u32 = 16_393;
 const PAYLOAD_BYTES_MAX: u32 = 16_384;
 /// Frames of an upload.
 pub(super) const UPLOAD_FRAMES: u32 = 12;
-/// The most that a kernel holds for a connection.
+/// The most that a kernel holds for a connection, by default.
 pub(super) const KERNEL_BYTES_MAX: u32 = 65_536;
 
 /// What a client does.
@@ -83,6 +83,8 @@ pub(super) struct Client {
     /// What the kernel holds, and what the network holds.
     pub(super) kernel: u32,
     pub(super) pending: u32,
+    /// The kernel reports this many bytes, or that it holds no more.
+    pub(super) mark: u32,
     pub(super) unsent: u32,
     /// When its request began, if it waits for an answer.
     pub(super) request: Option<u64>,
@@ -132,6 +134,7 @@ impl Client {
             is_attached: false,
             kernel: 0,
             pending: 0,
+            mark: 1,
             unsent: 0,
             request: None,
             kept: 0,
@@ -239,6 +242,17 @@ impl Client {
         let known = [header, first_part_bytes, bytes].into_iter().find(|&known| self.kept < known);
         let needed = known.expect("a whole frame is decoded or held") - self.kept;
         Rest::Short { needed, usable: needed }
+    }
+
+    /// How many bytes the decoder needs in all, when it looks at the front of what the kernel has, and nothing is kept.
+    pub(super) fn look(&self, bytes: u32) -> u32 {
+        let Frame { bytes: whole, first_part_bytes, payload_bytes, .. } = self.frame;
+        if payload_bytes > 0 {
+            // It can do with less, but not with less than what is left in the kernel.
+            return payload_bytes;
+        }
+        let header = HEADER_BYTES.min(first_part_bytes);
+        [header, first_part_bytes].into_iter().find(|&known| bytes < known).unwrap_or(whole)
     }
 
     /// Whether the frame at the front has kept its time so far: `allowance_ns` from its first byte to its last.

@@ -32,6 +32,27 @@ pub struct Settings {
     pub is_nesting: bool,
     /// Attackers are of tenant 1, honest clients of tenant 2; else all are of the default one.
     pub are_apart: bool,
+    /// All clients leave partial frames in the kernel.
+    pub are_counting: bool,
+    /// The most that the kernel holds for a connection.
+    pub kernel_bytes_max: u32,
+}
+
+impl Settings {
+    /// One honest client of each kind, and no attackers.
+    pub fn new(case: Case) -> Settings {
+        Settings {
+            honest_each: 1,
+            attackers: 0,
+            case,
+            seconds: 3,
+            seed: 1,
+            is_nesting: false,
+            are_apart: false,
+            are_counting: false,
+            kernel_bytes_max: KERNEL_BYTES_MAX,
+        }
+    }
 }
 
 /// Something that happens to a client.
@@ -224,11 +245,35 @@ impl<S: ReceivingSystem> Simulation<S> {
 
     fn refill(&mut self, client: usize) {
         let state = &mut self.clients[client];
-        let bytes = state.pending.min(KERNEL_BYTES_MAX - state.kernel);
+        let bytes = state.pending.min(self.settings.kernel_bytes_max - state.kernel);
         state.pending -= bytes;
         state.arrive(bytes, self.now);
         if bytes > 0 {
+            self.report(client);
+        }
+    }
+
+    /// The kernel holds no more.
+    fn is_full(&self, client: usize) -> bool {
+        self.clients[client].kernel == self.settings.kernel_bytes_max
+    }
+
+    /// The kernel reports what it has, if that reaches the mark.
+    fn report(&mut self, client: usize) {
+        if self.clients[client].kernel >= self.clients[client].mark || self.is_full(client) {
             self.note_ready(client);
+        }
+    }
+
+    /// The host sets the mark that is wanted, if that is another one; the kernel reports anew then.
+    fn set_mark(&mut self, client: usize) {
+        if !self.settings.are_counting || !self.clients[client].is_attached {
+            return;
+        }
+        let mark = self.system.facts(client as u32).mark.max(1);
+        if mark != std::mem::replace(&mut self.clients[client].mark, mark) {
+            self.calls += 1;
+            self.report(client);
         }
     }
 
@@ -244,6 +289,9 @@ impl<S: ReceivingSystem> Simulation<S> {
         if !self.clients[client].is_attached {
             self.clients[client].is_attached = true;
             self.system.attach(client as u32, false);
+            if self.settings.are_counting {
+                self.system.set_counts(client as u32, true);
+            }
             if self.settings.are_apart {
                 let is_honest = self.clients[client].kind.is_some();
                 self.system.set_tenant(client as u32, if is_honest { 2 } else { 1 });
@@ -362,7 +410,7 @@ impl<S: ReceivingSystem> Simulation<S> {
             begun.rotate_left(self.random.below(last) as usize);
         }
         for &client in &begun {
-            self.decode(client);
+            self.decode_on(client);
         }
         group.iter().for_each(|&client| self.receive_on(client));
     }
@@ -386,7 +434,7 @@ impl<S: ReceivingSystem> Simulation<S> {
                 Notice::Resume { receiver } => self.receive_on(receiver as usize),
                 Notice::Granted { receiver, max } | Notice::Trial { receiver, max } => {
                     let client = receiver as usize;
-                    self.receive(client, max);
+                    self.receive(client, After::Receive { max });
                     self.receive_on(client);
                 }
             }
@@ -397,9 +445,9 @@ impl<S: ReceivingSystem> Simulation<S> {
     fn receive_on(&mut self, client: usize) {
         for _ in 0..RECEIVES_MAX {
             if self.begin(client).is_none() {
-                return;
+                return self.set_mark(client);
             }
-            self.decode(client);
+            self.decode_on(client);
         }
         self.note_ready(client);
     }
@@ -416,6 +464,15 @@ impl<S: ReceivingSystem> Simulation<S> {
                 self.fill(client, max);
                 Some(())
             }
+            Begin::Look { max } => {
+                let needed = self.clients[client].look(max.min(self.clients[client].kernel));
+                self.calls += 1;
+                match self.system.looked(client as u32, needed) {
+                    After::Whole { bytes } => self.receive_whole(client, bytes),
+                    after => unreachable!("{after:?}"),
+                }
+            }
+            Begin::Whole { bytes } => self.receive_whole(client, bytes),
             Begin::Later => {
                 self.delayed.push(client);
                 self.schedule(self.now + ITERATION_NS);
@@ -425,18 +482,51 @@ impl<S: ReceivingSystem> Simulation<S> {
         }
     }
 
-    /// Receives what the kernel has, at most this much, and decodes; again while a trial goes on.
-    fn receive(&mut self, client: usize, max: u32) {
-        let mut next = Some(max);
-        while let Some(max) = next {
-            next = if self.clients[client].kernel == 0 {
-                self.calls += 1;
-                let after = self.system.dry(client as u32);
-                self.follow(client, after)
-            } else {
-                self.fill(client, max);
-                self.decode(client)
+    /// Receives all of this, or nothing; none if there is nothing to decode.
+    fn receive_whole(&mut self, client: usize, bytes: u32) -> Option<()> {
+        let state = &self.clients[client];
+        if state.kernel >= bytes {
+            self.fill(client, bytes);
+            return Some(());
+        }
+        self.calls += 1;
+        if !(state.mark == bytes && self.is_full(client)) {
+            let after = self.system.dry(client as u32);
+            self.follow(client, after);
+            return None;
+        }
+        // It was reported all the same.
+        let after = self.system.kernel_full(client as u32);
+        if after == After::Ended {
+            return self.begin(client);
+        }
+        self.follow(client, after);
+        None
+    }
+
+    /// Receives what the kernel has, at most this much, and decodes; again while the borrow goes on.
+    fn receive(&mut self, client: usize, first: After) {
+        let mut next = Some(first);
+        while let Some(receive) = next {
+            next = match receive {
+                After::Whole { bytes } => self.receive_whole(client, bytes).and_then(|()| self.decode(client)),
+                After::Receive { max } if self.clients[client].kernel > 0 => {
+                    self.fill(client, max);
+                    self.decode(client)
+                }
+                _ => {
+                    self.calls += 1;
+                    let after = self.system.dry(client as u32);
+                    self.follow(client, after)
+                }
             };
+        }
+    }
+
+    /// Decodes, and goes on as long as the borrow does.
+    fn decode_on(&mut self, client: usize) {
+        if let Some(next) = self.decode(client) {
+            self.receive(client, next);
         }
     }
 
@@ -454,7 +544,7 @@ impl<S: ReceivingSystem> Simulation<S> {
     }
 
     /// Runs the decoder and reports; the next receive, if the borrow goes on.
-    fn decode(&mut self, client: usize) -> Option<u32> {
+    fn decode(&mut self, client: usize) -> Option<After> {
         self.calls += 1;
         let decoded = self.clients[client].decode();
         self.clients[client].is_held = decoded.holds;
@@ -469,10 +559,10 @@ impl<S: ReceivingSystem> Simulation<S> {
         self.follow(client, after)
     }
 
-    fn follow(&mut self, client: usize, after: After) -> Option<u32> {
+    fn follow(&mut self, client: usize, after: After) -> Option<After> {
         match after {
             After::Ended => None,
-            After::Receive { max } => Some(max),
+            After::Receive { .. } | After::Whole { .. } => Some(after),
             After::Shed { reason } => {
                 self.shed(client, reason);
                 None
@@ -489,7 +579,7 @@ impl<S: ReceivingSystem> Simulation<S> {
             self.unblocked.push(client);
             return self.schedule(self.now + ITERATION_NS);
         }
-        self.decode(client);
+        self.decode_on(client);
         self.receive_on(client);
     }
 

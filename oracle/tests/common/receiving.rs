@@ -46,8 +46,10 @@ pub fn prelude(config: ReceivingConfig, free: u32) -> Vec<ReceivingOp> {
     let leased = (free..buffers).map(|_| ReceivingOp::Lease);
     let submits = (0..config.receivers_max).filter(|receiver| receiver % 4 >= 2);
     let submits = submits.map(|receiver| ReceivingOp::SetSubmits { receiver, submits: true });
+    let counts = (0..config.receivers_max).filter(|receiver| receiver % 8 < 7 && receiver % 3 != 1);
+    let counts = counts.map(|receiver| ReceivingOp::SetCounts { receiver, counts: true });
     let first = [ReceivingOp::Advance { now_ns: 0 }].into_iter().chain(attached);
-    first.chain(tenants).chain(submits).chain(leased).collect()
+    first.chain(tenants).chain(submits).chain(counts).chain(leased).collect()
 }
 
 /// What comes after them: the host releases all, and serves what is noticed until there is nothing. Peers send nothing.
@@ -77,6 +79,8 @@ pub fn drawn() -> impl Strategy<Value = Drawn> {
     let kind = prop_oneof![
         4 => Just(DrawnKind::Attach),
         2 => Just(DrawnKind::ReadAhead),
+        2 => Just(DrawnKind::Count),
+        3 => Just(DrawnKind::Kernel),
         3 => Just(DrawnKind::Tenant),
         1 => Just(DrawnKind::Close),
         60 => Just(DrawnKind::Obey),

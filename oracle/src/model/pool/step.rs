@@ -422,6 +422,7 @@ impl ModelPool {
                     self.grant(id, max);
                 }
             }
+            After::Whole { .. } => unreachable!("no receiver counts"),
             After::Shed { .. } => self.lose_content(id),
         }
     }
@@ -462,6 +463,7 @@ impl ModelPool {
         let facts = self.connection(id).facts();
         match begin {
             Begin::Receive { max } => self.grant(id, max),
+            Begin::Look { .. } | Begin::Whole { .. } => unreachable!("no receiver counts"),
             Begin::Later => return false,
             Begin::Claimed | Begin::Off if facts.waiting => return false,
             Begin::Claimed if !is_reported && self.is_reported_again(id) => {

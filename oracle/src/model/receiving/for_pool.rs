@@ -137,6 +137,7 @@ impl ModelReceiving {
         self.end_wait(id);
         let receiver = self.receiver_mut(id);
         let bytes = std::mem::take(&mut receiver.bytes).len() as u32;
+        receiver.looked = None;
         (receiver.borrow, receiver.start, receiver.held_since) = (None, None, None);
         (receiver.needed, receiver.usable) = (1, 1);
         self.set_cell(id, None);

@@ -40,11 +40,24 @@ impl ModelReceiving {
                 u64::from(receiver.offset),
             ]);
             self.flight_key(id, state);
-            if let Some(Borrow { place, purpose, max, asked, brought, receives, before, consumed, in_place, .. }) =
-                receiver.borrow
+            self.counting_key(id, state);
+            if let Some(Borrow {
+                place,
+                purpose,
+                access,
+                max,
+                asked,
+                brought,
+                receives,
+                before,
+                consumed,
+                in_place,
+                ..
+            }) = receiver.borrow
             {
                 state.extend(
-                    [place as u32, purpose as u32, max, asked, brought, receives, before, consumed].map(u64::from),
+                    [place as u32, purpose as u32, access as u32, max, asked, brought, receives, before, consumed]
+                        .map(u64::from),
                 );
                 state.push(u64::from(in_place));
             }

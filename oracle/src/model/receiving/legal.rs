@@ -30,6 +30,18 @@ pub struct Legal {
     pub consume_max: u32,
     /// `complete`.
     pub complete: bool,
+    /// `looked`, or `dry`.
+    pub looked: bool,
+    /// What `received` brings is all of `receive_max`, or less only if the host could have no more.
+    pub whole: bool,
+    /// `kernel_full`.
+    pub kernel_full: bool,
+    /// `peer_closed`.
+    pub peer_closed: bool,
+    /// `set_counts` with this.
+    pub set_counts: Option<bool>,
+    /// `set_reads_ahead` with `true`.
+    pub reads_ahead: bool,
 }
 
 impl ModelReceiving {
@@ -46,20 +58,29 @@ impl ModelReceiving {
         }
         let is_held = receiver.held_since.is_some();
         let has_room = receiver.kept() < self.config.buffer_bytes;
-        let receive_max = receiver.borrow.map_or(0, |borrow| borrow.max);
+        let looked = receiver.looks();
+        let may_receive = receiver.borrow.map_or(0, |borrow| borrow.max);
+        let receive_max = if looked { 0 } else { may_receive };
+        let whole = receiver.whole_asked().is_some();
         Legal {
             begin: receiver.borrow.is_none() && !is_held && !receiver.ended && has_room,
             receive_max,
             deliver: receive_max > 0 && !receiver.is_in_flight() && !self.has_in_place(),
             decode: is_held && receiver.borrow.is_none(),
-            decoded: receiver.borrow.is_some() && receive_max == 0,
+            decoded: receiver.borrow.is_some() && may_receive == 0,
             end: !receiver.ended && !self.is_in_place(id),
             ended: receiver.ended,
             close: true,
-            set_submits: receive_max == 0,
-            submit: receiver.submits && receive_max > 0 && !receiver.is_in_flight(),
+            set_submits: may_receive == 0,
+            submit: receiver.submits && receive_max > 0 && !whole && !receiver.is_in_flight(),
             consume_max: if receiver.is_in_flight() { receiver.kept() } else { 0 },
             complete: false,
+            looked,
+            whole,
+            kernel_full: receiver.may_be_full(),
+            peer_closed: !receiver.ended,
+            set_counts: Some(!receiver.counts).filter(|_| receiver.may_change_counting()),
+            reads_ahead: !receiver.counts,
         }
     }
 

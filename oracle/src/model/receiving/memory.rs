@@ -231,7 +231,7 @@ impl ModelReceiving {
         let mut victims: Vec<(u64, u32)> = self
             .live()
             .filter(|&(id, receiver)| Some(id) != except && receiver.borrow.is_none() && receiver.claim_since.is_none())
-            .filter(|(_, receiver)| receiver.cell.is_some_and(|cell| cell > 0))
+            .filter(|(_, receiver)| receiver.mark.is_none() && receiver.cell.is_some_and(|cell| cell > 0))
             .filter_map(|(id, _)| self.deadline(id).map(|deadline| (deadline, id)))
             .filter(|&(deadline, _)| deadline <= self.before)
             .collect();

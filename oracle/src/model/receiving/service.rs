@@ -27,11 +27,11 @@ impl ModelReceiving {
         Some(Notice::Shed { receiver: id, reason })
     }
 
-    /// Claims whose deadline has passed, in the order of their trials.
+    /// Claims, and receivers under a mark, whose deadline has passed, in the order of their trials.
     fn due(&self) -> Vec<u32> {
         let mut due: Vec<(u64, u32)> = self
             .live()
-            .filter(|(_, receiver)| receiver.claim_since.is_some() && receiver.borrow.is_none())
+            .filter(|(_, receiver)| receiver.has_trial())
             .filter_map(|(id, _)| self.deadline(id).map(|deadline| (deadline, id)))
             .filter(|&(deadline, _)| deadline <= self.now)
             .collect();
@@ -116,6 +116,10 @@ impl ModelReceiving {
             }
             return self.end_trial(id);
         }
+        if let Some(again) = self.receive_whole_again(id) {
+            return again;
+        }
+        let receiver = self.receiver(id);
         let leaves_partial_frame = receiver.held_since.is_none() && !receiver.bytes.is_empty();
         self.unborrow(id);
         if borrow.purpose == Purpose::Grant && leaves_partial_frame && self.keep(id, self.length(id)) {
@@ -169,9 +173,8 @@ impl ModelReceiving {
         if is_shed || take_back == Some(true) || trial.is_some_and(|id| !is_trial_blocked(id)) {
             return Some(last);
         }
-        let waits = |receiver: &Receiver| receiver.claim_since.is_some() && receiver.borrow.is_none();
-        let claims = self.live().filter(|(_, receiver)| waits(receiver));
-        let deadline = claims.filter_map(|(id, _)| self.deadline(id)).min();
+        let waiting = self.live().filter(|(_, receiver)| receiver.has_trial());
+        let deadline = waiting.filter_map(|(id, _)| self.deadline(id)).min();
         let is_low = self.free() <= self.reserve;
         let is_kept = |receiver: &Receiver| receiver.borrow.is_none() && receiver.cell.is_some_and(|cell| cell > 0);
         let keeps = is_low && self.live().any(|(_, receiver)| is_kept(receiver));

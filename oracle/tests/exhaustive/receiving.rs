@@ -2,7 +2,9 @@
 //! between two advances, and every time at which they do it.
 
 use crate::{close, hash_of};
-use demuxbuf_oracle::receiving_system::{After, Begin, Notice, ReceivingConfig, ReceivingSystem, Rest, TenantShare};
+use demuxbuf_oracle::receiving_system::{
+    After, Begin, Facts, Notice, ReceivingConfig, ReceivingSystem, Rest, TenantShare,
+};
 use demuxbuf_oracle::{Answer, Checked, Instance, ModelReceiving, ReceivingOp};
 
 /// The length of each frame: more than a cell of 64 bytes.
@@ -22,6 +24,8 @@ struct Scope {
     is_holding: bool,
     /// The first receiver submits its receives.
     is_submitting: bool,
+    /// The receivers of even numbers count.
+    is_counting: bool,
     /// Steps of the clock in *G*.
     steps: u64,
     /// The receivers of odd numbers are of a tenant of their own.
@@ -35,6 +39,7 @@ const SMALL: Scope = Scope {
     is_leasing: false,
     is_holding: false,
     is_submitting: false,
+    is_counting: false,
     steps: 1,
     tenants: None,
 };
@@ -58,6 +63,10 @@ enum Op {
     /// The next notice; a receive that it allows brings this.
     Poll {
         arrived: Arrived,
+    },
+    /// The kernel holds no more for a receiver under a mark.
+    Fill {
+        receiver: u32,
     },
     /// The outcome of a receive in flight.
     Land {
@@ -130,6 +139,36 @@ impl House {
         self.complete(receiver, max, arrived, holds)
     }
 
+    /// Nothing, or all that was asked for; a part is not there whole.
+    fn receive_whole(&mut self, receiver: u32, bytes: u32, arrived: Arrived, holds: bool) -> Result<(), String> {
+        let is_there = arrived == Arrived::Rest || (arrived == Arrived::Part && bytes <= PART_BYTES);
+        if !is_there {
+            self.seen.push("a mark");
+            return self.perform(ReceivingOp::Dry { receiver }).map(drop);
+        }
+        self.perform(ReceivingOp::Received { receiver, bytes })?;
+        let answer = self.report(receiver, holds)?;
+        self.follow(receiver, answer, arrived)
+    }
+
+    fn begin(&mut self, receiver: u32, arrived: Arrived, holds: bool) -> Result<(), String> {
+        match self.perform(ReceivingOp::Begin { receiver })? {
+            Answer::Begin(Begin::Receive { max }) => self.receive(receiver, max, arrived, holds),
+            Answer::Begin(Begin::Whole { bytes }) => self.receive_whole(receiver, bytes, arrived, holds),
+            Answer::Begin(Begin::Look { .. }) => {
+                self.seen.push("a look");
+                let needed = FRAME_BYTES;
+                self.perform(ReceivingOp::Looked { receiver, needed })?;
+                self.receive_whole(receiver, needed, arrived, holds)
+            }
+            Answer::Begin(Begin::Off) => {
+                self.seen.push("off");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn complete(&mut self, receiver: u32, max: u32, arrived: Arrived, holds: bool) -> Result<(), String> {
         let rest = FRAME_BYTES - self.kept(receiver);
         let bytes = match arrived {
@@ -143,13 +182,18 @@ impl House {
             self.perform(ReceivingOp::Received { receiver, bytes })?;
             self.report(receiver, holds)?
         };
+        self.follow(receiver, answer, arrived)
+    }
+
+    fn follow(&mut self, receiver: u32, answer: Answer, arrived: Arrived) -> Result<(), String> {
+        // What was there is received; a whole frame arrives in as many receives as it takes.
+        let arrived = if arrived == Arrived::Rest { arrived } else { Arrived::Nothing };
         match answer {
             Answer::After(After::Receive { max }) => {
                 self.seen.push("a trial receives again");
-                // What was there is received; a whole frame arrives in as many receives as it takes.
-                let arrived = if arrived == Arrived::Rest { arrived } else { Arrived::Nothing };
-                self.receive(receiver, max, arrived, holds)
+                self.receive(receiver, max, arrived, false)
             }
+            Answer::After(After::Whole { bytes }) => self.receive_whole(receiver, bytes, arrived, false),
             Answer::After(After::Shed { .. }) => self.replace(receiver),
             _ => Ok(()),
         }
@@ -174,6 +218,9 @@ impl House {
 
     fn attach(&mut self, receiver: u32) -> Result<(), String> {
         self.perform(ReceivingOp::Attach { receiver, unknown_length: false })?;
+        if self.scope.is_counting && receiver % 2 == 0 {
+            self.perform(ReceivingOp::SetCounts { receiver, counts: true })?;
+        }
         let tenant = if self.scope.tenants.is_some() { receiver % 2 } else { 0 };
         self.perform(ReceivingOp::SetTenant { receiver, tenant }).map(drop)
     }
@@ -190,14 +237,14 @@ impl House {
 
     fn step_at(&mut self, op: Op) -> Result<(), String> {
         match op {
-            Op::Serve { receiver, arrived, holds } => match self.perform(ReceivingOp::Begin { receiver })? {
-                Answer::Begin(Begin::Receive { max }) => self.receive(receiver, max, arrived, holds),
-                Answer::Begin(Begin::Off) => {
-                    self.seen.push("off");
-                    Ok(())
+            Op::Serve { receiver, arrived, holds } => self.begin(receiver, arrived, holds),
+            Op::Fill { receiver } => {
+                self.seen.push("a full kernel");
+                match self.perform(ReceivingOp::KernelFull { receiver })? {
+                    Answer::After(After::Ended) => self.begin(receiver, Arrived::Part, false),
+                    _ => self.replace(receiver),
                 }
-                _ => Ok(()),
-            },
+            }
             Op::Poll { arrived } => self.poll(arrived).map(drop),
             Op::Land { receiver, arrived } => {
                 let max = self.checked.system.legal(receiver).receive_max;
@@ -218,6 +265,8 @@ impl House {
 
     /// Whether there was a notice.
     fn poll(&mut self, arrived: Arrived) -> Result<bool, String> {
+        let marked = (0..self.scope.receivers).filter(|&receiver| self.checked.facts(receiver).mark > 0);
+        let marked: Vec<u32> = marked.collect();
         let answer = self.perform(ReceivingOp::Poll)?;
         let Answer::Notice(Some(notice)) = answer else {
             return Ok(false);
@@ -228,7 +277,8 @@ impl House {
                 self.replace(receiver)?;
             }
             Notice::Trial { receiver, max } => {
-                self.seen.push("a trial");
+                let is_marked = marked.contains(&receiver);
+                self.seen.push(if is_marked { "a trial under a mark" } else { "a trial" });
                 self.receive(receiver, max, arrived, false)?;
                 let facts = self.checked.facts(receiver);
                 if facts.kept_for_good {
@@ -245,8 +295,10 @@ impl House {
         Ok(true)
     }
 
-    fn claims(&self) -> usize {
-        (0..self.scope.receivers).filter(|&receiver| self.checked.facts(receiver).claim_since.is_some()).count()
+    /// Receivers that claim, or wait under a mark.
+    fn waits(&self) -> usize {
+        let waits = |facts: Facts| facts.claim_since.is_some() || facts.mark > 0;
+        (0..self.scope.receivers).filter(|&receiver| waits(self.checked.facts(receiver))).count()
     }
 }
 
@@ -267,6 +319,9 @@ impl Instance for House {
                 if self.scope.is_holding {
                     ops.push(Op::Serve { receiver, arrived: Arrived::Rest, holds: true });
                 }
+            }
+            if legal.kernel_full {
+                ops.push(Op::Fill { receiver });
             }
             if legal.decode {
                 ops.push(Op::Unblock { receiver });
@@ -302,7 +357,7 @@ impl Instance for House {
         }
     }
 
-    /// Peers send nothing more: each claim is settled within its time.
+    /// Peers send nothing more: each claim is settled within its time, and so is each mark.
     fn finish(mut self) -> Result<(), String> {
         let step_ns = GRACE_NS / 8 / self.scope.steps;
         // The outcome of a trial in flight is one step later.
@@ -314,9 +369,9 @@ impl Instance for House {
             }
         }
         while self.poll(Arrived::Nothing)? {}
-        match self.claims() {
+        match self.waits() {
             0 => Ok(()),
-            claims => Err(format!("I6: {claims} claims are never settled")),
+            waits => Err(format!("I6: {waits} claims or marks are never settled")),
         }
     }
 }
@@ -343,6 +398,15 @@ fn receiving_closes_with_a_host_that_leases() {
 fn receiving_closes_with_receives_in_flight() {
     let scope = Scope { receivers: 2, leases: 5, is_leasing: true, is_submitting: true, ..SMALL };
     close("two receivers, one of which submits", &House::new(scope), &["in flight", "a receive taken back", "a trial"]);
+}
+
+/// One of two receivers leaves partial frames in the kernel, and has its trial at the deadline, or claims once the kernel is full; the
+/// other does not count.
+#[test]
+fn receiving_closes_with_a_receiver_that_counts() {
+    let scope = Scope { receivers: 2, leases: 4, is_leasing: true, is_counting: true, ..SMALL };
+    let counting = ["a look", "a mark", "a full kernel", "a trial under a mark"];
+    close("two receivers, one of which counts", &House::new(scope), &[&counting[..], &EVERYTHING].concat());
 }
 
 /// The default tenant, of two receivers, loses what it holds to the other before its deadline.

@@ -1,7 +1,7 @@
 //! Receivers that count: while memory is short, a frame stays in the kernel until it is whole there. The host looks at its
 //! header, receives all of it or nothing, and waits under a mark, at which the kernel wakes it.
 
-use super::borrow::Purpose;
+use super::borrow::{Borrow, Purpose};
 use super::buffers::Buffers;
 use super::config::HEADER_BYTES;
 use super::keeper::{Keeper, Queue, Standing, Transport};
@@ -100,6 +100,17 @@ impl<B: Buffers> Receiving<B> {
         }
         self.rest(keeper);
         after
+    }
+
+    /// A receive of a whole is followed by one of what the decoder needs now, behind what it left.
+    pub(super) fn receive_whole_again(&mut self, keeper: u32) -> After {
+        let max_bytes = self.whole_bytes(keeper);
+        let Keeper { kept_bytes, borrow: at, .. } = self.keepers[keeper];
+        let Borrow { buffer, start, .. } = self.borrows[at as usize];
+        self.move_bytes((buffer, start as usize), kept_bytes, (buffer, 0));
+        let borrow = &mut self.borrows[at as usize];
+        (borrow.start, borrow.max_bytes) = (0, max_bytes);
+        After::Receive { max_bytes }
     }
 
     /// A receiver that waits under a mark has its place in the order of trials.

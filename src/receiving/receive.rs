@@ -439,9 +439,7 @@ impl<B: Buffers> Receiving<B> {
                     && borrow.receives < RECEIVES_MAX
                     && self.counts_now(keeper) =>
             {
-                let max_bytes = self.whole_bytes(keeper);
-                self.borrows[self.keepers[keeper].borrow as usize].max_bytes = max_bytes;
-                return After::Receive { max_bytes };
+                return self.receive_whole_again(keeper);
             }
             _ => self.keep_leftovers(keeper),
         };

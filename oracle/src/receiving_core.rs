@@ -87,12 +87,11 @@ fn reason(reason: ShedReason) -> Reason {
 fn begin(begin: receiving::Begin) -> Begin {
     match begin {
         receiving::Begin::Receive { max_bytes } => Begin::Receive { max: max_bytes },
+        receiving::Begin::Look { max_bytes } => Begin::Look { max: max_bytes },
+        receiving::Begin::Whole { bytes } => Begin::Whole { bytes },
         receiving::Begin::Later => Begin::Later,
         receiving::Begin::Off => Begin::Off,
         receiving::Begin::Claimed => Begin::Claimed,
-        begin @ (receiving::Begin::Look { .. } | receiving::Begin::Whole { .. }) => {
-            unreachable!("no receiver counts here: {begin:?}")
-        }
     }
 }
 
@@ -114,20 +113,21 @@ impl ReceivingSystem for CoreReceiving {
         self.core.set_reads_ahead(receiver, reads_ahead).expect(LEGAL);
     }
 
-    fn set_counts(&mut self, _: u32, _: bool) {
-        unreachable!("no receiver of the core counts");
+    fn set_counts(&mut self, receiver: u32, counts: bool) {
+        self.core.set_counts(receiver, counts).expect(LEGAL);
     }
 
-    fn looked(&mut self, _: u32, _: u32) -> After {
-        unreachable!("no receiver of the core counts");
+    fn looked(&mut self, receiver: u32, needed: u32) -> After {
+        let bytes = self.core.looked(receiver, needed).expect(LEGAL);
+        bytes.map_or(After::Ended, |bytes| After::Whole { bytes })
     }
 
-    fn kernel_full(&mut self, _: u32) -> After {
-        unreachable!("no receiver of the core counts");
+    fn kernel_full(&mut self, receiver: u32) -> After {
+        after(self.core.kernel_full(receiver).expect(LEGAL).expect("it waits for the kernel"))
     }
 
-    fn peer_closed(&mut self, _: u32) -> After {
-        unreachable!("no receiver of the core counts");
+    fn peer_closed(&mut self, receiver: u32) -> After {
+        after(self.core.peer_closed(receiver).expect(LEGAL))
     }
 
     fn set_tenant(&mut self, receiver: u32, tenant: u32) {
@@ -198,12 +198,20 @@ impl ReceivingSystem for CoreReceiving {
             Rest::Held => receiving::Rest::Held,
         };
         let left = self.take_in_place(receiver).map(|bytes| bytes[consumed as usize..].to_vec());
-        let Some(left) = left.filter(|left| !left.is_empty()) else {
-            return after(self.core.decoded(receiver, consumed, rest).expect(LEGAL));
+        let reported = match left.filter(|left| !left.is_empty()) {
+            None => self.core.decoded(receiver, consumed, rest),
+            Some(left) => {
+                self.core.consume(receiver, consumed).expect(LEGAL);
+                self.core.place(receiver, &left).expect(LEGAL);
+                self.core.decoded(receiver, 0, rest)
+            }
         };
-        self.core.consume(receiver, consumed).expect(LEGAL);
-        self.core.place(receiver, &left).expect(LEGAL);
-        after(self.core.decoded(receiver, 0, rest).expect(LEGAL))
+        match after(reported.expect(LEGAL)) {
+            After::Receive { max } if self.core.borrowed(receiver).is_some_and(|borrowed| borrowed.is_whole) => {
+                After::Whole { bytes: max }
+            }
+            after => after,
+        }
     }
 
     fn end(&mut self, receiver: u32) {
@@ -269,8 +277,8 @@ impl ReceivingSystem for CoreReceiving {
             off: facts.is_off,
             kept_for_good: facts.is_kept_for_good,
             in_flight: facts.is_in_flight,
-            mark: 0,
-            full: false,
+            mark: facts.awaited_bytes,
+            full: facts.is_full,
             closed: false,
             shed: false,
         }

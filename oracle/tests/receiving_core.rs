@@ -4,7 +4,7 @@ mod common;
 
 use common::cases;
 use common::receiving::{drawn, prelude, receiving_config, wind_up};
-use demuxbuf_oracle::{CoreReceiving, DrawnKind, ReceivingDifferential, ReceivingOp};
+use demuxbuf_oracle::{CoreReceiving, ReceivingDifferential};
 use proptest::prelude::*;
 
 proptest! {
@@ -18,12 +18,10 @@ proptest! {
     ) {
         let system = CoreReceiving::new(config).map_err(TestCaseError::fail)?;
         let mut pair = ReceivingDifferential::new(system, config).map_err(TestCaseError::fail)?;
-        // The core has no receivers that count.
-        let has_core = |op: &ReceivingOp| !matches!(op, ReceivingOp::SetCounts { .. });
-        for op in prelude(config, free).into_iter().filter(has_core) {
+        for op in prelude(config, free) {
             pair.play(op).map_err(TestCaseError::fail)?;
         }
-        for drawn in all.into_iter().filter(|drawn| drawn.kind != DrawnKind::Count) {
+        for drawn in all {
             pair.play_drawn(drawn).map_err(TestCaseError::fail)?;
         }
         wind_up(pair.model.system.leases(), pair.now_ns(), |op| pair.play(op)).map_err(TestCaseError::fail)?;

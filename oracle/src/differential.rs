@@ -141,7 +141,9 @@ impl<M: System, S: System> Differential<M, S> {
             let seen = self.system.system.describe(system);
             ensure_equal("a receiver", &expected, &seen)?;
             if let Ok(seen) = seen {
-                check_facts(&seen.facts)?;
+                // A mark is set while read interest is armed.
+                let own = if seen.facts.armed { Action::WantRecv as u32 } else { 0 };
+                check_facts(&Facts { pending: seen.facts.pending & !own, ..seen.facts })?;
             }
             // A query changes nothing, and answers the same again.
             let expected = self.model.system.pending(model).map(Reply::from);
@@ -237,6 +239,8 @@ impl<S: System> Differential<ModelPool, S> {
                 Event::Close
             } else if pending.has(Action::Decode) {
                 Event::Consumed { bytes: facts.buffered_bytes }
+            } else if pending.has(Action::Peek) {
+                Event::WouldBlock
             } else if pending.has(Action::Recv) && facts.needed_bytes > 0 {
                 Event::Received { bytes: facts.needed_bytes.min(step.area) }
             } else if pending.has(Action::Recv) {

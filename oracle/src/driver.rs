@@ -110,6 +110,8 @@ pub enum Response {
 pub struct Reply {
     /// The answer.
     pub response: Response,
+    /// The mark that is to be set; 0 if none is shown.
+    pub mark: u32,
     /// The bytes.
     pub data: Vec<Cell>,
 }
@@ -118,13 +120,13 @@ impl Reply {
     /// Whether this, of the model, and the answer of a system are the same, as far as the bytes can be known.
     pub fn agrees_with(&self, other: &Reply) -> bool {
         let known = |(model, system): (&Cell, &Cell)| model.is_none() || model == system;
-        self.response == other.response
+        (&self.response, self.mark) == (&other.response, other.mark)
             && self.data.len() == other.data.len()
             && self.data.iter().zip(&other.data).all(known)
     }
 
     fn of(response: Response) -> Reply {
-        Reply { response, data: Vec::new() }
+        Reply { response, mark: 0, data: Vec::new() }
     }
 }
 
@@ -418,9 +420,9 @@ impl<S: System> Driver<S> {
         let Taken { lease, offset, buffered_bytes } = self.system.take(id)?;
         let serial = self.leases.add(lease);
         let content = self.system.content(lease)?;
-        let Step { actions, area, .. } = self.system.pending(id)?;
+        let Step { actions, area, mark, .. } = self.system.pending(id)?;
         let content = content.into_iter().skip(offset as usize).take(buffered_bytes as usize).collect();
-        Ok(Reply { response: Response::Taken { lease: serial, offset, actions, area }, data: content })
+        Ok(Reply { response: Response::Taken { lease: serial, offset, actions, area }, mark, data: content })
     }
 
     fn poll_notice(&mut self) -> Reply {
@@ -444,7 +446,7 @@ impl<S: System> Driver<S> {
 }
 
 fn reply(step: Step, response: impl FnOnce(u32, u32) -> Response) -> Reply {
-    Reply { response: response(step.actions, step.area), data: step.data }
+    Reply { response: response(step.actions, step.area), mark: step.mark, data: step.data }
 }
 
 /// What the peer of a receiver sends: bytes that show their receiver and their place in its stream.

@@ -142,7 +142,7 @@ pub fn check_facts(facts: &Facts) -> Result<(), String> {
 const MOVES: u32 = Action::ReleaseBuffer as u32 | Action::Park as u32 | Action::Recv as u32 | Action::Finished as u32;
 
 fn holds_for_a_reason(facts: &Facts) -> bool {
-    let released_or_used = Action::ReleaseBuffer as u32 | Action::Recv as u32;
+    let released_or_used = Action::ReleaseBuffer as u32 | Action::Recv as u32 | Action::Peek as u32;
     let lifeline = facts.hold == 1 && facts.waiting;
     let too_small = facts.hold == 2 && facts.needed_bytes > facts.capacity;
     !facts.open
@@ -183,6 +183,11 @@ impl Facts {
             (Action::Recv, 0) => Event::WouldBlock,
             (Action::Recv, 1) => Event::Received { bytes: room },
             (Action::Recv, _) => Event::Received { bytes: 1 + amount / 4 % room },
+            (Action::Peek, 0) => Event::WouldBlock,
+            (Action::Peek, _) => Event::NeedMore { bytes: 1 + amount / 4 % 300 },
+            (Action::RecvWhole, 0) => Event::KernelFull,
+            (Action::RecvWhole, 1) => Event::WouldBlock,
+            (Action::RecvWhole, _) => Event::Received { bytes: room },
             (Action::Decode, 0) => Event::NeedMore { bytes: 1 + amount / 4 % 70 },
             (Action::Decode, 1) => Event::Block { reasons: 1 },
             (Action::Decode, 2) => Event::Consumed { bytes: self.buffered_bytes },

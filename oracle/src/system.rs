@@ -25,9 +25,11 @@ pub type Cell = Option<u8>;
 pub struct Step {
     /// Mask of actions.
     pub actions: u32,
-    /// Bytes that may be received now.
+    /// Bytes that may be received now, or looked at.
     pub area: u32,
-    /// What is buffered, if nothing may be received now.
+    /// The mark that is to be set; 0 if the step shows none.
+    pub mark: u32,
+    /// What is buffered, if nothing may be received now, and no mark is shown.
     pub data: Vec<Cell>,
 }
 
@@ -157,6 +159,8 @@ pub struct Info {
     pub age_ns: u64,
     /// Why it was shed, if it was.
     pub shed_reason: Option<Reason>,
+    /// It waits until this many bytes are in the kernel; 0 if it does not.
+    pub awaited_bytes: u32,
 }
 
 /// The status of a request for a size that a scheduler has not. Pools have one size.

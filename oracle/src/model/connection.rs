@@ -530,6 +530,11 @@ impl ModelConnection {
         self.policy.reads_ahead
     }
 
+    /// Whether the host can leave a partial frame in the kernel.
+    pub fn counts(&self) -> bool {
+        self.policy.counting
+    }
+
     /// How its host learns that there is something.
     pub fn mode(&self) -> Mode {
         self.policy.mode

@@ -1,6 +1,7 @@
 //! A pool: connections ([`ModelConnection`]), the memory that they share ([`ModelReceiving`]), and the host's own requests
 //! ([`ModelScheduler`](super::ModelScheduler)), put together as `docs/memory-model.md` has it for pools.
 
+mod counting;
 mod delivery;
 mod host;
 mod state;
@@ -10,11 +11,13 @@ use super::{ModelConnection, ModelReceiving};
 use crate::receiving_system::{Notice as MemoryNotice, ReceivingConfig, ReceivingSystem};
 use crate::system::{Ask, Asked, Attach, Cell, Info, Notice, Stats, Step, System, Taken};
 use crate::{Facts, check_facts, receiving_system};
+use counting::check_counting;
 use demuxbuf::connection::{Action, Actions, Event, Policy};
 use demuxbuf::pool::{MemoryModelStats, PoolConfig, PoolStats};
 use demuxbuf::scheduler::{SchedulerConfig, TenantConfig, TenantInfo, WaitInfo};
 use demuxbuf_capi::*;
 use std::collections::BTreeMap;
+use step::Standing;
 
 /// What a connection asks for that is not its host's to do.
 const OWN: [Action; 5] =
@@ -32,6 +35,8 @@ struct Receiver {
     is_scheduled: bool,
     /// Its host has bytes that it could not deliver yet.
     is_undelivered: bool,
+    /// The mark that the host has set; 0 if it has to set it again.
+    mark: u32,
 }
 
 /// Receivers, and the bytes that they hold.
@@ -174,6 +179,8 @@ impl ModelPool {
             return Err(DEMUXBUF_ERR_DRAINING);
         }
         self.check_class(class)?;
+        let policy = policy.unwrap_or(self.config.policy);
+        check_counting(&policy, unknown_length)?;
         if self.is_full() {
             self.is_attach_awaited |= notify_if_full;
             return Err(DEMUXBUF_ERR_TABLE_FULL);
@@ -185,9 +192,9 @@ impl ModelPool {
         });
         self.memory.attach(row, unknown_length);
         self.next_receiver += 1;
-        let connection = ModelConnection::new(without_parking(policy.unwrap_or(self.config.policy)));
-        let (is_scheduled, is_undelivered) = (false, false);
-        let receiver = Receiver { connection, row, token, class, is_scheduled, is_undelivered };
+        let connection = ModelConnection::new(without_parking(policy));
+        let (is_scheduled, is_undelivered, mark) = (false, false, 1);
+        let receiver = Receiver { connection, row, token, class, is_scheduled, is_undelivered, mark };
         self.receivers.insert(self.next_receiver, receiver);
         self.follow_policy(self.next_receiver);
         Ok(self.next_receiver)
@@ -324,7 +331,8 @@ impl System for ModelPool {
     }
 
     fn set_policy(&mut self, id: u64, policy: Policy) -> Result<Step, i32> {
-        self.find(id)?;
+        let row = self.find(id)?.row;
+        check_counting(&policy, self.memory.has_unknown_length(row))?;
         self.follow_shed(id);
         self.at(id).connection.set_policy(without_parking(policy)).map_err(|refusal| refusal.code())?;
         self.follow_policy(id);
@@ -410,6 +418,7 @@ impl System for ModelPool {
             class,
             age_ns: self.memory.claim_age_ns(row),
             shed_reason: self.memory.shed_reason(row),
+            awaited_bytes: self.awaited_bytes(id),
         })
     }
 
@@ -485,6 +494,7 @@ impl ModelPool {
             if let Some(granted) = self.next_lease() {
                 return Some(granted);
             }
+            let marked = self.memory.under_mark();
             let Some(notice) = self.memory.poll() else {
                 return self.next_lease().or_else(|| self.next_overdue()).or_else(|| self.next_awaited());
             };
@@ -496,7 +506,12 @@ impl ModelPool {
             let id = self.id_of(row);
             match notice {
                 MemoryNotice::Shed { .. } => self.lose_content(id),
-                MemoryNotice::Trial { max, .. } | MemoryNotice::Granted { max, .. } => self.grant(id, max),
+                MemoryNotice::Trial { max, .. } | MemoryNotice::Granted { max, .. } => {
+                    if marked.contains(&row) {
+                        self.show_trial(id);
+                    }
+                    self.grant(id, max);
+                }
                 MemoryNotice::TakeBack { .. } => self.feed(id, Event::ReclaimRequested),
                 MemoryNotice::Resume { .. } => match self.memory.begin(row) {
                     receiving_system::Begin::Receive { max } => self.grant(id, max),
@@ -525,9 +540,9 @@ impl ModelPool {
 
     /// What the host is shown: how much it may receive, or what is undecoded.
     fn show(&self, id: u64, actions: Actions) -> Step {
-        let area = if actions.has(Action::Recv) { self.area(id) } else { 0 };
-        let is_there = self.receivers.contains_key(&id);
-        let data = if area == 0 && is_there { self.data(id) } else { Vec::new() };
-        Step { actions: actions.bits(), area, data }
+        let area = if actions.has(Action::Recv) || actions.has(Action::Peek) { self.area(id) } else { 0 };
+        let (is_there, mark) = (self.receivers.contains_key(&id), self.shown_mark(id, actions));
+        let data = if area == 0 && mark == 0 && is_there { self.data(id) } else { Vec::new() };
+        Step { actions: actions.bits(), area, mark, data }
     }
 }

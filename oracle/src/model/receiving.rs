@@ -522,7 +522,8 @@ impl ReceivingSystem for ModelReceiving {
             bytes.len(),
             borrow.max
         );
-        (borrow.before, borrow.brought, borrow.max) = (before, bytes.len() as u32, 0);
+        (borrow.before, borrow.brought, borrow.asked) = (before, bytes.len() as u32, borrow.max);
+        borrow.max = 0;
         borrow.receives += 1;
         receiver.looked = None;
         receiver.bytes.extend_from_slice(bytes);

@@ -455,7 +455,9 @@ impl<S: ReceivingSystem> Simulation<S> {
     /// Begins, and receives; none if there is nothing to decode.
     fn begin(&mut self, client: usize) -> Option<()> {
         let state = &self.clients[client];
-        if state.kernel == 0 || state.is_held || !state.is_attached {
+        let has_nothing_to_do = state.kernel == 0 || state.is_held || !state.is_attached;
+        // One that was evicted in this iteration has its notice before long.
+        if has_nothing_to_do || self.system.facts(client as u32).shed {
             return None;
         }
         self.calls += 1;

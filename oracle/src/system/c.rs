@@ -206,10 +206,11 @@ fn cells(data: *const u8, bytes: u32) -> Vec<Cell> {
 
 fn step(step: demuxbuf_step) -> Result<Step, i32> {
     let actions = mask(step.actions)?;
-    if actions & DEMUXBUF_RECV != 0 {
-        return Ok(Step { actions, area: step.bytes, data: Vec::new() });
+    if actions & (DEMUXBUF_RECV | DEMUXBUF_PEEK) != 0 {
+        return Ok(Step { actions, area: step.bytes, mark: 0, data: Vec::new() });
     }
-    Ok(Step { actions, area: 0, data: cells(step.data, step.bytes) })
+    let mark = if step.data.is_null() { step.bytes } else { 0 };
+    Ok(Step { actions, area: 0, mark, data: cells(step.data, step.bytes) })
 }
 
 /// Events that C has no function for, because each is a mistake by itself.
@@ -382,6 +383,7 @@ impl System for CPool {
             token: info.token,
             class: u8::try_from(info.class_index).expect("a class below 8"),
             age_ns: info.wait_age_ns,
+            awaited_bytes: info.awaited_bytes,
             shed_reason: match info.shed_reason {
                 0 => None,
                 DEMUXBUF_SHED_REASON_DEADLINE => Some(Reason::Deadline),

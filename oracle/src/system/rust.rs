@@ -50,12 +50,17 @@ impl RustPool {
     }
 
     fn show(&mut self, id: ReceiverId, actions: Actions) -> Step {
-        if actions.has(Action::Recv) {
+        if actions.has(Action::Recv) || actions.has(Action::Peek) {
             let area = self.0.receive_area(id).map_or(0, |area| area.len() as u32);
-            return Step { actions: actions.bits(), area, data: Vec::new() };
+            return Step { actions: actions.bits(), area, mark: 0, data: Vec::new() };
+        }
+        let place = self.0.find(id).map(|index| self.0.place(index, actions));
+        if let Ok((None, mark @ 1..)) = place {
+            assert_eq!(self.0.low_water_mark(id), Ok(mark));
+            return Step { actions: actions.bits(), area: 0, mark, data: Vec::new() };
         }
         let data = self.0.data(id).unwrap_or_default().iter().copied().map(Some).collect();
-        Step { actions: actions.bits(), area: 0, data }
+        Step { actions: actions.bits(), area: 0, mark: 0, data }
     }
 
     /// What a receiver has in place, if it has something.
@@ -95,6 +100,7 @@ fn code(error: PoolError) -> i32 {
         PoolError::InPlace => DEMUXBUF_ERR_IN_PLACE,
         PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
         PoolError::Draining => DEMUXBUF_ERR_DRAINING,
+        PoolError::CannotCount { .. } => DEMUXBUF_ERR_CANNOT_COUNT,
         PoolError::DeadlinesOff => DEMUXBUF_ERR_DEADLINES_OFF,
         PoolError::NoDeadline => DEMUXBUF_ERR_NO_DEADLINE,
         PoolError::Event(error) => error.code(),
@@ -290,6 +296,7 @@ impl System for RustPool {
             class: info.class,
             age_ns: info.wait_age_ns,
             shed_reason: info.shed_reason.map(reason),
+            awaited_bytes: info.awaited_bytes,
         })
     }
 

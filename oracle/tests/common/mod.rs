@@ -27,9 +27,10 @@ pub fn policy() -> impl Strategy<Value = Policy> {
     let park_bytes = prop::sample::select(vec![0, 1, 8, 63, 64]);
     let resume_free_bytes = prop::sample::select(vec![0, 1, 10, 64, 1000]);
     let reclaim_bytes = prop::sample::select(vec![0, 5, 64, 200]);
-    let (pause_when_blocked, reads_ahead) = (any::<bool>(), any::<bool>());
-    (mode, 0..4u8, park_bytes, reclaim_bytes, resume_free_bytes, pause_when_blocked, reads_ahead).prop_map(
-        |(mode, reads_per_wake, park_bytes, reclaim_bytes, resume_free_bytes, pause_when_blocked, reads_ahead)| {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    (mode, 0..4u8, park_bytes, reclaim_bytes, resume_free_bytes, flags).prop_map(
+        |(mode, reads_per_wake, park_bytes, reclaim_bytes, resume_free_bytes, flags)| {
+            let (pause_when_blocked, reads_ahead, counting) = flags;
             Policy {
                 mode,
                 reads_per_wake,
@@ -38,7 +39,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                 resume_free_bytes,
                 pause_when_blocked,
                 reads_ahead,
-                counting: false,
+                counting,
             }
         },
     )
@@ -302,7 +303,9 @@ pub fn pool_config() -> impl Strategy<Value = PoolConfig> {
     (buffer_bytes, 8..12u64, 1..8u32, (ns(), ns(), any::<bool>()), requests, policy()).prop_map(
         |(buffer_bytes, buffers, receivers_max, (frame_grace_ns, blocked_ns, wipe), requests, policy)| {
             let (in_flight_max, waiters_max, class_burst, tenants_max, classes, table, lease_ns) = requests;
-            let policy = Policy { park_bytes: 0, reclaim_bytes: 0, ..policy };
+            let counting = policy.counting && policy.mode != Mode::Optimistic;
+            let reads_ahead = policy.reads_ahead && !counting;
+            let policy = Policy { park_bytes: 0, reclaim_bytes: 0, counting, reads_ahead, ..policy };
             let memory_bytes = buffers * u64::from(buffer_bytes) + 63;
             let mut config = PoolConfig {
                 buffer_bytes,

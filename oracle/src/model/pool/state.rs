@@ -20,8 +20,9 @@ impl ModelPool {
             is_drain_awaited,
             counts: _,
         } = self;
-        for Receiver { connection, row, token: _, class, is_scheduled, is_undelivered } in receivers.values() {
-            state.extend([u64::from(*row), u64::from(*class), u64::from(*is_scheduled), u64::from(*is_undelivered)]);
+        for Receiver { connection, row, token: _, class, is_scheduled, is_undelivered, mark } in receivers.values() {
+            let flags = [*is_scheduled, *is_undelivered].map(u64::from);
+            state.extend([u64::from(*row), u64::from(*class), flags[0], flags[1], u64::from(*mark)]);
             connection.state_key(state);
         }
         state.extend([u64::MAX, (*is_attach_awaited).into(), (*is_draining).into(), (*is_drain_awaited).into()]);

@@ -8,14 +8,14 @@ use demuxbuf_capi::*;
 
 /// How a receiver stands in the memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// It borrows, and may receive this much; 0 if the decoder's report is next.
+pub(super) enum Standing {
+    /// It borrows, and may receive this much, or look at it; 0 if the decoder's report is next.
     Borrowing(u32),
     /// It was shed.
     Shed,
     /// It waits for its peer, or for nothing.
     Resting,
-    /// It waits for room or for the end of shortage, or its content for the host.
+    /// It waits for room, for the end of shortage or under a mark, or its content for the host.
     Waiting,
 }
 
@@ -32,14 +32,14 @@ impl ModelPool {
         self.at(id).connection.handle(event, arrived).map(drop).map_err(|refusal| refusal.code())
     }
 
-    fn standing(&self, id: u64) -> Standing {
+    pub(super) fn standing(&self, id: u64) -> Standing {
         let row = self.row(id);
         let facts = self.memory.facts(row);
         if facts.shed {
             Standing::Shed
         } else if facts.borrowed {
-            Standing::Borrowing(self.memory.legal(row).receive_max)
-        } else if facts.claim_since.is_some() || facts.off || facts.held_since.is_some() {
+            Standing::Borrowing(self.memory.allowed(row))
+        } else if facts.claim_since.is_some() || facts.mark > 0 || facts.off || facts.held_since.is_some() {
             Standing::Waiting
         } else {
             Standing::Resting
@@ -50,7 +50,7 @@ impl ModelPool {
         matches!(self.standing(id), Standing::Borrowing(_))
     }
 
-    /// How much may be received now.
+    /// How much may be received now, or looked at.
     pub(super) fn area(&self, id: u64) -> u32 {
         match self.standing(id) {
             Standing::Borrowing(max) if self.pending_of(id).has(Action::Recv) => max,
@@ -92,21 +92,28 @@ impl ModelPool {
             self.at(id).is_undelivered = false;
         }
         match event {
-            Event::Readable | Event::PeerClosed | Event::KernelFull => {
-                self.at(id).is_scheduled = false;
-                return Ok(self.readable(id));
-            }
-            Event::Wake => self.at(id).is_scheduled = false,
+            Event::Readable | Event::PeerClosed | Event::KernelFull | Event::Wake => self.at(id).is_scheduled = false,
+            // There is no decoder to look any more.
+            Event::Fail => self.stop_counting(id),
             Event::EndOfStream | Event::TransportError if self.standing(id) != Standing::Shed => {
                 self.memory.end(self.row(id));
             }
             _ => {}
         }
-        Ok(self.settle(id))
+        Ok(match event {
+            Event::Readable => self.readable(id),
+            Event::PeerClosed => self.peer_closed(id),
+            Event::KernelFull => self.kernel_full(id),
+            _ => self.settle(id),
+        })
     }
 
     fn receive(&mut self, id: u64, bytes: u32, arrived: &[Cell]) -> Result<(), i32> {
-        let area = if self.connection(id).in_flight() { self.max_in_flight(id) } else { self.area(id) };
+        let area = match self.connection(id).in_flight() {
+            true => self.max_in_flight(id),
+            false if self.memory.legal(self.row(id)).looked => 0,
+            false => self.area(id),
+        };
         if bytes > area {
             // Unless the connection has another reason.
             let mut trial = self.connection(id).clone();
@@ -115,6 +122,7 @@ impl ModelPool {
         }
         self.apply(id, Event::Received { bytes }, arrived)?;
         self.memory.received(self.row(id), &vec![0; bytes as usize]);
+        self.expire_mark(id);
         self.counts.received_bytes += u64::from(bytes);
         Ok(())
     }
@@ -122,7 +130,7 @@ impl ModelPool {
     /// `Shed` stays until the receiver is closed, and `Reschedule` may be the pool's.
     fn acknowledge(&mut self, id: u64, actions: Actions) -> Result<(), i32> {
         let is_late = actions.has(Action::Reschedule) && self.is_late(id);
-        let mut others = actions;
+        let mut others = actions.without(self.check_done(id, actions)?);
         if self.standing(id) == Standing::Shed {
             others = others.without(Action::Shed.into());
         }
@@ -133,6 +141,9 @@ impl ModelPool {
         self.at(id).is_scheduled |= is_late;
         if actions.has(Action::Recv) {
             self.memory.submit(self.row(id));
+        }
+        if actions.has(Action::WantRecv) {
+            self.set_mark(id);
         }
         Ok(())
     }
@@ -167,6 +178,7 @@ impl ModelPool {
         if need_more > 0 {
             self.feed(id, Event::NeedMore { bytes: need_more });
         }
+        self.follow_look(id, need_more);
         self.counts.consumed_bytes += u64::from(consumed);
         Ok(())
     }
@@ -237,7 +249,12 @@ impl ModelPool {
     /// The memory learns what of the policy it heeds.
     pub(super) fn follow_policy(&mut self, id: u64) {
         self.follow_mode(id);
+        let is_to_count = self.connection(id).counts() && !self.connection(id).facts().failed;
+        if !is_to_count {
+            self.stop_counting(id);
+        }
         self.memory.set_reads_ahead(self.row(id), self.connection(id).reads_ahead());
+        self.follow_counting(id, is_to_count);
     }
 
     /// Whether receives are submitted follows the mode. What was allowed before was by the rules of the other one.
@@ -246,7 +263,7 @@ impl ModelPool {
         if self.memory.submits(row) == submits {
             return;
         }
-        if self.memory.legal(row).receive_max > 0 {
+        if self.memory.allowed(row) > 0 {
             let after = self.memory.dry(row);
             self.follow(id, after);
         }
@@ -308,6 +325,7 @@ impl ModelPool {
                 actions |= Actions::from(Action::Reschedule);
             }
         }
+        let actions = self.with_counting(id, actions);
         if self.standing(id) == Standing::Shed { actions | Actions::from(Action::Shed) } else { actions }
     }
 
@@ -323,7 +341,7 @@ impl ModelPool {
     }
 
     /// `usable` is what the decoder reported; `is_reported`, whether the poller did.
-    fn settle_as(&mut self, id: u64, usable: u32, is_reported: bool) -> Actions {
+    pub(super) fn settle_as(&mut self, id: u64, usable: u32, is_reported: bool) -> Actions {
         let is_reported = is_reported || self.receivers[&id].is_undelivered;
         loop {
             self.show_hold(id);
@@ -409,11 +427,11 @@ impl ModelPool {
         discards
     }
 
-    fn follow(&mut self, id: u64, after: After) {
+    pub(super) fn follow(&mut self, id: u64, after: After) {
         match after {
             After::Ended => {}
-            After::Receive { max } => {
-                // A trial has a number of receives of its own.
+            After::Receive { max } | After::Whole { bytes: max } => {
+                // They have a number of receives of their own.
                 self.feed(id, Event::Wake);
                 let facts = self.connection(id).facts();
                 if facts.capacity >= facts.buffered_bytes + max {
@@ -422,7 +440,6 @@ impl ModelPool {
                     self.grant(id, max);
                 }
             }
-            After::Whole { .. } => unreachable!("no receiver counts"),
             After::Shed { .. } => self.lose_content(id),
         }
     }
@@ -448,7 +465,7 @@ impl ModelPool {
     }
 
     /// The connection sees that the frame does not fit into a whole buffer; false if it does already.
-    fn show_misfit(&mut self, id: u64) -> bool {
+    pub(super) fn show_misfit(&mut self, id: u64) -> bool {
         let (facts, capacity) = (self.connection(id).facts(), self.config.buffer_bytes);
         let sees_it = facts.hold == Hold::Buffer as u8 && facts.capacity == capacity;
         if !sees_it {
@@ -462,8 +479,7 @@ impl ModelPool {
         let begin = if is_reported { self.memory.begin(row) } else { self.memory.begin_unreported(row) };
         let facts = self.connection(id).facts();
         match begin {
-            Begin::Receive { max } => self.grant(id, max),
-            Begin::Look { .. } | Begin::Whole { .. } => unreachable!("no receiver counts"),
+            Begin::Receive { max } | Begin::Look { max } | Begin::Whole { bytes: max } => self.grant(id, max),
             Begin::Later => return false,
             Begin::Claimed | Begin::Off if facts.waiting => return false,
             Begin::Claimed if !is_reported && self.is_reported_again(id) => {
@@ -527,14 +543,16 @@ impl ModelPool {
         }
     }
 
-    /// A receiver claims only while there may be something to be received.
+    /// A receiver claims only while there may be something to be received, and waits under a mark only while it could be.
     fn end_needless_claim(&mut self, id: u64) -> bool {
         let claims = self.memory.facts(self.row(id)).claim_since.is_some();
         let wants = self.connection(id).facts().waiting || self.pending_of(id).has(Action::RequestBuffer);
-        if claims && !wants {
+        let awaits_in_vain = self.awaited_bytes(id) > 0 && !self.connection(id).is_accepting();
+        let is_needless = (claims && !wants) || awaits_in_vain;
+        if is_needless {
             self.memory.cancel(self.row(id));
         }
-        claims && !wants
+        is_needless
     }
 
     /// What is kept waits for the host, or for its peer, as the connection has it; while it waits for room, for that.

@@ -112,7 +112,7 @@ impl ModelReceiving {
 
     fn go_on_whole(&mut self, id: u32, bytes: u32) -> After {
         let borrow = self.receiver_mut(id).borrow.as_mut().expect("it borrows");
-        (borrow.access, borrow.max, borrow.asked) = (Access::Whole, bytes, bytes);
+        (borrow.access, borrow.max) = (Access::Whole, bytes);
         After::Whole { bytes }
     }
 

@@ -74,6 +74,26 @@ impl ModelReceiving {
         self.receiver(id).borrow.filter(|borrow| borrow.flight.is_some()).map_or(0, |borrow| borrow.max)
     }
 
+    /// How much a receiver may receive, or look at.
+    pub(in crate::model) fn allowed(&self, id: u32) -> u32 {
+        self.receiver(id).borrow.filter(|borrow| borrow.flight.is_none()).map_or(0, |borrow| borrow.max)
+    }
+
+    /// Whether a receiver has a decoder that only reports that it needs more.
+    pub(in crate::model) fn has_unknown_length(&self, id: u32) -> bool {
+        self.receiver(id).unknown_length
+    }
+
+    /// Whether a receiver can leave a partial frame in the kernel.
+    pub(in crate::model) fn counts(&self, id: u32) -> bool {
+        self.receiver(id).counts
+    }
+
+    /// Receivers that wait under a mark.
+    pub(in crate::model) fn under_mark(&self) -> Vec<u32> {
+        self.live().filter(|(_, receiver)| receiver.mark.is_some()).map(|(id, _)| id).collect()
+    }
+
     /// For how long a receiver has claimed.
     pub(in crate::model) fn claim_age_ns(&self, id: u32) -> u64 {
         self.receiver(id).claim_since.map_or(0, |since| self.now - since)

@@ -65,7 +65,7 @@ impl ModelReceiving {
         Legal {
             begin: receiver.borrow.is_none() && !is_held && !receiver.ended && has_room,
             receive_max,
-            deliver: receive_max > 0 && !receiver.is_in_flight() && !self.has_in_place(),
+            deliver: receive_max > 0 && !receiver.counts && !receiver.is_in_flight() && !self.has_in_place(),
             decode: is_held && receiver.borrow.is_none(),
             decoded: receiver.borrow.is_some() && may_receive == 0,
             end: !receiver.ended && !self.is_in_place(id),

@@ -111,7 +111,7 @@ impl ModelReceiving {
             if borrow.brought == borrow.asked && has_room && borrow.receives < TRIAL_RECEIVES_MAX {
                 let max = self.exact(id);
                 let borrow = self.receiver_mut(id).borrow.as_mut().expect("it borrows");
-                (borrow.max, borrow.asked) = (max, max);
+                borrow.max = max;
                 return After::Receive { max };
             }
             return self.end_trial(id);

@@ -17,6 +17,7 @@ pub(super) const EXAMPLES: &[&str] = &[
     "resume 10",
     "pause-when-blocked",
     "reads-ahead",
+    "counting",
     "wipe",
     "grace-ms 80",
     "blocked-ms 80",
@@ -30,6 +31,7 @@ pub(super) const EXAMPLES: &[&str] = &[
     "attach 0 70 0 1 1",
     "set-class 0 1",
     "set-policy 0 1 2 64",
+    "set-policy 0 1 2 64 1",
     "adopt 0 0 10 70",
     "obey 0 0 2",
     "obey 0 1 70",
@@ -61,6 +63,8 @@ pub(super) const EXAMPLES: &[&str] = &[
     "wait 20",
     "pages",
     "readable 0",
+    "peer-closed 0",
+    "kernel-full 0",
     "received 0 5",
     "would-block 0",
     "would-block-armed 0",
@@ -148,6 +152,7 @@ pub(super) fn config(text: &[u8]) -> PoolConfig {
             "resume" => policy.resume_free_bytes = number,
             "pause-when-blocked" => policy.pause_when_blocked = true,
             "reads-ahead" => policy.reads_ahead = true,
+            "counting" => policy.counting = true,
             "wipe" => config.wipe = true,
             "grace-ms" => config.frame_grace_ns = line.number(0).clamp(8, 1 << 40) * MS,
             "lease-ms" => config.lease_ns = Some((line.number(0).min(1 << 40) * MS).max(1)),
@@ -163,7 +168,13 @@ pub(super) fn config(text: &[u8]) -> PoolConfig {
     }
     config.memory_bytes = buffers * u64::from(config.buffer_bytes);
     allow_requests(&mut config);
+    allow_counting(&mut config.policy);
     config
+}
+
+/// Does not let count what cannot, for the same reason.
+pub(super) fn allow_counting(policy: &mut Policy) {
+    policy.counting &= policy.mode != Mode::Optimistic && !policy.reads_ahead;
 }
 
 /// Changes reserves and caps that the docs of `PoolConfig` do not allow to the nearest that they do, so that no input is passed
@@ -215,7 +226,8 @@ fn op(line: Line<'_>) -> Option<Op> {
         "set-policy" => {
             let mode = Mode::try_from(second as u8).unwrap_or_default();
             let (reads_per_wake, resume_free_bytes) = (third as u8, line.short(3));
-            let policy = Policy { mode, reads_per_wake, resume_free_bytes, ..Policy::default() };
+            let counting = line.number(4) != 0;
+            let policy = Policy { mode, reads_per_wake, resume_free_bytes, counting, ..Policy::default() };
             Op::SetPolicy { receiver: first, policy }
         }
         "adopt" => {

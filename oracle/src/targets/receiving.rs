@@ -1,7 +1,7 @@
 //! Receivers on the memory model, by its public calls alone: whatever is called in whatever order, bytes come out as they
 //! went in, what is refused changes nothing, and nothing is held when all is over.
 
-use super::ops::event;
+use super::ops::{allow_counting, event};
 use super::text::{Line, lines};
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode};
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
@@ -19,6 +19,7 @@ pub(super) const EXAMPLES: &[&str] = &[
     "reads 1",
     "resume 10",
     "pause-when-blocked",
+    "counting",
     "grace-ms 80",
     "blocked-ms 80",
     "waits 2",
@@ -58,6 +59,8 @@ pub(super) const EXAMPLES: &[&str] = &[
     "obey 3 3 70",
     "decoded 0 5 9 20",
     "readable 0",
+    "peer-closed 0",
+    "kernel-full 0",
     "readable 1",
     "readable 2",
     "received 0 70",
@@ -371,6 +374,11 @@ impl Play {
                 _ => self.decoded(at, 0, (self.buffer_bytes - there).max(1), 0),
             };
         }
+        if actions.has(Action::Peek) {
+            let needed = Event::NeedMore { bytes: 1 + amount % self.buffer_bytes };
+            let outcomes = [needed, needed, needed, Event::WouldBlock, Event::KernelFull, Event::PeerClosed, needed];
+            return self.report(at, outcomes[choice as usize % outcomes.len()]);
+        }
         if actions.has(Action::Recv) {
             let room = self.pool.receive_area(id).expect("it is attached").len() as u32;
             let bytes = [room, 1 + amount % room, 1][choice as usize % 3];
@@ -483,7 +491,7 @@ impl Play {
                 return Err("nothing is to be decoded".into());
             }
             let room = self.pool.receive_area(id).map_err(|error| error.to_string())?.len();
-            if pending.has(Action::Recv) != (room > 0) {
+            if (pending.has(Action::Recv) || pending.has(Action::Peek)) != (room > 0) {
                 return Err(format!("room for {room} bytes, {pending:?}"));
             }
         }
@@ -549,6 +557,7 @@ fn config(text: &[u8]) -> PoolConfig {
             "reads" => config.policy.reads_per_wake = number as u8 % 4,
             "resume" => config.policy.resume_free_bytes = number,
             "pause-when-blocked" => config.policy.pause_when_blocked = true,
+            "counting" => config.policy.counting = true,
             "grace-ms" => config.frame_grace_ns = (line.number(0) * MS).max(8),
             "blocked-ms" => config.blocked_ns = (line.number(0) * MS).max(8),
             "waits" => config.waiters_max = number % 4,
@@ -562,6 +571,7 @@ fn config(text: &[u8]) -> PoolConfig {
     for class in usize::from(config.classes)..config.reserves.len() {
         config.reserves[class] = 0;
     }
+    allow_counting(&mut config.policy);
     config.memory_bytes = buffers * u64::from(config.buffer_bytes);
     // Receivers have the last class, and need the header buffers and three more.
     let split = config.split().expect("memory can be split");

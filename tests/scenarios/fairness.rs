@@ -1,6 +1,7 @@
 //! Scenarios of time and fairness: peers that wait among peers that never finish.
 
 use crate::host::{FREE, Host, MS, STREAM_FULL, config, config_of, data_frame, in_polled_modes};
+use crate::host_pool::free_buffers;
 use crate::machine::in_all_modes;
 use demuxbuf::connection::{EndKind, Event, Mode};
 use demuxbuf::pool::{AttachOptions, Pool, PoolConfig};
@@ -353,7 +354,7 @@ fn s60_content_of_a_full_pool_fits_an_equal_one() {
         let mut rng = Rng::with_seed(seed);
         let mut host = Host::new(&config_of(Mode::Level, 12, 1024, 100));
         // Partial frames of all sizes, of which some end, until nothing has room.
-        while host.peers.len() < 60 || host.pool.memory().free_buffers() > 1 {
+        while host.peers.len() < 60 || free_buffers(&host.pool) > 1 {
             let length = rng.usize(20..1024);
             hold(&mut host, 1, rng.usize(1..length), length);
             let at = rng.usize(..host.peers.len());

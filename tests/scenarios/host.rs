@@ -1,8 +1,9 @@
 //! A small proxy over the sockets of the test kit: it does the actions of the machine and nothing else.
 
+use crate::host_pool::{HAS_SPARE, HostPool, free_buffers, new_pool};
 use demuxbuf::connection::{Action, Actions, Connection, EndKind, Event, Hold, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, FrameHeader, Next, Side, flags, kind};
-use demuxbuf::pool::{AttachOptions, FindingKind, LeasedContent, Notice, Pool, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, FindingKind, LeasedContent, Notice, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome};
 use demuxbuf_testkit::{EventLoop, Socket, check_in_flight, in_modes};
 pub(crate) use demuxbuf_testkit::{data_frame, frame, window_update};
@@ -13,7 +14,7 @@ pub(crate) const STREAM_FULL: u32 = 1;
 /// Buffers of a small pool. One is the receive buffer, one has the cells of 64 bytes; one is the reserve.
 pub(crate) const BUFFERS: u32 = 8;
 /// Those of a small pool that are for whatever comes.
-pub(crate) const FREE: u32 = BUFFERS - 2;
+pub(crate) const FREE: u32 = BUFFERS - 2 - HAS_SPARE as u32;
 pub(crate) const MS: u64 = 1_000_000;
 /// The most that one advance of the clock counts for, with the default grace.
 const STEP_NS: u64 = 125 * MS;
@@ -65,7 +66,7 @@ pub(crate) struct Peer {
 
 /// The proxy.
 pub(crate) struct Host {
-    pub(crate) pool: Pool,
+    pub(crate) pool: HostPool,
     pub(crate) peers: Vec<Peer>,
     /// Buffers of the host's own that it waited for: token and lease.
     pub(crate) leases: Vec<(u64, LeaseId)>,
@@ -78,8 +79,8 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(config: &PoolConfig) -> Host {
-        let pool = Pool::new(config).expect("the configuration is allowed");
-        let (free, mode) = (pool.memory().free_buffers(), config.policy.mode);
+        let pool = new_pool(config);
+        let (free, mode) = (free_buffers(&pool), config.policy.mode);
         Host { pool, peers: Vec::new(), leases: Vec::new(), mode, free, now_ns: 0, iterations: 0 }
     }
 
@@ -219,7 +220,7 @@ impl Host {
     /// Takes buffers for the host until this number is left to receivers.
     pub(crate) fn take_buffers(&mut self, class: u8, left: u32) -> Vec<LeaseId> {
         let mut leases = Vec::new();
-        while self.pool.memory().free_buffers() > left {
+        while free_buffers(&self.pool) > left {
             match self.request(class, u64::MAX) {
                 Outcome::Granted(lease) => leases.push(lease),
                 Outcome::Queued(_) => panic!("the class can take every buffer"),
@@ -375,9 +376,9 @@ impl Host {
         let count = |holds: fn(&Connection) -> bool| {
             let open = self.peers.iter().filter(|peer| !peer.is_closed);
             let connections = open.map(|peer| self.pool.connection(peer.id).expect("the handle is live"));
-            connections.filter(|connection| holds(connection)).count() as u32
+            connections.filter(holds).count() as u32
         };
-        let buffers = self.free - self.pool.memory().free_buffers();
+        let buffers = self.free - free_buffers(&self.pool);
         (buffers, count(Connection::is_waiting), count(|connection| connection.buffered_bytes() > 0))
     }
 

@@ -10,6 +10,7 @@ mod ending;
 mod fairness;
 mod handling;
 mod host;
+mod host_pool;
 mod layers;
 mod machine;
 mod overload;

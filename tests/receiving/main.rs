@@ -8,6 +8,7 @@ mod layers;
 mod leases;
 mod marks;
 mod receivers;
+mod ring;
 mod shared_tenants;
 mod shortage;
 mod tenants;

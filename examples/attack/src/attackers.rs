@@ -21,9 +21,6 @@ const CONNECTING_MAX: usize = 64;
 /// A connection that is not open after this time is tried again.
 pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// A closed attacker connects again after at most this time.
-const RETURN_MAX: Duration = Duration::from_millis(500);
-
 /// Receive buffer of an unread socket, and the segment size of a usual network. With the segments of a loopback
 /// interface the kernel takes megabytes off the other side before it makes it wait.
 const SLOW_SOCKET_BYTES: u32 = 4096;
@@ -188,7 +185,7 @@ impl Attacker {
                 sleep_until(self.common.began + WAVE * (waves + 1)).await;
             }
             Habit::Leaver { pause } => sleep(habits::up_to(2 * pause)).await,
-            _ => sleep(habits::up_to(RETURN_MAX)).await,
+            _ => sleep(habits::up_to(self.band.away_max())).await,
         }
     }
 

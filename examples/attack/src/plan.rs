@@ -20,6 +20,10 @@ const TINY_PER_SECOND: usize = 40_000;
 const FRAMES_PER_SECOND: usize = 1000;
 const CONNECTS_PER_SECOND: usize = 500;
 
+/// Connections that were all closed at once come back at this rate, but each within this time at least.
+const RETURNS_PER_SECOND: usize = 4000;
+const AWAY_MIN: Duration = Duration::from_millis(500);
+
 /// Within its allowance of 3 s a frame that is sent back to back is whole.
 const BACK_TO_BACK_MAX: Duration = Duration::from_millis(2500);
 
@@ -234,6 +238,11 @@ pub(crate) fn load(factor: f64, options: &Options) -> Band {
 }
 
 impl Band {
+    /// An attacker that was closed connects again within this time.
+    pub(crate) fn away_max(&self) -> Duration {
+        each(self.count, RETURNS_PER_SECOND).max(AWAY_MIN)
+    }
+
     /// Where its attacker of this number comes from: many addresses of each network.
     pub(crate) fn source(&self, number: usize) -> Ipv4Addr {
         let (network, host) = (number % self.networks, number / self.networks % 250);
@@ -294,6 +303,13 @@ mod tests {
         let crowd = networks((0..load.count).map(|number| load.source(number)));
         assert_eq!((load.count, crowd.len()), (62_250, 62_250));
         assert!(honest.is_disjoint(&crowd));
+    }
+
+    #[test]
+    fn closed_attackers_come_back_at_a_rate() {
+        let options = Options::parse_from(["attack", "--connections", "100000"]);
+        let away_max = |count| band(Name::Drip, count, &options).away_max().as_secs_f64();
+        assert_eq!([100, 2000, 10_000].map(away_max), [0.5, 0.5, 2.5]);
     }
 
     #[test]

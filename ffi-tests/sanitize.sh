@@ -90,6 +90,15 @@ if RUSTFLAGS="-Zsanitizer=thread" \
     run_tests c_api relay -- --skip cxx_two_translation_units \
     --skip library_exports_what_the_header_declares \
     --skip events_return_only_documented_errors
+  if [ -z "$named" ]; then
+    echo "ThreadSanitizer, threads of a shared pool in Rust, whose pools come and go:"
+    for package in "demuxbuf --test lifetimes --test overload_threads --test shared_tenants" \
+      "demuxbuf-testkit --test shared_moves --test shared_pool"; do
+      # shellcheck disable=SC2086 # one word for each flag
+      RUSTFLAGS="-Zsanitizer=thread" TSAN_OPTIONS="halt_on_error=1:allocator_may_return_null=1" setarch -R \
+        cargo +nightly test --quiet -Zbuild-std --target "$machine" --target-dir target/tsan -p $package
+    done
+  fi
 else
   echo "ThreadSanitizer: skipped, $(tail -n 1 "$work/nightly")"
 fi

@@ -52,7 +52,7 @@ pub struct demuxbuf_policy {
     pub reserved: [u8; 3],
 }
 
-growable!(demuxbuf_policy, 16);
+growable!(demuxbuf_policy, 20);
 
 /// A mode as C passes it.
 pub(super) fn mode_of(mode: u8) -> Result<Mode, ConfigError> {

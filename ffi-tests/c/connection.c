@@ -154,8 +154,8 @@ static void policies_are_checked(void) {
         }
     }
     /* All that is left has no wrong value. */
-    demuxbuf_policy policy = {sizeof policy,      UINT32_MAX, UINT16_MAX, UINT16_MAX,
-                              DEMUXBUF_MODE_EDGE, UINT8_MAX,  UINT8_MAX,  UINT8_MAX};
+    demuxbuf_policy policy = {sizeof policy, UINT32_MAX, UINT16_MAX, UINT16_MAX, DEMUXBUF_MODE_EDGE,
+                              UINT8_MAX,     UINT8_MAX,  UINT8_MAX,  UINT8_MAX,  {0}};
     CHECK_NUMBER(demuxbuf_connection_init(&connection, &policy, NULL, NULL), DEMUXBUF_OK);
     CHECK_NUMBER(demuxbuf_connection_attach(&connection, 0, 0), DEMUXBUF_WANT_RECV);
 }

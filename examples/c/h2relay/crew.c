@@ -174,6 +174,7 @@ bool crew_close(struct crew *crew) {
     struct relay *first = &crew->workers[0].relay;
     relay_close_all(first);
     end_others(crew);
+    relay_pick_up(first);
     report(crew);
     relay_close(first);
     uint64_t misuses = 0;

@@ -490,6 +490,12 @@ static void drain_notices(struct relay *relay) {
     relay->grants_left = true;
 }
 
+void relay_pick_up(struct relay *relay) {
+    do {
+        drain_notices(relay);
+    } while (relay->grants_left);
+}
+
 static void end_lingering(struct relay *relay, uint64_t now_ns) {
     while (!list_is_empty(&relay->lingering)) {
         struct pair *pair = LIST_OWNER(relay->lingering.next, struct pair, linger);

@@ -130,6 +130,9 @@ void relay_wake(const struct common *common, uint32_t thread);
 /* Closes every connection; the statistics stay readable. */
 void relay_close_all(struct relay *relay);
 
+/* Without a connection: picks up what other threads handed to this one before they ended, and has no use for it. */
+void relay_pick_up(struct relay *relay);
+
 void relay_close(struct relay *relay);
 
 /* Waits for something to happen and does what is to be done then. */

@@ -68,6 +68,19 @@ fn threads_all_serve_and_statistics_sum() {
     assert!((4..=32).contains(&stats.get("leased_peak")), "{stats:?}");
 }
 
+/// While clients of both threads wait for room, the end of one thread hands its buffers to the other.
+#[test]
+fn threads_end_while_clients_wait() {
+    let bench = Bench::start(&[&with_little(POOLS[2])[..], &["--grace-ms", "3600000"]].concat());
+    let mut pairs: Vec<_> = (0..40).map(|_| bench.open_pair()).collect();
+    for (client, _) in &mut pairs {
+        client.write_all(&large()[..PART_BYTES as usize]).expect("the kernel takes it");
+    }
+    bench.relay.wait_for("waiters", |stats| stats.get("waiting") >= 4);
+    // Nothing is held or assigned at rest.
+    bench.relay.stop();
+}
+
 #[test]
 fn threads_share_a_port_and_refuse_tenants() {
     let bench = Bench::start(&[]);

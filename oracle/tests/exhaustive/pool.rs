@@ -24,6 +24,8 @@ struct Scope {
     has_host: bool,
     /// Decoders may be blocked.
     has_blocks: bool,
+    /// Partial frames stay in the kernel.
+    counting: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +50,8 @@ struct House {
 
 impl House {
     fn new(scope: Scope) -> House {
-        let policy = Policy { mode: scope.mode, reads_per_wake: 1, ..Policy::default() };
+        let Scope { mode, counting, .. } = scope;
+        let policy = Policy { mode, counting, reads_per_wake: 1, ..Policy::default() };
         let config = PoolConfig {
             buffer_bytes: 128,
             frame_grace_ns: GRACE_NS,
@@ -137,6 +140,10 @@ impl House {
             events.push(Event::WouldBlock);
             let rest = (FRAME_BYTES - there.min(FRAME_BYTES)).min(facts.capacity - there);
             events.extend(Some(Event::Received { bytes: rest }).filter(|_| rest > 0));
+        } else if pending.has(Action::Peek) {
+            events.extend([Event::WouldBlock, Event::KernelFull, Event::NeedMore { bytes: FRAME_BYTES }]);
+        } else if pending.has(Action::RecvWhole) {
+            events.extend([Event::WouldBlock, Event::KernelFull, Event::Received { bytes: area }]);
         } else if pending.has(Action::Recv) && self.scope.mode == Mode::Completion {
             events.push(Event::done(Action::Recv));
         } else if pending.has(Action::Recv) {
@@ -154,6 +161,7 @@ impl House {
                 events.extend(self.scope.has_blocks.then_some(Event::Block { reasons: 1 }));
             }
         }
+        events.extend((self.memory(at).mark > 0).then_some(Event::KernelFull));
         events.extend((facts.blocked != 0).then_some(Event::Unblock { reasons: 1 }));
         events.extend(self.owes_wake[at].then_some(Event::Wake));
         // Edge-triggered read interest reports each change, also those that the host has not come to yet.
@@ -183,9 +191,10 @@ impl House {
             self.perform(Op::Later { ns: GRACE_NS / 8 })?;
         }
         let all = 0..self.pair.model.receivers().len();
-        match all.filter(|&at| self.memory(at).claim_since.is_some()).count() {
+        let waits = |at: &usize| self.memory(*at).claim_since.is_some() || self.memory(*at).mark > 0;
+        match all.filter(waits).count() {
             0 => self.pair.compare(),
-            claims => Err(format!("I6: {claims} claims are never settled: {:?}", self.pair.model.system)),
+            waits => Err(format!("I6: {waits} claims or marks are never settled: {:?}", self.pair.model.system)),
         }
     }
 
@@ -201,7 +210,7 @@ impl House {
             let there = self.info(at).facts.buffered_bytes;
             let event = if pending.has(Action::Shed) {
                 Event::Close
-            } else if pending.has(Action::Recv) || self.info(at).facts.in_flight {
+            } else if pending.has(Action::Recv) || pending.has(Action::Peek) || self.info(at).facts.in_flight {
                 Event::WouldBlock
             } else if pending.has(Action::Decode) && there < FRAME_BYTES {
                 Event::NeedMore { bytes: FRAME_BYTES - there }
@@ -277,6 +286,10 @@ impl Instance for House {
                 ("one keeps a part in a small cell", memory.cell_bytes == 64),
                 ("one keeps a part in a larger cell", memory.cell_bytes > 64),
                 ("one claims", memory.claim_since.is_some()),
+                ("one looks", pending.has(Action::Peek)),
+                ("one receives a whole", pending.has(Action::RecvWhole)),
+                ("one waits under a mark", memory.mark > 0),
+                ("the kernel is full", memory.full),
                 ("one is kept for good", memory.kept_for_good),
                 ("one is off", memory.off),
                 ("one is blocked", info.facts.blocked != 0),
@@ -315,9 +328,12 @@ const NONE_FREE: [&str; 1] = ["one was shed at its deadline"];
 const RIVALS: [&str; 1] = ["one was evicted"];
 const HOST: [&str; 4] = ["one is blocked", "the host waits", "the host is granted a buffer", "content is taken"];
 
+const COUNTING: [&str; 6] =
+    ["one looks", "one receives a whole", "one waits under a mark", "the kernel is full", "one claims", "a trial"];
+
 /// Receivers with this many free buffers, in time.
 fn share(mode: Mode, receivers: usize, free: usize, sometimes: &[&[&'static str]]) {
-    let scope = Scope { mode, receivers, leases: 6 - free, has_host: false, has_blocks: true };
+    let scope = Scope { mode, receivers, leases: 6 - free, has_host: false, has_blocks: true, counting: false };
     let title = format!("receivers ({receivers}), free buffers ({free}), {mode:?}");
     close(&title, &House::new(scope), &sometimes.concat());
 }
@@ -357,10 +373,25 @@ fn completion() {
     compete(Mode::Completion);
 }
 
+/// A receiver leaves partial frames in the kernel while the host has all buffers, or all but one: at its deadline, or once the
+/// kernel is full, it is as any other.
+fn count(mode: Mode) {
+    for leases in [5, 6] {
+        let scope = Scope { mode, receivers: 1, leases, has_host: false, has_blocks: true, counting: true };
+        let title = format!("a receiver that counts, free buffers ({}), {mode:?}", 6 - leases);
+        close(&title, &House::new(scope), &COUNTING);
+    }
+}
+
+#[test]
+fn one_counts() {
+    [Mode::Level, Mode::Edge, Mode::OneShot].into_iter().for_each(count);
+}
+
 /// The host has all buffers but one, and business of its own.
 #[test]
 fn one_and_a_host() {
-    let scope = Scope { mode: Mode::Level, receivers: 1, leases: 5, has_host: true, has_blocks: true };
+    let scope = Scope { mode: Mode::Level, receivers: 1, leases: 5, has_host: true, has_blocks: true, counting: false };
     close("a receiver, a free buffer, and a host with its own", &House::new(scope), &HOST);
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub(crate) struct Aim {
 /// The results so far of the attackers of one band.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Those that have had a connection.
+    /// Those to which a server has answered, or which were closed before that.
     pub(crate) arrived: AtomicU64,
     /// Those that have one now.
     pub(crate) connected: AtomicU64,
@@ -158,15 +158,15 @@ struct Attacker {
 impl Attacker {
     /// Comes, attacks, and comes back when it was closed, until its task ends.
     async fn live(self) {
-        let (mut is_new, tally) = (true, &self.common.tally);
+        let tally = &self.common.tally;
+        let arrival = Arrival { tally, is_counted: AtomicBool::new(false) };
         loop {
             match self.enter().await {
                 Ok(stream) => {
-                    if std::mem::take(&mut is_new) {
-                        tally.arrived.fetch_add(1, Relaxed);
-                    }
                     let _presence = Presence::of_one(tally);
-                    match habits::attack(stream, self.band.habit, &self.common).await {
+                    let ended = habits::attack(stream, self.band.habit, &self.common, &arrival).await;
+                    arrival.count();
+                    match ended {
                         Ended::Shed => drop(tally.ended_shed.fetch_add(1, Relaxed)),
                         Ended::Closed => drop(tally.closed.fetch_add(1, Relaxed)),
                         Ended::Left => {}
@@ -212,6 +212,21 @@ impl Attacker {
         let stream = socket.connect(target).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
+    }
+}
+
+/// Counts an attacker that has arrived, once.
+#[derive(Debug)]
+pub(crate) struct Arrival<'a> {
+    tally: &'a Tally,
+    is_counted: AtomicBool,
+}
+
+impl Arrival<'_> {
+    pub(crate) fn count(&self) {
+        if !self.is_counted.swap(true, Relaxed) {
+            self.tally.arrived.fetch_add(1, Relaxed);
+        }
     }
 }
 

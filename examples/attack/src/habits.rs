@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep};
 
-use crate::attackers::{Aim, Common, Tally};
+use crate::attackers::{Aim, Arrival, Common, Tally};
 use crate::backend::LARGEST_FRAME;
 use crate::plan::{Habit, LARGE_FRAME, PARTIAL_BYTES, REQUEST_LASTS};
 use crate::wire::{Answers, begun, ignored, opening, request};
@@ -53,20 +53,20 @@ fn any_size(largest: u32) -> usize {
 }
 
 /// Attacks until the connection ends. Only the other side can give a reason for an error.
-pub(crate) async fn attack(mut stream: TcpStream, habit: Habit, common: &Common) -> Ended {
+pub(crate) async fn attack(mut stream: TcpStream, habit: Habit, common: &Common, arrival: &Arrival<'_>) -> Ended {
     if habit == Habit::Urgent {
         // If it cannot be sent, that is seen when it is read.
         let _ = send_urgent(&mut stream).await;
     }
     let (from, mut to) = stream.split();
-    let (mut answers, Common { aim, tally, .. }) = (Answers::default(), common);
+    let (mut answers, Common { aim, tally, .. }) = (Answers::of(arrival), common);
     let part = |bytes| [opening(), begun(bytes, LARGE_FRAME)].concat();
     let done = match habit {
         Habit::Partial { bytes } => {
             let bytes = bytes.map_or_else(|| any_size(LARGE_FRAME), usize::from);
             read_while(from, &mut answers, send_and_stay(&mut to, &part(bytes))).await
         }
-        Habit::AtOnce => read_while(from, &mut answers, send_at_once(&mut to, common, &part(PARTIAL_BYTES))).await,
+        Habit::AtOnce => read_while(from, &mut answers, send_at_once(&mut to, common)).await,
         Habit::Urgent => read_while(from, &mut answers, send_and_stay(&mut to, &[])).await,
         Habit::Burst => {
             let frames = [ignored(LARGE_FRAME).repeat(BURST_FRAMES), begun(BURST_REST_BYTES, LARGE_FRAME)].concat();
@@ -77,7 +77,11 @@ pub(crate) async fn attack(mut stream: TcpStream, habit: Habit, common: &Common)
         Habit::Leaver { .. } => read_while(from, &mut answers, send_and_leave(&mut to, &part(LEAVER_BYTES))).await,
         Habit::Drip { pause } | Habit::Tiny { pause } => read_while(from, &mut answers, drip(&mut to, pause)).await,
         Habit::Requests { pause_max } => ask(from, &mut to, &mut answers, pause_max, aim, tally).await,
-        Habit::SlowReader => ask_only(from, &mut to, aim).await,
+        Habit::SlowReader => {
+            // It reads no answer.
+            arrival.count();
+            ask_only(from, &mut to, aim).await
+        }
     };
     if let Ok(ended) = done {
         return ended;
@@ -93,7 +97,7 @@ pub(crate) async fn attack(mut stream: TcpStream, habit: Habit, common: &Common)
 /// Reads to the end, or to that of what is done meanwhile.
 async fn read_while(
     mut from: ReadHalf<'_>,
-    answers: &mut Answers,
+    answers: &mut Answers<'_>,
     meanwhile: impl Future<Output = io::Result<Ended>>,
 ) -> io::Result<Ended> {
     let read = async {
@@ -110,7 +114,7 @@ async fn read_while(
     }
 }
 
-async fn read_some(from: &mut ReadHalf<'_>, answers: &mut Answers, bytes: &mut [u8]) -> io::Result<()> {
+async fn read_some(from: &mut ReadHalf<'_>, answers: &mut Answers<'_>, bytes: &mut [u8]) -> io::Result<()> {
     let count = from.read(bytes).await?;
     answers.read(&bytes[..count]);
     if count == 0 || answers.is_shed {
@@ -125,9 +129,10 @@ async fn send_and_stay(to: &mut WriteHalf<'_>, bytes: &[u8]) -> io::Result<Ended
     pending().await
 }
 
-async fn send_at_once(to: &mut WriteHalf<'_>, common: &Common, bytes: &[u8]) -> io::Result<Ended> {
+async fn send_at_once(to: &mut WriteHalf<'_>, common: &Common) -> io::Result<Ended> {
+    to.write_all(&opening()).await?;
     common.begin().await;
-    send_and_stay(to, bytes).await
+    send_and_stay(to, &begun(PARTIAL_BYTES, LARGE_FRAME)).await
 }
 
 /// Half of what the attacker sends, then a byte that is urgent, then the other half.
@@ -154,7 +159,7 @@ async fn back_to_back(to: &mut WriteHalf<'_>, pause: Duration) -> io::Result<End
 async fn announce(
     mut from: ReadHalf<'_>,
     to: &mut WriteHalf<'_>,
-    answers: &mut Answers,
+    answers: &mut Answers<'_>,
     sent_bytes: usize,
 ) -> io::Result<Ended> {
     to.write_all(&opening()).await?;
@@ -190,7 +195,7 @@ async fn drip(to: &mut WriteHalf<'_>, pause: Duration) -> io::Result<Ended> {
 async fn ask(
     mut from: ReadHalf<'_>,
     to: &mut WriteHalf<'_>,
-    answers: &mut Answers,
+    answers: &mut Answers<'_>,
     pause_max: Duration,
     aim: &Aim,
     tally: &Tally,

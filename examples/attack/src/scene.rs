@@ -198,7 +198,7 @@ impl Stage<'_> {
         self.stay(began).await;
         let attacked = Instant::now();
         let attackers = self.gather(self.name.bands(self.options), &self.tally).await?;
-        // Each has a connection, but not yet one to the server behind the relay.
+        // What it took to let them in is over then.
         sleep(CALM).await;
         attackers.begin();
         let complete = Instant::now();

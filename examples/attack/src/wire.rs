@@ -1,5 +1,6 @@
 //! Frames as attackers need them: correct, and cut wherever they like.
 
+use crate::attackers::Arrival;
 use demuxbuf::framing::h2::{FrameHeader, HEAD_BYTES, PREFACE, flags, kind};
 
 const SETTINGS_INITIAL_WINDOW_SIZE: u16 = 4;
@@ -79,7 +80,9 @@ fn push_text(block: &mut Vec<u8>, text: &[u8]) {
 
 /// Reads what comes back, as far as an attacker cares.
 #[derive(Debug, Default)]
-pub(crate) struct Answers {
+pub(crate) struct Answers<'a> {
+    /// Counted once the other side's settings have arrived.
+    arrival: Option<&'a Arrival<'a>>,
     /// Of the current frame: its header, and of a GOAWAY the payload.
     kept: Vec<u8>,
     /// Bytes still to come of a skipped frame.
@@ -92,7 +95,11 @@ pub(crate) struct Answers {
     pub(crate) is_shed: bool,
 }
 
-impl Answers {
+impl<'a> Answers<'a> {
+    pub(crate) fn of(arrival: &'a Arrival<'a>) -> Answers<'a> {
+        Answers { arrival: Some(arrival), ..Answers::default() }
+    }
+
     pub(crate) fn read(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.skipped > 0 {
@@ -118,7 +125,10 @@ impl Answers {
         match head.kind {
             kind::DATA | kind::HEADERS if head.flags & END_STREAM != 0 => self.ended += 1,
             kind::RST_STREAM => self.ended += 1,
-            kind::SETTINGS if head.flags & flags::ACK == 0 => self.has_settings = true,
+            kind::SETTINGS if head.flags & flags::ACK == 0 => {
+                self.has_settings = true;
+                self.arrival.iter().for_each(|arrival| arrival.count());
+            }
             kind::GOAWAY => {
                 let code = self.kept[HEAD_BYTES as usize..].get(4..8);
                 self.is_shed |= code == Some(&ENHANCE_YOUR_CALM.to_be_bytes());

@@ -309,6 +309,7 @@ fn undelivered_bytes_keep_a_claim_alive() {
         assert!(!waits(&pool));
         if forgets {
             pool.handle(id, Event::WouldBlock).expect("it is attached");
+            pool.handle(id, Event::Readable).expect("it is attached");
         }
         pool.handle(id, Event::ResumeRecv).expect("it is attached");
         assert_eq!(waits(&pool), !forgets);

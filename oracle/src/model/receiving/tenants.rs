@@ -53,12 +53,10 @@ impl ModelReceiving {
         first.into_iter().flat_map(|tenant| waits(tenant).map(|(id, _)| id)).collect()
     }
 
-    /// Whether it holds more than its share, by weight, of what all tenants that hold or claim something hold.
-    fn is_above_share(&self, tenant: usize) -> bool {
-        let claims = |other: usize| self.of_tenant(other).any(|(_, receiver)| receiver.claim_since.is_some());
-        let others = (0..3).filter(|&other| self.held(other) > 0 || claims(other));
+    /// Whether it holds more than its share, by weight, of what these tenants hold.
+    fn is_above_share(&self, tenant: usize, among: impl Iterator<Item = usize>) -> bool {
         let weight = |tenant: usize| u64::from(self.config.share(tenant).weight);
-        let (held, weights) = others
+        let (held, weights) = among
             .map(|other| (self.held(other), weight(other)))
             .fold((0, 0), |(h, w), (held, weight)| (h + held, w + weight));
         self.held(tenant) * weights > held * weight(tenant)
@@ -78,7 +76,9 @@ impl ModelReceiving {
             let victims = self.of_tenant(tenant).filter(move |(_, receiver)| keeps(receiver));
             victims.filter_map(|(id, _)| self.deadline(id).map(|deadline| (deadline, id)))
         };
+        // Those without such content, or with a guarantee for it, lose none, however much they hold.
         let tenants = (0..3).filter(|&tenant| exceeds(tenant) && victims(tenant).count() > 0);
+        let among = tenants.clone().filter(|&tenant| tenant != own).chain([own]);
         let greatest = tenants.max_by(|&one, &other| self.compare_now(one, other).then(other.cmp(&one)));
         let Some(greatest) = greatest.filter(|&tenant| tenant != own && self.evictions_left > 0) else {
             return false;
@@ -86,7 +86,7 @@ impl ModelReceiving {
         if self.compare((self.held(greatest), greatest), (2 * would_hold, own)) != Ordering::Greater {
             return false;
         }
-        assert!(self.is_above_share(greatest), "I11: content in time goes only from a tenant above its share");
+        assert!(self.is_above_share(greatest, among), "I11: content in time goes only from a tenant above its share");
         let (_, victim) = victims(greatest).min().expect("it has some");
         self.evictions_left -= 1;
         self.counts.evictions += 1;

@@ -18,6 +18,13 @@ impl<S: BufferSource> Pool<S> {
         self.memory.set_submits(index, submits).expect("it has no receive");
     }
 
+    /// Refuses a receive that the host was not shown: the machine may have `Recv` pending where the memory model allows
+    /// none, while bytes are in place.
+    pub(super) fn check_may_submit(&self, index: u32) -> Result<(), PoolError> {
+        let is_shown = self.pending_at(index).has(Action::Recv);
+        if is_shown && !self.leaves_partial(index) { Ok(()) } else { Err(EventError::NotPending.into()) }
+    }
+
     /// The host has submitted the receive that was pending.
     pub(super) fn submit(&mut self, index: u32) {
         self.memory.submit(index).expect("the machine has the same room");

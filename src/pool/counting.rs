@@ -2,7 +2,7 @@
 
 use super::{BufferSource, Pool, PoolError, ReceiverId};
 use crate::config_error::{Allowed, ConfigError};
-use crate::connection::{Action, Actions, Event, EventError, Mode, Policy};
+use crate::connection::{Action, Actions, Event, Mode, Policy};
 use core::ptr::NonNull;
 
 /// What a receiver cannot count with, if it has it.
@@ -102,10 +102,9 @@ impl<S: BufferSource> Pool<S> {
         if is_own { Action::WantRecv.into() } else { Actions::NONE }
     }
 
-    /// A receive that brings all or nothing is done at once, and so is a look.
-    pub(super) fn check_may_submit(&self, index: u32) -> Result<(), PoolError> {
-        let is_at_once = self.memory.borrowed(index).is_some_and(|borrowed| borrowed.leaves_partial());
-        if is_at_once { Err(EventError::NotPending.into()) } else { Ok(()) }
+    /// It looks, or receives all or nothing: that is done at once, and never submitted.
+    pub(super) fn leaves_partial(&self, index: u32) -> bool {
+        self.memory.borrowed(index).is_some_and(|borrowed| borrowed.leaves_partial())
     }
 
     /// The decoder needs this number of bytes: if the host looked, of what is in the kernel.
@@ -139,7 +138,7 @@ impl<S: BufferSource> Pool<S> {
 
     /// The peer will send no more: what is there is received, be it whole or not.
     pub(super) fn peer_closed(&mut self, index: u32) -> Actions {
-        let has_left_some = self.check_may_submit(index).is_err() || self.memory.waits_under_mark(index);
+        let has_left_some = self.leaves_partial(index) || self.memory.waits_under_mark(index);
         let after = self.memory.peer_closed(index).expect("it is attached");
         self.follow(index, after);
         if has_left_some { self.reconcile_reported(index, 0, true) } else { self.reconcile_readable(index) }
@@ -154,7 +153,7 @@ impl<S: BufferSource> Pool<S> {
 
     /// A partial frame stays in the kernel no more.
     pub(super) fn stop_counting(&mut self, index: u32) {
-        if self.check_may_submit(index).is_err() {
+        if self.leaves_partial(index) {
             let after = self.memory.dry(index).expect("it may receive");
             self.follow(index, after);
         }

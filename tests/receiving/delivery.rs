@@ -210,6 +210,26 @@ fn delivery_is_refused_and_changes_nothing() {
     refuse(&mut pool, id, b"x", PoolError::Stale);
 }
 
+/// A connection that is blocked would receive behind what is in place. Nothing can be received there, be it submitted or not.
+#[test]
+fn nothing_is_submitted_behind_bytes_in_place() {
+    for event in [Event::Block { reasons: 1 }, Event::SetBlocked { reasons: 2 }] {
+        for consumed_bytes in [0, 3] {
+            let mut pool = pool_of_eight_in(Mode::Completion, 4);
+            let id = attach(&mut pool, 1);
+            in_place(&mut pool, id, b"onetwo");
+            delivered(&mut pool, id, b"onetwo", consumed_bytes, 0);
+            assert_eq!(pool.handle(id, event), Ok(Actions::NONE), "the rest has to be reported on first");
+            assert_eq!(pool.handle(id, Event::done(Action::Recv)), Err(EventError::NotPending.into()), "{event:?}");
+            assert_eq!(pool.handle(id, Event::Received { bytes: 1 }), Err(PoolError::TooManyBytes), "{event:?}");
+            assert_eq!((pool.pending(id), pool.check_invariants()), (Ok(Actions::NONE), Ok(())));
+            let rest = &b"onetwo"[consumed_bytes as usize..];
+            delivered(&mut pool, id, rest, 0, 0);
+            assert_eq!(pool.data(id), Ok(rest));
+        }
+    }
+}
+
 /// Each state in which a receiver takes nothing; when that is over, the next step asks for what the host still has.
 #[test]
 fn held_receiver_accepts_no_delivery() {

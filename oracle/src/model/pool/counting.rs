@@ -65,7 +65,8 @@ impl ModelPool {
 
     /// Which of these the connection did not ask for, because they are about the mark. What is done at once is not submitted.
     pub(super) fn check_done(&self, id: u64, actions: Actions) -> Result<Actions, i32> {
-        if actions.has(Action::Recv) && self.leaves_partial(id) {
+        let may_submit = self.host_actions(id).has(Action::Recv) && !self.leaves_partial(id);
+        if actions.has(Action::Recv) && !may_submit {
             return Err(DEMUXBUF_ERR_NOT_PENDING);
         }
         let is_own = !self.connection(id).pending().has(Action::WantRecv);

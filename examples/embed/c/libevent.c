@@ -1,13 +1,16 @@
-/* An echo server on libevent, level-triggered. It ends with SIGTERM or SIGINT. */
+/* An echo server on libevent, level-triggered. While memory is short, it leaves partial frames in the kernel. It ends
+   with SIGTERM or SIGINT. */
 #include "embed.h"
+#include <demuxbuf_posix.h>
 #include <event2/event.h>
 #include <event2/listener.h>
 
 enum { FRAMES_PER_ITERATION = 64 };
 
 struct connection {
+    demuxbuf_posix_socket socket;
     uint64_t receiver;
-    int fd, is_scheduled;
+    int is_scheduled;
     struct event *readable, *writable;
     uint32_t sent; /* how much of the frame at the front is sent */
 };
@@ -31,16 +34,8 @@ static void drop(struct connection *self) {
     demuxbuf_receiver_close(pool, self->receiver);
     event_free(self->readable);
     event_free(self->writable);
-    close(self->fd);
-    self->fd = -1;
-}
-
-static demuxbuf_step receive(struct connection *self, demuxbuf_step step) {
-    ssize_t got = read(self->fd, step.data, step.bytes);
-    return got > 0           ? demuxbuf_receiver_received(pool, self->receiver, (uint32_t)got)
-           : got == 0        ? demuxbuf_receiver_end_of_stream(pool, self->receiver)
-           : errno == EAGAIN ? demuxbuf_receiver_would_block(pool, self->receiver)
-                             : demuxbuf_receiver_transport_error(pool, self->receiver);
+    close(self->socket.fd);
+    self->socket.fd = -1;
 }
 
 /* Sends the frame at the front from where it lies. What does not go out is kept, and decoding is blocked. */
@@ -48,7 +43,7 @@ static demuxbuf_step decode(struct connection *self, demuxbuf_step step) {
     uint32_t frame = embed_frame_bytes(step.data, step.bytes);
     if (step.bytes < frame)
         return demuxbuf_receiver_decoded(pool, self->receiver, 0, frame - step.bytes);
-    ssize_t sent = send(self->fd, step.data + self->sent, frame - self->sent, MSG_NOSIGNAL);
+    ssize_t sent = send(self->socket.fd, step.data + self->sent, frame - self->sent, MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN) {
         demuxbuf_receiver_fail(pool, self->receiver); /* what is buffered is of no use any more */
         return demuxbuf_receiver_transport_error(pool, self->receiver);
@@ -76,13 +71,16 @@ static void run(struct connection *self, demuxbuf_step step) {
         } else if ((step.actions & (DEMUXBUF_END | DEMUXBUF_SHED | DEMUXBUF_CANNOT_FIT)) != 0) {
             drop(self);
             return;
-        } else if ((step.actions & DEMUXBUF_RECV) != 0) {
-            step = receive(self, step);
+        } else if ((step.actions & (DEMUXBUF_RECV | DEMUXBUF_PEEK)) != 0) {
+            step = demuxbuf_posix_socket_receive(&self->socket, pool, self->receiver, step);
+            if ((step.actions & DEMUXBUF_PEEK) != 0) /* a look at a frame that stays in the socket */
+                step = demuxbuf_receiver_decoded(pool, self->receiver, 0, embed_frame_bytes(step.data, step.bytes));
         } else if ((step.actions & DEMUXBUF_DECODE) != 0) {
             step = frames++ < FRAMES_PER_ITERATION
                        ? decode(self, step)
                        : demuxbuf_receiver_report(pool, self->receiver, DEMUXBUF_EVENT_YIELD, 0);
         } else if ((step.actions & notices) != 0) {
+            demuxbuf_posix_socket_set_mark(&self->socket, step);
             if ((step.actions & DEMUXBUF_WANT_RECV) != 0)
                 event_add(self->readable, NULL);
             if ((step.actions & DEMUXBUF_STOP_RECV) != 0)
@@ -118,16 +116,19 @@ static void on_connection(struct evconnlistener *listener, evutil_socket_t fd, s
                           void *argument) {
     struct connection *self = connections;
     (void)listener, (void)peer, (void)length, (void)argument;
-    while (self < connections + CONNECTIONS_MAX && self->fd >= 0)
+    while (self < connections + CONNECTIONS_MAX && self->socket.fd >= 0)
         self++;
     uint64_t receiver, token = (uint64_t)(self - connections);
     advance_clock();
-    demuxbuf_attach_options options = {.struct_size = sizeof options, .token = token};
+    demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_LEVEL};
+    demuxbuf_attach_options options = {.struct_size = sizeof options, .token = token, .policy = &policy};
+    demuxbuf_posix_socket socket;
+    demuxbuf_posix_socket_init(&socket, fd, BUFFER_BYTES, &policy);
     if (token == CONNECTIONS_MAX || demuxbuf_receiver_attach(pool, &options, &receiver, NULL, NULL) != DEMUXBUF_OK) {
         close(fd);
         return;
     }
-    *self = (struct connection){.receiver = receiver, .fd = fd, .is_scheduled = self->is_scheduled};
+    *self = (struct connection){.socket = socket, .receiver = receiver, .is_scheduled = self->is_scheduled};
     self->readable = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, self);
     self->writable = event_new(base, fd, EV_WRITE, on_writable, self);
     if (self->readable == NULL || self->writable == NULL) {
@@ -160,7 +161,7 @@ static void iterate(struct event *deadline) {
     advance_clock();
     for (int at = 0; at < due_count; at++) {
         due[at]->is_scheduled = 0;
-        if (due[at]->fd >= 0)
+        if (due[at]->socket.fd >= 0)
             run(due[at], demuxbuf_receiver_wake(pool, due[at]->receiver));
     }
     while (demuxbuf_pool_poll_notice(pool, &notice) == DEMUXBUF_OK)
@@ -177,7 +178,7 @@ int main(int argc, char **argv) {
     event_add(interrupt, NULL);
     pool = embed_pool(&options, DEMUXBUF_MODE_LEVEL);
     for (int at = 0; at < CONNECTIONS_MAX; at++)
-        connections[at].fd = -1;
+        connections[at].socket.fd = -1;
     /* The socket listens already. libevent makes what it accepts non-blocking. */
     struct evconnlistener *listener =
         evconnlistener_new(base, on_connection, NULL, LEV_OPT_CLOSE_ON_FREE, 0, embed_listen(&options));
@@ -188,7 +189,7 @@ int main(int argc, char **argv) {
     while (!is_stopping)
         iterate(deadline);
     for (struct connection *self = connections; self < connections + CONNECTIONS_MAX; self++) {
-        if (self->fd >= 0)
+        if (self->socket.fd >= 0)
             drop(self);
     }
     evconnlistener_free(listener);

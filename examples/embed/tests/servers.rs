@@ -75,7 +75,11 @@ server!(
     Server::c("embed/c/epoll", &[], &["--trigger", "edge"]).map(Server::counting),
     &[(&["--trigger", ""], "level|edge")]
 );
-server!(libevent, Server::c("embed/c/libevent", &["libevent"], &[]), &[(&["--trigger", "edge"], "usage")]);
+server!(
+    libevent,
+    Server::c("embed/c/libevent", &["libevent"], &[]).map(Server::counting),
+    &[(&["--trigger", "edge"], "usage")]
+);
 step!(own_buffers, "0-own-buffers", 9);
 step!(sync, "1-sync", 9);
 step!(events, "2-events", 9);

@@ -3,6 +3,7 @@
 //! A frame is four bytes of length, big-endian, and a payload of that length. A server echoes each frame. It closes a
 //! connection at its end of stream, or when a frame does not fit into a buffer.
 
+pub mod counting;
 pub mod frames;
 pub mod load;
 mod peer;

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 pub const CONNECTIONS_MAX: usize = 1000;
 /// The reason of `Block`: the peer does not read its echo.
 pub const SOCKET_FULL: u32 = 1;
-const BUFFER_BYTES: u32 = 16_448;
+/// Of a buffer.
+pub const BUFFER_BYTES: u32 = 16_448;
 
 /// An echo server for frames of four bytes of length, big-endian, and a payload. It ends with SIGTERM or SIGINT.
 #[derive(Clone, Debug, Parser)]
@@ -106,12 +107,16 @@ pub enum Echo {
     Broken,
 }
 
+/// Length of the frame at the front with its header; of the header alone as long as that is not whole. What can never fit is
+/// cut down to the smallest such length.
+pub fn frame_bytes(data: &[u8]) -> u32 {
+    let header = HEADER_BYTES as u32;
+    data.first_chunk().map_or(header, |length| header + u32::from_be_bytes(*length).min(BUFFER_BYTES))
+}
+
 /// Sends the frame at the front from where it lies, until the socket is full. `sent` is how much of it is sent already.
 pub fn echo(data: &[u8], sent: &mut usize, mut write: impl FnMut(&[u8]) -> io::Result<usize>) -> Echo {
-    let header = HEADER_BYTES as u32;
-    // What can never fit is cut down to the smallest such length.
-    let frame_bytes =
-        data.first_chunk().map_or(header, |length| header + u32::from_be_bytes(*length).min(BUFFER_BYTES));
+    let frame_bytes = frame_bytes(data);
     let Some(frame) = data.get(..frame_bytes as usize) else { return Echo::Needs(frame_bytes - data.len() as u32) };
     while *sent < frame.len() {
         match write(&frame[*sent..]) {

@@ -87,7 +87,11 @@ step!(receivers, "3-receivers", 10);
 server!(io_uring, Server::c("embed/c/io_uring", &["liburing"], &[]), &[(&["--trigger", "edge"], "usage")]);
 server!(io_uring_ring, Server::c("embed/c/io_uring_ring", &["liburing"], &[]), &[(&["--trigger", "edge"], "usage")]);
 server!(libuv, Server::c("embed/c/libuv", &["libuv"], &[]), &[(&["--trigger", "edge"], "usage")]);
-server!(mio, Server::rust(env!("CARGO_BIN_EXE_embed-mio"), &[]), &[(&["--threads", "1"], "Usage")]);
+server!(
+    mio,
+    Server::rust(env!("CARGO_BIN_EXE_embed-mio"), &[]).map(Server::counting),
+    &[(&["--threads", "1"], "Usage")]
+);
 server!(tokio, Server::rust(env!("CARGO_BIN_EXE_embed-tokio"), &[]), &[(&["--threads", "1"], "Usage")]);
 server!(
     tokio_threads,

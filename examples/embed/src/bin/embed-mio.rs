@@ -1,13 +1,15 @@
-//! An echo server on mio, which is edge-triggered.
+//! An echo server on mio, which is edge-triggered. While memory is short, it leaves partial frames in the kernel.
 
 use clap::Parser;
-use demuxbuf::connection::{Action, Actions, Event, Mode};
+use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolError, ReceiverId};
-use demuxbuf_embed::server::{CONNECTIONS_MAX, Clock, Counts, Echo, Options, SOCKET_FULL, Summary, echo, signals};
+use demuxbuf_embed::counting::Counting;
+use demuxbuf_embed::server::{BUFFER_BYTES, CONNECTIONS_MAX, SOCKET_FULL, echo, frame_bytes, signals};
+use demuxbuf_embed::server::{Clock, Counts, Echo, Options, Summary};
 use mio::net::{TcpListener, TcpStream, UnixStream};
 use mio::{Events, Interest, Poll, Token};
 use std::error::Error;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ const SIGNALS: Token = Token(CONNECTIONS_MAX + 1);
 struct Connection {
     id: ReceiverId,
     stream: TcpStream,
+    counting: Counting,
     /// How much of the frame at the front is sent.
     sent: usize,
     is_blocked: bool,
@@ -40,18 +43,17 @@ impl Server {
             let id = connection.id;
             if !actions.intersection(Action::End | Action::Shed | Action::CannotFit).is_empty() {
                 return self.close(token);
-            } else if actions.has(Action::Recv) {
-                let event = match connection.stream.read(self.pool.receive_area(id)?) {
-                    Ok(0) => Event::EndOfStream,
-                    Ok(bytes) => Event::Received { bytes: bytes as u32 },
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => Event::WouldBlock,
-                    Err(_) => Event::TransportError,
-                };
+            } else if !actions.intersection(Action::Recv | Action::Peek).is_empty() {
+                let area = self.pool.receive_area(id)?;
+                let event = connection.counting.receive(&connection.stream, area, actions, frame_bytes);
                 actions = self.pool.handle(id, event)?;
             } else if actions.has(Action::Decode) {
                 actions = decode(&mut self.pool, connection, &mut self.counts)?;
             } else if !actions.intersection(notices).is_empty() {
-                // An edge-triggered socket is registered once, so `WantRecv` and `StopRecv` need no call.
+                // An edge-triggered socket is registered once, so `StopRecv` needs no call, and `WantRecv` only a mark.
+                if actions.has(Action::WantRecv) {
+                    connection.counting.set_mark(&connection.stream, self.pool.low_water_mark(id)?);
+                }
                 if actions.has(Action::Reschedule) {
                     self.scheduled.push(token);
                 }
@@ -88,8 +90,11 @@ impl Server {
             let Some(token) = self.connections.iter().position(Option::is_none) else { continue };
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut stream, Token(token), interest)?;
-            let id = self.pool.attach(&AttachOptions::new(0, token as u64))?;
-            self.connections[token] = Some(Connection { id, stream, sent: 0, is_blocked: false });
+            let mut policy = Policy { mode: Mode::Edge, ..Policy::default() };
+            let counting = Counting::new(&stream, BUFFER_BYTES, &mut policy);
+            let attach_options = AttachOptions { policy: Some(policy), ..AttachOptions::new(0, token as u64) };
+            let id = self.pool.attach(&attach_options)?;
+            self.connections[token] = Some(Connection { id, stream, counting, sent: 0, is_blocked: false });
             let actions = self.pool.pending(id)?;
             self.run(token, actions)?;
         }

@@ -1,12 +1,15 @@
 //! A server in a process of its own.
 
+use demuxbuf::connection::Policy;
+use demuxbuf_embed::counting::Counting;
+use demuxbuf_embed::server::BUFFER_BYTES;
 use demuxbuf_embed::stream::SERVER_NAME;
 use demuxbuf_ffi_tests::{Program, skip, system_library};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
@@ -29,7 +32,7 @@ pub(crate) struct Server {
     pub(crate) least_kib: u64,
     /// It speaks TLS with what this folder has.
     pub(crate) identity: Option<&'static Path>,
-    /// It leaves partial frames in the kernel, where that can: they need not cause a shortage.
+    /// It leaves partial frames in the kernel: they need not cause a shortage.
     pub(crate) counts: bool,
 }
 
@@ -54,6 +57,18 @@ fn identity() -> &'static Path {
     })
 }
 
+/// Whether this kernel wakes a host by a mark; else a line.
+fn kernel_counts() -> bool {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let socket = listener.local_addr().and_then(TcpStream::connect).expect("it listens");
+    let mut policy = Policy::default();
+    Counting::new(&socket, BUFFER_BYTES, &mut policy);
+    if !policy.counting {
+        skip("that servers count: the kernel does not take SO_RCVLOWAT");
+    }
+    policy.counting
+}
+
 impl Server {
     /// Builds a program of one source below `examples`; `None`, and a line, if a library that it needs is not installed.
     pub(crate) fn c(source: &str, libraries: &[&str], options: &'static [&'static str]) -> Option<Server> {
@@ -76,9 +91,9 @@ impl Server {
         Server { identity: Some(identity()), ..self }
     }
 
-    /// The same server, which counts.
+    /// The same server, which counts where the kernel does.
     pub(crate) fn counting(self) -> Server {
-        Server { counts: true, ..self }
+        Server { counts: kernel_counts(), ..self }
     }
 
     /// A program of `examples/embed/src/bin`.

@@ -83,6 +83,14 @@ impl<B: Buffers> Receiving<B> {
         Ok(())
     }
 
+    /// Nothing is in place without bytes, however long the borrow goes on.
+    pub(super) fn end_in_place_if_empty(&mut self, keeper: u32) {
+        let state = &self.keepers[keeper];
+        if state.kept_bytes == 0 && self.is_in_place(state.receiver) {
+            self.in_place = NIL;
+        }
+    }
+
     fn fill(&mut self, buffer: u32, start: u32, bytes: &[u8]) {
         self.totals.copied_bytes += bytes.len() as u64;
         self.arena.buffer_mut(buffer)[start as usize..][..bytes.len()].copy_from_slice(bytes);
@@ -103,9 +111,11 @@ impl<B: Buffers> Receiving<B> {
     /// The part of `check_invariants` about bytes in place.
     pub(super) fn check_in_place(&self) -> Result<(), &'static str> {
         let borrow = self.known(self.in_place).and_then(|keeper| self.borrows.get(keeper.borrow as usize));
-        let is_decoding = borrow.is_some_and(|borrow| borrow.max_bytes == 0 && borrow.receives > 0);
+        let is_decoding = borrow.is_some_and(|borrow| {
+            borrow.max_bytes == 0 && borrow.receives > 0 && self.keepers[borrow.keeper].kept_bytes > 0
+        });
         match self.has_in_place() && !is_decoding {
-            true => Err("I2: what has bytes in place borrows, and has received them"),
+            true => Err("I2: what has bytes in place borrows, has received them, and has some left"),
             false => Ok(()),
         }
     }

@@ -335,6 +335,7 @@ impl<B: Buffers> Receiving<B> {
         borrow.is_unreported = true;
         borrow.max_bytes = 0;
         self.consume_at(keeper, bytes);
+        self.end_in_place_if_empty(keeper);
         Ok(())
     }
 

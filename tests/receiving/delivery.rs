@@ -230,6 +230,37 @@ fn nothing_is_submitted_behind_bytes_in_place() {
     }
 }
 
+/// All of it is decoded, and the next frame fits into no buffer: nothing is left that anyone would have to wait for.
+#[test]
+fn misfit_after_a_delivery_leaves_nothing_in_place() {
+    type Next = fn(&mut Pool, ReceiverId, ReceiverId);
+    let nexts: [(&str, Next); 4] = [
+        ("take", |pool, id, _| assert_eq!(pool.take(id), Err(PoolError::NoBuffer))),
+        ("end", |pool, id, _| assert!(pool.handle(id, Event::EndOfStream).expect("nothing is left").has(Action::End))),
+        ("another", |pool, _, other| {
+            in_place(pool, other, b"next");
+            delivered(pool, other, b"next", 4, 0);
+        }),
+        ("clock", |pool, _, _| {
+            pool.handle_timeout(MS);
+            assert!(!pool.memory().facts(0).expect("it is attached").is_borrowing);
+        }),
+    ];
+    for mode in MODES {
+        for (name, next) in nexts {
+            let mut pool = pool_of_eight_in(mode, 4);
+            pool.handle_timeout(0);
+            let [id, other] = [1, 2].map(|token| attach(&mut pool, token));
+            in_place(&mut pool, id, b"header");
+            let actions = delivered(&mut pool, id, b"header", 6, 257);
+            assert!(actions.has(Action::CannotFit), "{mode:?}, {name}: {actions}");
+            assert!(pool.memory().facts(0).expect("it is attached").is_borrowing, "the host has to see it");
+            next(&mut pool, id, other);
+            assert_eq!(pool.check_invariants(), Ok(()), "{mode:?}, {name}");
+        }
+    }
+}
+
 /// Each state in which a receiver takes nothing; when that is over, the next step asks for what the host still has.
 #[test]
 fn held_receiver_accepts_no_delivery() {

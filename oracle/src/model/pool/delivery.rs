@@ -67,7 +67,7 @@ impl ModelPool {
 
     /// Whether it has bytes in the host's memory.
     pub(super) fn is_in_place(&self, id: u64) -> bool {
-        self.memory.is_in_place(self.row(id)) && self.connection(id).buffered_bytes() > 0
+        self.memory.is_in_place(self.row(id))
     }
 
     pub(super) fn check_not_in_place(&self, id: u64) -> Result<(), i32> {

@@ -149,6 +149,7 @@ impl ModelReceiving {
             receiver.offset += bytes;
             let borrow = receiver.borrow.as_mut().expect("what is decoded is borrowed");
             (borrow.max, borrow.consumed) = (0, borrow.consumed + bytes);
+            borrow.in_place &= !receiver.bytes.is_empty();
         }
     }
 

@@ -8,6 +8,7 @@ use demuxbuf::scheduler::{LeaseId, Outcome, Request, SchedulerError, TenantConfi
 use demuxbuf::shared::{ExportedReceiver, PoolShard, SharedPool};
 use fastrand::Rng;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const THREADS: u32 = 3;
 const BUFFER: u32 = 256;
@@ -282,4 +283,45 @@ fn tenants_of_threads_add_up() {
     let fresh: Vec<_> = (0..8).map(|_| all[0].pool.create_tenant(&TenantConfig::default())).collect();
     assert!(fresh.iter().all(Result::is_ok), "{fresh:?}");
     println!("{} calls met a tenant that another thread had removed", all.iter().map(|one| one.stale).sum::<u32>());
+}
+
+/// Whether a tenant may have a buffer is looked at once: what another thread keeps meanwhile makes no difference any more.
+#[test]
+fn try_request_is_decided_by_one_look() {
+    const TRIES: u32 = if cfg!(miri) { 20 } else { 100_000 };
+    let memory_bytes = u64::from(16 * BUFFER);
+    let config = PoolConfig { buffer_bytes: BUFFER, tenants_max: 1, ..PoolConfig::new(memory_bytes, 2) };
+    let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
+    let mut pool = shared_pool.shard(0).expect("it is free");
+    let tenant = pool.create_tenant(&TenantConfig { cap: 1, ..TenantConfig::default() }).expect("there is room");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut pool = shared_pool.shard(1).expect("it is free");
+            let options = AttachOptions { tenant: Some(tenant), ..AttachOptions::new(0, 0) };
+            let id = pool.attach(&options).expect("there is room");
+            while !is_over.load(Ordering::Relaxed) {
+                pool.handle(id, Event::Readable).expect("it is attached");
+                let room = pool.receive_area(id).expect("it is attached").len() as u32;
+                if room == 0 {
+                    pool.handle_timeout(0);
+                    continue;
+                }
+                // A part of a frame, in a cell above 64 bytes where its tenant may have one; or the rest of it.
+                let buffered_bytes = pool.connection(id).expect("it is attached").buffered_bytes();
+                let bytes = if buffered_bytes < 200 { room.min(200 - buffered_bytes) } else { room.min(BUFFER - 200) };
+                pool.handle(id, Event::Received { bytes }).expect("there is room");
+                let bytes = buffered_bytes + bytes;
+                let (consumed, needed) = if bytes > 200 { (bytes, 0) } else { (0, BUFFER - bytes) };
+                pool.decoded(id, consumed, needed).expect("it is attached");
+            }
+        });
+        let request = Request { tenant: Some(tenant), ..Request::new(0, 1) };
+        for _ in 0..TRIES {
+            if let Some(lease) = pool.try_request(&request).expect("the tenant may have one") {
+                pool.release(lease).expect("it is the host's");
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
 }

@@ -1,6 +1,7 @@
 //! What the receivers of one thread need of their shard beside its calls. They know their indexes to be right.
 
 use super::cache::{Holder, LeaseWord, NO_SHARD};
+use super::state::Locked;
 use super::sync::Ordering;
 use super::{SchedulerShard, SharedSchedulerError};
 use crate::memory::Reach;
@@ -23,20 +24,33 @@ impl SchedulerShard {
         let outcome = self.locked(|state| {
             self.check_open_for(holder)?;
             state.scheduler.check_named_request(request)?;
-            // What its receivers keep decides whether it is granted.
+            // What its receivers keep decides whether it is granted. Other threads may change that meanwhile: it is looked at once.
             let tenant = state.scheduler.tenant_of(request).unwrap_or(0);
             self.shared.track(state, tenant);
-            self.collect_for(state, request);
-            if !state.scheduler.would_grant_to(request) {
-                self.shared.untrack(state, tenant);
-                return Ok(None);
-            }
-            match self.request_locked(state, request, holder)? {
-                Outcome::Granted(lease) => Ok(Some(lease)),
-                Outcome::Queued(_) => unreachable!("the pool would grant this request"),
-            }
+            let granted = self.try_request_of(state, request, tenant, holder);
+            self.shared.note_load(state, tenant);
+            self.shared.untrack(state, tenant);
+            granted
         });
         self.count_refusal(outcome)
+    }
+
+    /// A request in the name of a tenant whose receivers the scheduler knows about, that does not wait.
+    fn try_request_of(
+        &self,
+        state: &mut Locked,
+        request: &Request,
+        tenant: u32,
+        holder: Holder,
+    ) -> Result<Option<LeaseId>, SharedSchedulerError> {
+        self.collect_for(state, request);
+        if !state.scheduler.would_grant_to(request) {
+            return Ok(None);
+        }
+        match self.request_of(state, request, tenant, holder)? {
+            Outcome::Granted(lease) => Ok(Some(lease)),
+            Outcome::Queued(_) => unreachable!("the pool would grant this request"),
+        }
     }
 
     /// The lease that holds this buffer, which is this shard's.

@@ -355,7 +355,7 @@ impl SchedulerShard {
     }
 
     /// A request in the name of a tenant whose receivers the scheduler knows about.
-    fn request_of(
+    pub(super) fn request_of(
         &self,
         state: &mut Locked,
         request: &Request,

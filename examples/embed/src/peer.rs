@@ -1,10 +1,12 @@
 //! A connection of the servers on tokio: what it does at once, and what it waits for.
 
-use crate::server::{Counts, Echo, SOCKET_FULL, echo};
+use crate::counting::Counting;
+use crate::server::{Counts, Echo, SOCKET_FULL, echo, frame_bytes};
 use demuxbuf::connection::{Action, Actions, Event};
 use demuxbuf::pool::{BufferSource, Pool, PoolError, ReceiverId};
 use std::cell::{Cell, RefCell};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
@@ -19,8 +21,9 @@ pub(crate) struct Peer {
     noticed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    counting: Counting,
     /// How much of the frame at the front is sent.
     sent: usize,
     wants_receive: bool,
@@ -36,8 +39,10 @@ pub(crate) fn count(counts: &Cell<Counts>, wakeups: u64, blocked: u64) {
 }
 
 impl Peer {
-    pub(crate) fn new(id: ReceiverId, stream: TcpStream) -> Peer {
-        Peer { id, stream, state: RefCell::default(), noticed: Notify::new() }
+    pub(crate) fn new(id: ReceiverId, stream: TcpStream, counting: Counting) -> Peer {
+        let (wants_receive, is_blocked, is_scheduled, is_over) = (false, false, false, false);
+        let state = State { counting, sent: 0, wants_receive, is_blocked, is_scheduled, is_over };
+        Peer { id, stream, state: state.into(), noticed: Notify::new() }
     }
 
     pub(crate) fn id(&self) -> ReceiverId {
@@ -67,18 +72,20 @@ impl Peer {
             if !actions.intersection(Action::End | Action::Shed | Action::CannotFit).is_empty() {
                 state.is_over = true;
                 return Ok(());
-            } else if actions.has(Action::Recv) {
-                let event = match self.stream.try_read(pool.receive_area(self.id)?) {
-                    Ok(0) => Event::EndOfStream,
-                    Ok(bytes) => Event::Received { bytes: bytes as u32 },
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => Event::WouldBlock,
-                    Err(_) => Event::TransportError,
-                };
+            } else if !actions.intersection(Action::Recv | Action::Peek).is_empty() {
+                // Not through tokio, for which there is nothing below a mark.
+                let event = state.counting.receive(&self.stream, pool.receive_area(self.id)?, actions, frame_bytes);
+                if event == Event::WouldBlock {
+                    self.forget_readiness();
+                }
                 actions = pool.handle(self.id, event)?;
             } else if actions.has(Action::Decode) {
                 actions = self.decode(pool, counts, &mut state)?;
             } else if !actions.intersection(notices).is_empty() {
-                state.wants_receive |= actions.has(Action::WantRecv);
+                if actions.has(Action::WantRecv) {
+                    state.counting.set_mark(&self.stream, pool.low_water_mark(self.id)?);
+                    state.wants_receive = true;
+                }
                 state.wants_receive &= !actions.has(Action::StopRecv);
                 state.is_scheduled |= actions.has(Action::Reschedule);
                 actions = pool.handle(self.id, Event::done(actions.intersection(notices)))?;
@@ -86,6 +93,11 @@ impl Peer {
                 return Ok(());
             }
         }
+    }
+
+    /// tokio reports a socket as readable until it sees that nothing is there.
+    fn forget_readiness(&self) {
+        let _ = self.stream.try_io(Interest::READABLE, || io::Result::<()>::Err(ErrorKind::WouldBlock.into()));
     }
 
     /// What is not sent is kept, and decoding is blocked.

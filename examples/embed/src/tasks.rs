@@ -4,9 +4,10 @@
 //! A notice is served at once, in whatever task polls it, since what it grants lasts only until the clock is advanced. The
 //! task of its connection then looks anew at what to wait for.
 
+use crate::counting::Counting;
 use crate::peer::{Peer, count};
-use crate::server::{CONNECTIONS_MAX, Clock, Counts, Summary};
-use demuxbuf::connection::{Actions, Event};
+use crate::server::{BUFFER_BYTES, CONNECTIONS_MAX, Clock, Counts, Summary};
+use demuxbuf::connection::{Actions, Event, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, BufferSource, Notice, Pool, PoolError};
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -63,8 +64,11 @@ impl<S: BufferSource + 'static> Host<S> {
             tokio::select! {
                 Ok((stream, _)) = listener.accept() => {
                     let Some(token) = self.connections.borrow().iter().position(Option::is_none) else { continue };
-                    let id = self.pool.borrow_mut().attach(&AttachOptions::new(0, token as u64))?;
-                    let connection = Rc::new(Peer::new(id, stream));
+                    let mut policy = Policy { mode: Mode::OneShot, ..Policy::default() };
+                    let counting = Counting::new(&stream, BUFFER_BYTES, &mut policy);
+                    let options = AttachOptions { policy: Some(policy), ..AttachOptions::new(0, token as u64) };
+                    let id = self.pool.borrow_mut().attach(&options)?;
+                    let connection = Rc::new(Peer::new(id, stream, counting));
                     self.connections.borrow_mut()[token] = Some(connection.clone());
                     tasks.spawn_local(Task { host: self.clone(), connection, token }.serve());
                 }

@@ -92,10 +92,15 @@ server!(
     Server::rust(env!("CARGO_BIN_EXE_embed-mio"), &[]).map(Server::counting),
     &[(&["--threads", "1"], "Usage")]
 );
-server!(tokio, Server::rust(env!("CARGO_BIN_EXE_embed-tokio"), &[]), &[(&["--threads", "1"], "Usage")]);
+server!(
+    tokio,
+    Server::rust(env!("CARGO_BIN_EXE_embed-tokio"), &[]).map(Server::counting),
+    &[(&["--threads", "1"], "Usage")]
+);
 server!(
     tokio_threads,
-    Server::rust(env!("CARGO_BIN_EXE_embed-tokio-threads"), &[]).map(|server| Server { least_kib: 257, ..server }),
+    Server::rust(env!("CARGO_BIN_EXE_embed-tokio-threads"), &[])
+        .map(|server| Server { least_kib: 257, ..server.counting() }),
     &[(&["--threads", "17"], "16"), (&["--threads", "16", "--memory-kib", "160"], "allowed")]
 );
 

@@ -90,12 +90,12 @@ impl<B: Buffers> Receiving<B> {
 
     /// A frame is not whole in the kernel: its borrow is over, and the receiver waits under a mark.
     pub(super) fn wait_for_whole(&mut self, keeper: u32) -> After {
-        let Keeper { start_ns, looked_bytes, .. } = self.keepers[keeper];
+        let Keeper { start_ns, is_guess, looked_bytes, .. } = self.keepers[keeper];
         let after = self.keep_leftovers(keeper);
         if after == After::Ended {
             let now_ns = self.clock.now_ns();
             let state = &mut self.keepers[keeper];
-            state.start_ns = start_ns.or(Some(now_ns));
+            (state.start_ns, state.is_guess) = (start_ns.or(Some(now_ns)), is_guess);
             (state.looked_bytes, state.standing) = (looked_bytes, Standing::Marked);
         }
         self.rest(keeper);

@@ -218,6 +218,33 @@ fn receiver_that_is_off_can_be_cancelled() {
     assert_eq!(core.poll(), None, "it waits for nothing");
 }
 
+/// The frame that a look found is not whole. What was a guess is one until a report, also under the mark.
+#[test]
+fn guess_under_a_mark_ends_with_a_report() {
+    let mut core = core(4);
+    core.advance(0);
+    core.attach(0, false).expect("the row is free");
+    core.set_submits(0, true).expect("it does not borrow");
+    while core.free_buffers() > 0 {
+        core.lease().expect("it is free");
+    }
+    let start_ns = |core: &Receiving| core.facts(0).expect("it is attached").start_ns;
+    assert_eq!(core.begin_unreported(0), Ok(Begin::Claimed));
+    core.set_counts(0, true).expect("its length is known");
+    assert_eq!(core.begin_unreported(0), Ok(Begin::Look { max_bytes: 64 }));
+    assert_eq!(core.looked(0, 100), Ok(Some(100)));
+    assert_eq!((core.dry(0), start_ns(&core)), (Ok(After::Ended), Some(0)));
+    core.advance(MS);
+    assert_eq!(core.begin_unreported(0), Ok(Begin::Whole { bytes: 100 }));
+    assert_eq!((core.dry(0), start_ns(&core)), (Ok(After::Ended), Some(0)));
+    assert_eq!(core.begin(0), Ok(Begin::Whole { bytes: 100 }));
+    assert_eq!((start_ns(&core), core.check_invariants()), (Some(MS), Ok(())));
+    core.dry(0).expect("it borrows");
+    core.advance(2 * MS);
+    assert_eq!(core.begin(0), Ok(Begin::Whole { bytes: 100 }));
+    assert_eq!(start_ns(&core), Some(MS), "it was no guess any more");
+}
+
 #[test]
 fn messages_name_what_was_wrong() {
     let wrong = ReceivingError::WrongLength { bytes: 300, max_bytes: 256 };

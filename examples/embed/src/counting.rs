@@ -61,7 +61,7 @@ impl Counting {
         obstacle.unwrap_or_else(|| receive(socket, area, is_whole))
     }
 
-    /// What to report instead of a receive of so many bytes, if fewer are there.
+    /// What to report instead of a receive of this many bytes, if fewer are there.
     fn obstacle(&self, socket: BorrowedFd<'_>, bytes: usize) -> Option<Event> {
         if has(socket, bytes) {
             return None;
@@ -81,7 +81,7 @@ impl Counting {
     }
 }
 
-/// Whether so many bytes can be received; if they cannot be counted, the receive finds out why.
+/// Whether this many bytes can be received; if they cannot be counted, the receive finds out why.
 fn has(socket: BorrowedFd<'_>, bytes: usize) -> bool {
     ioctl_fionread(socket).map_or(true, |count| count >= bytes as u64)
 }

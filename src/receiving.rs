@@ -321,7 +321,11 @@ impl<B: Buffers> Receiving<B> {
         let state = &self.keepers[keeper];
         if is_receive {
             let borrow = self.borrows.get(state.borrow as usize)?;
-            return self.area_in(borrow.buffer, (borrow.start + state.kept_bytes) as usize, borrow.max_bytes);
+            let (start, max_bytes) = (borrow.start + state.kept_bytes, borrow.max_bytes);
+            let area = self.area_in(borrow.buffer, start as usize, max_bytes);
+            // What was there before lies in front of it, for a host that decodes before it reports.
+            self.arena.lend(borrow.buffer, borrow.start..start + max_bytes);
+            return area;
         }
         let (buffer, start) = self.where_is(keeper);
         // What a receive in flight writes to stays lent.

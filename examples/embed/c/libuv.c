@@ -1,15 +1,17 @@
-/* An echo server on libuv streams, level-triggered. libuv reports what is readable, and a RECV reads from the socket
-   itself, since a notice brings one too. It ends with SIGTERM or SIGINT. */
+/* An echo server on libuv streams, level-triggered. libuv only reports, and a RECV reads from the socket itself, since a
+   notice brings one too. While memory is short, partial frames stay in the kernel. It ends with SIGTERM or SIGINT. */
 #include "embed.h"
+#include <demuxbuf_posix.h>
 #include <uv.h>
 
 enum { FRAMES_PER_ITERATION = 64, PROBE_BYTES = 256 };
 
 struct connection {
+    demuxbuf_posix_socket socket;
     uint64_t receiver;
     uv_tcp_t stream;
     uv_write_t write;
-    int fd, is_open, is_closing, is_scheduled;
+    int is_open, is_closing, is_scheduled;
     uint32_t sent; /* how much of the frame at the front is sent */
     char probe[PROBE_BYTES];
 };
@@ -47,14 +49,6 @@ static void drop(struct connection *self) {
     self->is_open = 0;
     self->is_closing = 1;
     uv_close((uv_handle_t *)&self->stream, on_closed);
-}
-
-static demuxbuf_step receive(struct connection *self, demuxbuf_step step) {
-    ssize_t got = read(self->fd, step.data, step.bytes);
-    return got > 0           ? demuxbuf_receiver_received(pool, self->receiver, (uint32_t)got)
-           : got == 0        ? demuxbuf_receiver_end_of_stream(pool, self->receiver)
-           : errno == EAGAIN ? demuxbuf_receiver_would_block(pool, self->receiver)
-                             : demuxbuf_receiver_transport_error(pool, self->receiver);
 }
 
 /* libuv has no wait for room. A write of the next few bytes, which are copied, stands for it. The library keeps the rest. */
@@ -109,13 +103,16 @@ static void run(struct connection *self, demuxbuf_step step) {
         } else if ((step.actions & (DEMUXBUF_END | DEMUXBUF_SHED | DEMUXBUF_CANNOT_FIT)) != 0) {
             drop(self);
             return;
-        } else if ((step.actions & DEMUXBUF_RECV) != 0) {
-            step = receive(self, step);
+        } else if ((step.actions & (DEMUXBUF_RECV | DEMUXBUF_PEEK)) != 0) {
+            step = demuxbuf_posix_socket_receive(&self->socket, pool, self->receiver, step);
+            if ((step.actions & DEMUXBUF_PEEK) != 0) /* a look at a frame that stays in the socket */
+                step = demuxbuf_receiver_decoded(pool, self->receiver, 0, embed_frame_bytes(step.data, step.bytes));
         } else if ((step.actions & DEMUXBUF_DECODE) != 0) {
             step = frames++ < FRAMES_PER_ITERATION
                        ? decode(self, step)
                        : demuxbuf_receiver_report(pool, self->receiver, DEMUXBUF_EVENT_YIELD, 0);
         } else if ((step.actions & notices) != 0) {
+            demuxbuf_posix_socket_set_mark(&self->socket, step);
             if ((step.actions & DEMUXBUF_WANT_RECV) != 0)
                 uv_read_start(stream, on_alloc, on_read);
             if ((step.actions & DEMUXBUF_STOP_RECV) != 0)
@@ -157,21 +154,23 @@ static void accept_one(void) {
     is_accept_pending = self == connections + CONNECTIONS_MAX;
     if (is_accept_pending)
         return;
-    uint64_t receiver;
+    int fd;
+    demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_LEVEL};
     *self = (struct connection){.is_closing = 1, .is_scheduled = self->is_scheduled};
     uv_tcp_init(loop, &self->stream);
     self->stream.data = self->write.data = self;
-    demuxbuf_attach_options options = {.struct_size = sizeof options, .token = (uint64_t)(self - connections)};
+    demuxbuf_attach_options options = {
+        .struct_size = sizeof options, .token = (uint64_t)(self - connections), .policy = &policy};
     if (uv_accept((uv_stream_t *)&listener, (uv_stream_t *)&self->stream) != 0 ||
-        demuxbuf_receiver_attach(pool, &options, &receiver, NULL, NULL) != DEMUXBUF_OK) {
+        uv_fileno((uv_handle_t *)&self->stream, &fd) != 0 ||
+        demuxbuf_posix_socket_init(&self->socket, fd, BUFFER_BYTES, &policy) < 0 ||
+        demuxbuf_receiver_attach(pool, &options, &self->receiver, NULL, NULL) != DEMUXBUF_OK) {
         uv_close((uv_handle_t *)&self->stream, on_closed);
         return;
     }
     self->is_closing = 0;
     self->is_open = 1;
-    self->receiver = receiver;
-    uv_fileno((uv_handle_t *)&self->stream, &self->fd);
-    run(self, demuxbuf_receiver_pending(pool, receiver));
+    run(self, demuxbuf_receiver_pending(pool, self->receiver));
 }
 
 static void on_connection(uv_stream_t *stream, int status) {

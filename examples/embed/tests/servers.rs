@@ -86,7 +86,7 @@ step!(events, "2-events", 9);
 step!(receivers, "3-receivers", 10);
 server!(io_uring, Server::c("embed/c/io_uring", &["liburing"], &[]), &[(&["--trigger", "edge"], "usage")]);
 server!(io_uring_ring, Server::c("embed/c/io_uring_ring", &["liburing"], &[]), &[(&["--trigger", "edge"], "usage")]);
-server!(libuv, Server::c("embed/c/libuv", &["libuv"], &[]), &[(&["--trigger", "edge"], "usage")]);
+server!(libuv, Server::c("embed/c/libuv", &["libuv"], &[]).map(Server::counting), &[(&["--trigger", "edge"], "usage")]);
 server!(
     mio,
     Server::rust(env!("CARGO_BIN_EXE_embed-mio"), &[]).map(Server::counting),

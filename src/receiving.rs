@@ -327,6 +327,9 @@ impl<B: Buffers> Receiving<B> {
             self.arena.lend(borrow.buffer, borrow.start..start + max_bytes);
             return area;
         }
+        if state.borrow == NIL && state.kept_bytes == 0 {
+            return None; // The buffer that it would borrow may be lent to another.
+        }
         let (buffer, start) = self.where_is(keeper);
         // What a receive in flight writes to stays lent.
         let is_in_flight = poison::IS_ON && self.is_in_flight(keeper);

@@ -65,6 +65,27 @@ static uint8_t *left_in_a_cell(uint64_t receiver) {
     return step.data;
 }
 
+/* A receiver that waits under a mark, and has nothing, is looked at while another one receives. */
+static void receive_beside_a_mark(void) {
+    make_pool(8);
+    const demuxbuf_policy policy = {.struct_size = sizeof policy, .counting = 1};
+    const demuxbuf_attach_options counting = {.struct_size = sizeof counting, .policy = &policy};
+    const demuxbuf_request any = {.struct_size = sizeof any};
+    uint64_t marked, lease;
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, &counting, &marked, NULL, NULL), DEMUXBUF_OK);
+    while (demuxbuf_pool_try_request(pool, &any, &lease, NULL, NULL) == DEMUXBUF_OK)
+        ;
+    CHECK((demuxbuf_receiver_readable(pool, marked).actions & DEMUXBUF_PEEK) != 0);
+    demuxbuf_receiver_decoded(pool, marked, 0, 200);
+    CHECK((demuxbuf_receiver_would_block(pool, marked).actions & DEMUXBUF_WANT_RECV) != 0);
+    demuxbuf_receiver_done(pool, marked, DEMUXBUF_WANT_RECV);
+    demuxbuf_step step = receive_area(attach());
+    demuxbuf_receiver_pending(pool, marked);
+    memset(step.data, 'r', step.bytes);
+    demuxbuf_pool_free(pool);
+}
+
 /* What is lent may be used: by the host, and by the system. */
 static void none(void) {
     uint64_t receiver = attach(), lease, adopted;
@@ -113,6 +134,7 @@ static void none(void) {
     memset(step.data, 's', step.bytes);
     CHECK(demuxbuf_receiver_received(pool, receiver, 5).actions == DEMUXBUF_FINISHED);
     demuxbuf_pool_free(pool);
+    receive_beside_a_mark();
     /* Its memory is the allocator's and the system's again. */
     void *other = malloc(2 * BUFFER);
     memset(other, 0, 2 * BUFFER);

@@ -84,6 +84,7 @@ mod state;
 mod stats;
 mod sync;
 mod tenants;
+mod totals;
 
 pub use error::SharedSchedulerError;
 #[doc(hidden)]

@@ -4,7 +4,7 @@ use super::cache::{BufferState, Cache};
 use super::shard_waits::{State, Tickets};
 use super::stats::{Counter, Counts, Earliest, PublishedStats};
 use super::sync::{AtomicBool, AtomicU64, CachePadded, Lock, MutexGuard, Ordering};
-use super::tenants::Totals;
+use super::totals::Totals;
 use super::{SharedSchedulerError, SharedSchedulerStats};
 use crate::alloc_util::reserve;
 use crate::config_error::Allowed;

@@ -8,93 +8,13 @@
 
 use super::cache::Holder;
 use super::state::{Locked, Shared};
-use super::sync::{AtomicBool, AtomicU64, Ordering, fence};
+use super::sync::Ordering;
+use super::totals::Total;
 use super::{SchedulerShard, SharedSchedulerError};
-use crate::alloc_util::reserve;
-use crate::scheduler::{ConfigError, Load, Request, SchedulerError, TenantConfig, TenantId, TenantInfo};
-use alloc::boxed::Box;
-use core::sync::atomic::AtomicU32;
+use crate::scheduler::{Load, Request, SchedulerError, TenantConfig, TenantId, TenantInfo};
 
 /// Tenants that a shard which ends leaves while it holds the lock.
 pub(super) const LEFT_AT_ONCE: usize = 32;
-
-/// One tenant, on a cache line of its own. Written where a cell above 64 bytes or a lease in its name comes or goes.
-#[repr(align(64))]
-#[derive(Debug)]
-struct Total {
-    kept_bytes: AtomicU64,
-    is_tracked: AtomicBool,
-    /// As the scheduler has it. These decide nothing that has to be in step with other threads.
-    leased: AtomicU32,
-    weight: AtomicU32,
-    guaranteed: AtomicU32,
-    cap: AtomicU32,
-}
-
-impl Total {
-    fn new() -> Total {
-        Total {
-            kept_bytes: AtomicU64::new(0),
-            is_tracked: AtomicBool::new(false),
-            leased: AtomicU32::new(0),
-            weight: AtomicU32::new(1),
-            guaranteed: AtomicU32::new(0),
-            cap: AtomicU32::new(u32::MAX),
-        }
-    }
-}
-
-/// What each tenant holds, the default one first. Empty where receivers have no tenants.
-#[derive(Debug)]
-pub(super) struct Totals {
-    totals: Box<[Total]>,
-    /// Bytes of a buffer.
-    unit_bytes: u32,
-}
-
-impl Totals {
-    /// For as many tenants beside the default one; `unit_bytes` is 0 where no receivers are.
-    pub(super) fn new(tenants_max: u32, unit_bytes: u32) -> Result<Totals, ConfigError> {
-        let count = if unit_bytes > 0 && tenants_max > 0 { tenants_max + 1 } else { 0 };
-        let mut totals = reserve("tenants_max", count)?;
-        totals.extend((0..count).map(|_| Total::new()));
-        Ok(Totals { totals: totals.into_boxed_slice(), unit_bytes })
-    }
-
-    /// Whether there may be receivers with tenants.
-    pub(super) fn are_used(&self) -> bool {
-        !self.totals.is_empty()
-    }
-
-    fn kept_bytes(&self, tenant: u32) -> u64 {
-        self.totals[tenant as usize].kept_bytes.load(Ordering::Relaxed)
-    }
-
-    /// What a tenant holds and may hold, now or a moment ago.
-    fn load(&self, tenant: u32) -> Load {
-        let Total { kept_bytes, leased, weight, guaranteed, cap, .. } = &self.totals[tenant as usize];
-        let leased_bytes = u64::from(leased.load(Ordering::Relaxed)) * u64::from(self.unit_bytes);
-        Load {
-            held_bytes: kept_bytes.load(Ordering::Relaxed) + leased_bytes,
-            weight: weight.load(Ordering::Relaxed),
-            guaranteed: guaranteed.load(Ordering::Relaxed),
-            cap: cap.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Receivers keep this much less, and this much more. Whether the scheduler has to know at once.
-    fn keep(&self, tenant: u32, less_bytes: u64, more_bytes: u64) -> bool {
-        let Total { kept_bytes, is_tracked, .. } = &self.totals[tenant as usize];
-        kept_bytes.fetch_add(more_bytes.wrapping_sub(less_bytes), Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        is_tracked.load(Ordering::Relaxed)
-    }
-
-    fn track(&self, tenant: u32, is_tracked: bool) {
-        self.totals[tenant as usize].is_tracked.store(is_tracked, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-    }
-}
 
 impl Shared {
     /// The scheduler learns what the receivers of a tenant keep.

@@ -4,18 +4,25 @@ use super::crowd::{PART_BYTES, check_asleep, large, serve_once};
 use super::frames::*;
 use super::harness::*;
 use std::io::Write;
+use std::net::TcpStream;
 
 /// No deadline comes in a test.
 const COUNTING: [&str; 3] = ["--counting", "--grace-ms", "3600000"];
+
+/// Clients that send a part of a large frame and wait, more than there is memory for.
+fn hold(bench: &Bench) -> Vec<(TcpStream, TcpStream)> {
+    let mut holders: Vec<_> = (0..40).map(|_| bench.open_pair()).collect();
+    for (client, _) in &mut holders {
+        client.write_all(&large()[..PART_BYTES as usize]).expect("the kernel takes it");
+    }
+    holders
+}
 
 #[test]
 fn counting_leaves_partial_frames_in_the_kernel() {
     for mode in POOLS {
         let bench = Bench::start(&[&with_little(mode)[..], &COUNTING].concat());
-        let mut holders: Vec<_> = (0..40).map(|_| bench.open_pair()).collect();
-        for (client, _) in &mut holders {
-            client.write_all(&large()[..PART_BYTES as usize]).expect("the kernel takes it");
-        }
+        let mut holders = hold(&bench);
         // Frames of every size are served beside them, small ones and those of a buffer.
         let (mut client, mut backend) = bench.open_pair();
         for stream in 0..10 {
@@ -44,10 +51,7 @@ fn counting_leaves_partial_frames_in_the_kernel() {
 fn counting_passes_data_of_any_length() {
     for mode in POOLS {
         let bench = Bench::start(&[&with_little(mode)[..], &COUNTING].concat());
-        let mut holders: Vec<_> = (0..40).map(|_| bench.open_pair()).collect();
-        for (client, _) in &mut holders {
-            client.write_all(&large()[..PART_BYTES as usize]).expect("the kernel takes it");
-        }
+        let _holders = hold(&bench);
         let (mut client, mut backend) = bench.open_pair();
         pass(&mut backend, &mut client, &max_frame_size(1 << 20));
         for bytes in [0, 1, 55, 56, 1000, 16_384, 16_440, 100_000] {
@@ -62,10 +66,7 @@ fn counting_passes_data_of_any_length() {
 fn counting_sees_the_end_behind_a_part() {
     for mode in POOLS {
         let bench = Bench::start(&[&with_little(mode)[..], &COUNTING].concat());
-        let mut holders: Vec<_> = (0..40).map(|_| bench.open_pair()).collect();
-        for (client, _) in &mut holders {
-            client.write_all(&large()[..PART_BYTES as usize]).expect("the kernel takes it");
-        }
+        let holders = hold(&bench);
         serve_once(&mut bench.open_pair(), 1);
         // Behind its end a part is received, and what has no room for that waits until others have left.
         let mut ended = Vec::new();

@@ -1,15 +1,15 @@
 /* An echo server on io_uring: a poll finds a socket readable, then one receive brings what is there, into memory that the
-   library names. So no idle connection holds a buffer. It ends with SIGTERM or SIGINT; status 77: there is no io_uring. */
+   library names. So no idle connection holds a buffer. While memory is short, the poll completes once a frame is whole, and
+   partial frames stay in the kernel. It ends with SIGTERM or SIGINT; status 77: there is no io_uring. */
 #include "embed.h"
-#include <liburing.h>
-#include <poll.h>
-
-enum { ENTRIES = 1024, NOT_SUPPORTED = 77, PROBE_BYTES = 256 };
-enum op { OP_READABLE, OP_RECEIVE, OP_SEND, OP_ACCEPT, OP_SIGNAL, OP_CANCEL, OPS = 8 };
+#include "uring.h"
+#include <demuxbuf_posix.h>
 
 struct connection {
+    demuxbuf_posix_socket socket;
     uint64_t receiver;
-    int fd, is_open, is_scheduled;
+    int is_open, is_scheduled;
+    int is_polled;       /* a poll is submitted, and not cancelled */
     uint32_t sent;       /* how much of the frame at the front is sent */
     uint32_t operations; /* that the kernel has not completed; until then the place is not used again */
     uint8_t probe[PROBE_BYTES];
@@ -18,61 +18,38 @@ struct connection {
 static struct connection connections[CONNECTIONS_MAX], *scheduled[CONNECTIONS_MAX], *due[CONNECTIONS_MAX];
 static demuxbuf_pool *pool;
 static embed_counts counts;
-static struct io_uring ring;
 static int listener, scheduled_count, is_stopping;
 
-static struct io_uring_sqe *entry(void) {
-    struct io_uring_sqe *sqe;
-    while ((sqe = io_uring_get_sqe(&ring)) == NULL)
-        io_uring_submit(&ring);
-    return sqe;
+static uint64_t data_of(const struct connection *self, enum op op) {
+    return (uint64_t)(self - connections) * OPS + op;
 }
 
 static void begin(struct connection *self, struct io_uring_sqe *sqe, enum op op) {
-    io_uring_sqe_set_data64(sqe, (uint64_t)(self - connections) * OPS + op);
+    io_uring_sqe_set_data64(sqe, data_of(self, op));
     self->operations++;
 }
 
+/* One that is submitted already will do: it heeds the new mark. */
 static void submit_poll(struct connection *self) {
+    if (self->is_polled)
+        return;
     struct io_uring_sqe *sqe = entry();
-    io_uring_prep_poll_add(sqe, self->fd, POLLIN);
+    io_uring_prep_poll_add(sqe, self->socket.fd, POLLIN);
     begin(self, sqe, OP_READABLE);
-}
-
-/* What is cancelled completes all the same. */
-static void submit_cancel(struct connection *self, enum op op) {
-    struct io_uring_sqe *sqe = entry();
-    io_uring_prep_cancel64(sqe, (uint64_t)(self - connections) * OPS + op, 0);
-    io_uring_sqe_set_data64(sqe, OP_CANCEL);
+    self->is_polled = 1;
 }
 
 /* The socket was found readable. If that is past, this completes with EAGAIN at once and keeps no buffer. */
 static void submit_receive(struct connection *self, demuxbuf_step step) {
     struct io_uring_sqe *sqe = entry();
-    io_uring_prep_recv(sqe, self->fd, step.data, step.bytes, MSG_DONTWAIT);
+    io_uring_prep_recv(sqe, self->socket.fd, step.data, step.bytes, MSG_DONTWAIT);
     begin(self, sqe, OP_RECEIVE);
 }
 
-/* Waits for room. A poll for POLLOUT completes at once when the peer has ended its stream, again and again: the ring
-   cannot mask POLLRDHUP. A send of the next few bytes, which are copied, does not; the library keeps the rest. */
-static void submit_send(struct connection *self, const uint8_t *rest, uint32_t bytes) {
-    struct io_uring_sqe *sqe = entry();
-    uint32_t probe_bytes = bytes < PROBE_BYTES ? bytes : PROBE_BYTES;
-    memcpy(self->probe, rest, probe_bytes);
-    io_uring_prep_send(sqe, self->fd, self->probe, probe_bytes, MSG_NOSIGNAL);
-    begin(self, sqe, OP_SEND);
-}
-
-static void submit_accept(void) {
-    struct io_uring_sqe *sqe = entry();
-    io_uring_prep_accept(sqe, listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    io_uring_sqe_set_data64(sqe, OP_ACCEPT);
-}
-
 static void close_if_complete(struct connection *self) {
-    if (!self->is_open && self->operations == 0 && self->fd >= 0) {
-        close(self->fd);
-        self->fd = -1;
+    if (!self->is_open && self->operations == 0 && self->socket.fd >= 0) {
+        close(self->socket.fd);
+        self->socket.fd = -1;
     }
 }
 
@@ -81,8 +58,8 @@ static void drop(struct connection *self) {
     demuxbuf_receiver_close(pool, self->receiver);
     self->is_open = 0;
     if (self->operations > 0) {
-        submit_cancel(self, OP_READABLE);
-        submit_cancel(self, OP_SEND);
+        submit_cancel(data_of(self, OP_READABLE));
+        submit_cancel(data_of(self, OP_SEND));
     }
     close_if_complete(self);
 }
@@ -92,7 +69,7 @@ static demuxbuf_step decode(struct connection *self, demuxbuf_step step) {
     uint32_t frame = embed_frame_bytes(step.data, step.bytes);
     if (step.bytes < frame)
         return demuxbuf_receiver_decoded(pool, self->receiver, 0, frame - step.bytes);
-    ssize_t sent = send(self->fd, step.data + self->sent, frame - self->sent, MSG_NOSIGNAL);
+    ssize_t sent = send(self->socket.fd, step.data + self->sent, frame - self->sent, MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN) {
         demuxbuf_receiver_fail(pool, self->receiver); /* what is buffered is of no use any more */
         return demuxbuf_receiver_transport_error(pool, self->receiver);
@@ -100,7 +77,7 @@ static demuxbuf_step decode(struct connection *self, demuxbuf_step step) {
     self->sent += sent > 0 ? (uint32_t)sent : 0;
     if (self->sent < frame) {
         counts.blocked++;
-        submit_send(self, step.data + self->sent, frame - self->sent);
+        begin(self, prepare_send(self->socket.fd, self->probe, step.data + self->sent, frame - self->sent), OP_SEND);
         return demuxbuf_receiver_block(pool, self->receiver, SOCKET_FULL);
     }
     self->sent = 0;
@@ -118,16 +95,23 @@ static void run(struct connection *self, demuxbuf_step step) {
         } else if ((step.actions & (DEMUXBUF_END | DEMUXBUF_SHED | DEMUXBUF_CANNOT_FIT)) != 0) {
             drop(self);
             return;
+        } else if ((step.actions & (DEMUXBUF_PEEK | DEMUXBUF_RECV_WHOLE)) != 0) { /* at once, not submitted */
+            step = demuxbuf_posix_socket_receive(&self->socket, pool, self->receiver, step);
+            if ((step.actions & DEMUXBUF_PEEK) != 0) /* a look at a frame that stays in the socket */
+                step = demuxbuf_receiver_decoded(pool, self->receiver, 0, embed_frame_bytes(step.data, step.bytes));
         } else if ((step.actions & DEMUXBUF_RECV) != 0) {
             submit_receive(self, step);
             step = demuxbuf_receiver_done(pool, self->receiver, DEMUXBUF_RECV);
         } else if ((step.actions & DEMUXBUF_DECODE) != 0) {
             step = decode(self, step);
         } else if ((step.actions & notices) != 0) {
+            demuxbuf_posix_socket_set_mark(&self->socket, step);
             if ((step.actions & DEMUXBUF_WANT_RECV) != 0)
                 submit_poll(self);
-            if ((step.actions & DEMUXBUF_STOP_RECV) != 0)
-                submit_cancel(self, OP_READABLE); /* a receive needs none: it does not wait */
+            if ((step.actions & DEMUXBUF_STOP_RECV) != 0) {
+                submit_cancel(data_of(self, OP_READABLE)); /* a receive needs none: it does not wait */
+                self->is_polled = 0;
+            }
             if ((step.actions & DEMUXBUF_RESCHEDULE) != 0 && !self->is_scheduled) {
                 self->is_scheduled = 1;
                 scheduled[scheduled_count++] = self;
@@ -160,6 +144,7 @@ static void complete(struct connection *self, enum op op, int32_t result) {
         demuxbuf_receiver_fail(pool, self->receiver); /* what is buffered is of no use any more */
         run(self, demuxbuf_receiver_transport_error(pool, self->receiver));
     } else if (self->is_open && result != -ECANCELED) { /* a hang-up, too: the receive finds it */
+        self->is_polled = 0;
         run(self, demuxbuf_receiver_readable(pool, self->receiver));
     }
     close_if_complete(self);
@@ -167,16 +152,19 @@ static void complete(struct connection *self, enum op op, int32_t result) {
 
 static void accepted(int fd) {
     struct connection *self = connections;
-    submit_accept();
-    while (self < connections + CONNECTIONS_MAX && self->fd >= 0)
+    submit_accept(listener);
+    while (self < connections + CONNECTIONS_MAX && self->socket.fd >= 0)
         self++;
     uint64_t made, token = (uint64_t)(self - connections);
-    demuxbuf_attach_options with = {.struct_size = sizeof with, .token = token};
+    demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_COMPLETION};
+    demuxbuf_attach_options with = {.struct_size = sizeof with, .token = token, .policy = &policy};
+    demuxbuf_posix_socket socket;
+    demuxbuf_posix_socket_init(&socket, fd, BUFFER_BYTES, &policy);
     if (fd < 0 || token == CONNECTIONS_MAX || demuxbuf_receiver_attach(pool, &with, &made, NULL, NULL) != DEMUXBUF_OK) {
         close(fd);
         return;
     }
-    *self = (struct connection){.receiver = made, .fd = fd, .is_open = 1, .is_scheduled = self->is_scheduled};
+    *self = (struct connection){.socket = socket, .receiver = made, .is_open = 1, .is_scheduled = self->is_scheduled};
     run(self, demuxbuf_receiver_would_block(pool, made)); /* in place of a receive that holds a buffer: a poll */
 }
 
@@ -230,19 +218,17 @@ int main(int argc, char **argv) {
     }
     pool = embed_pool(&options, DEMUXBUF_MODE_COMPLETION);
     for (int at = 0; at < CONNECTIONS_MAX; at++)
-        connections[at].fd = -1;
+        connections[at].socket.fd = -1;
     listener = embed_listen(&options);
-    submit_accept();
-    struct io_uring_sqe *sqe = entry();
-    io_uring_prep_poll_add(sqe, signals, POLLIN);
-    io_uring_sqe_set_data64(sqe, OP_SIGNAL);
+    submit_accept(listener);
+    submit_signal(signals);
     while (!is_stopping)
         iterate();
     /* The kernel completes what is in flight before the memory goes. */
     for (struct connection *self = connections; self < connections + CONNECTIONS_MAX; self++) {
         if (self->is_open)
             drop(self);
-        while (self->fd >= 0)
+        while (self->socket.fd >= 0)
             wait_and_complete(1000, 1);
     }
     io_uring_queue_exit(&ring);

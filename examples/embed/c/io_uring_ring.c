@@ -4,8 +4,6 @@
 #include "embed.h"
 #include "ring.h"
 
-enum { NOT_SUPPORTED = 77 };
-
 struct connection {
     uint64_t receiver;
     int fd, is_open, is_scheduled;

@@ -1,14 +1,11 @@
-/* The io_uring of `io_uring_ring.c`, and the buffers that the kernel chooses from: what came in one of them is a piece, and
-   a queue of pieces is what is left of them. */
+/* The buffers that the kernel chooses from, for `io_uring_ring.c`: what came in one of them is a piece, and a queue of pieces
+   is what is left of them. */
 #ifndef RING_H
 #define RING_H
 
-#include "server.h"
-#include <liburing.h>
-#include <poll.h>
+#include "uring.h"
 
-enum { ENTRIES = 1024, PROBE_BYTES = 256, BUFFERS = 64, NONE = BUFFERS };
-enum op { OP_RECEIVE, OP_SEND, OP_ACCEPT, OP_SIGNAL, OP_CANCEL, OPS = 8 };
+enum { BUFFERS = 64, NONE = BUFFERS };
 
 /* What is left of a buffer, and the next one in its queue. */
 static struct piece {
@@ -18,14 +15,6 @@ static struct piece {
 
 static uint8_t buffers[BUFFERS][BUFFER_BYTES];
 static struct io_uring_buf_ring *buffer_ring;
-static struct io_uring ring;
-
-static struct io_uring_sqe *entry(void) {
-    struct io_uring_sqe *sqe;
-    while ((sqe = io_uring_get_sqe(&ring)) == NULL)
-        io_uring_submit(&ring);
-    return sqe;
-}
 
 /* The kernel may put something else into a buffer. */
 static void recycle(uint32_t buffer) {
@@ -57,34 +46,6 @@ static struct io_uring_sqe *prepare_receive(int fd) {
     io_uring_prep_recv_multishot(sqe, fd, NULL, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     return sqe;
-}
-
-/* A send of the next few bytes, which are copied to `probe`. */
-static struct io_uring_sqe *prepare_send(int fd, uint8_t *probe, const uint8_t *rest, uint32_t bytes) {
-    struct io_uring_sqe *sqe = entry();
-    uint32_t probe_bytes = bytes < PROBE_BYTES ? bytes : PROBE_BYTES;
-    memcpy(probe, rest, probe_bytes);
-    io_uring_prep_send(sqe, fd, probe, probe_bytes, MSG_NOSIGNAL);
-    return sqe;
-}
-
-static void submit_accept(int listener) {
-    struct io_uring_sqe *sqe = entry();
-    io_uring_prep_accept(sqe, listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    io_uring_sqe_set_data64(sqe, OP_ACCEPT);
-}
-
-static void submit_signal(int signals) {
-    struct io_uring_sqe *sqe = entry();
-    io_uring_prep_poll_add(sqe, signals, POLLIN);
-    io_uring_sqe_set_data64(sqe, OP_SIGNAL);
-}
-
-/* What is cancelled completes all the same. */
-static void submit_cancel(uint64_t data) {
-    struct io_uring_sqe *sqe = entry();
-    io_uring_prep_cancel64(sqe, data, 0);
-    io_uring_sqe_set_data64(sqe, OP_CANCEL);
 }
 
 /* Whether a receive brings a byte, in a buffer of the ring; 0, or an error. */

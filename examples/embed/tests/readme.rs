@@ -38,6 +38,7 @@ fn readme_has_the_lines_of_each_server() {
         "c/embed.h",
         "c/tls.h",
         "c/ring.h",
+        "c/uring.h",
         "src/counting.rs",
         "src/server.rs",
         "src/tasks.rs",

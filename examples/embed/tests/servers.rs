@@ -84,7 +84,11 @@ step!(own_buffers, "0-own-buffers", 9);
 step!(sync, "1-sync", 9);
 step!(events, "2-events", 9);
 step!(receivers, "3-receivers", 10);
-server!(io_uring, Server::c("embed/c/io_uring", &["liburing"], &[]), &[(&["--trigger", "edge"], "usage")]);
+server!(
+    io_uring,
+    Server::c("embed/c/io_uring", &["liburing"], &[]).map(Server::counting),
+    &[(&["--trigger", "edge"], "usage")]
+);
 server!(io_uring_ring, Server::c("embed/c/io_uring_ring", &["liburing"], &[]), &[(&["--trigger", "edge"], "usage")]);
 server!(libuv, Server::c("embed/c/libuv", &["libuv"], &[]).map(Server::counting), &[(&["--trigger", "edge"], "usage")]);
 server!(

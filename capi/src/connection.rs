@@ -232,7 +232,7 @@ pub unsafe extern "C" fn demuxbuf_connection_received(connection: *mut demuxbuf_
     unsafe { step(connection, |connection| connection.handle_inline(Event::Received { bytes })) }
 }
 
-/// One receive found nothing.
+/// One receive found nothing. Repeat one that was interrupted (EINTR) instead.
 ///
 /// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
@@ -254,7 +254,8 @@ pub unsafe extern "C" fn demuxbuf_connection_would_block_armed(connection: *mut 
     unsafe { handle(connection, Event::WouldBlockArmed) }
 }
 
-/// The peer will send no more. In any state, with or without a receive.
+/// The peer will send no more. In any state, with or without a receive. Whole frames that are buffered are still to be decoded;
+/// `DEMUXBUF_END` follows.
 ///
 /// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
@@ -264,7 +265,8 @@ pub unsafe extern "C" fn demuxbuf_connection_end_of_stream(connection: *mut demu
     unsafe { handle(connection, Event::EndOfStream) }
 }
 
-/// The transport failed. In any state, with or without a receive.
+/// The transport failed. In any state, with or without a receive. What is buffered is still to be decoded, then
+/// `DEMUXBUF_END` follows. Where that is of no use any more, as after a failed send, report fail first, or close.
 ///
 /// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
@@ -341,7 +343,7 @@ pub unsafe extern "C" fn demuxbuf_connection_wake(connection: *mut demuxbuf_conn
     unsafe { handle(connection, Event::Wake) }
 }
 
-/// The host wants no reading for reasons of its own.
+/// The host wants no reading for reasons of its own. Repeats are harmless, and one resume ends them all.
 ///
 /// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.

@@ -273,7 +273,7 @@ unsafe extern "C" fn received_slowly(pool: *mut demuxbuf_pool, receiver: u64, by
     unsafe { report(pool, receiver, Event::Received { bytes }) }
 }
 
-/// One receive found nothing.
+/// One receive found nothing. Repeat one that was interrupted (EINTR) instead.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
@@ -309,7 +309,8 @@ unsafe extern "C" fn would_block_armed_slowly(pool: *mut demuxbuf_pool, receiver
     unsafe { report(pool, receiver, Event::WouldBlockArmed) }
 }
 
-/// The peer will send no more. In any state, with or without a receive.
+/// The peer will send no more. In any state, with or without a receive. Whole frames that are buffered are still to be decoded;
+/// `DEMUXBUF_END` follows.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
@@ -319,7 +320,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_end_of_stream(pool: *mut demuxbuf_poo
     unsafe { report(pool, receiver, Event::EndOfStream) }
 }
 
-/// The transport failed. In any state, with or without a receive.
+/// The transport failed. In any state, with or without a receive. What is buffered is still to be decoded, then
+/// `DEMUXBUF_END` follows. Where that is of no use any more, as after a failed send, report fail first, or close.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
@@ -384,7 +386,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_wake(pool: *mut demuxbuf_pool, receiv
     unsafe { report(pool, receiver, Event::Wake) }
 }
 
-/// The host wants no reading for reasons of its own.
+/// The host wants no reading for reasons of its own. Repeats are harmless, and one resume ends them all.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.

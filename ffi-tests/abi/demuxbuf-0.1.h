@@ -887,7 +887,7 @@ demuxbuf_step demuxbuf_receiver_readable(demuxbuf_pool *pool,
 // `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`.
 demuxbuf_step demuxbuf_receiver_received(demuxbuf_pool *pool, uint64_t receiver, uint32_t bytes);
 
-// One receive found nothing.
+// One receive found nothing. Repeat one that was interrupted (EINTR) instead.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
@@ -902,17 +902,21 @@ demuxbuf_step demuxbuf_receiver_would_block(demuxbuf_pool *pool, uint64_t receiv
 demuxbuf_step demuxbuf_receiver_would_block_armed(demuxbuf_pool *pool,
                                                   uint64_t receiver);
 
-// The peer will send no more. In any state, with or without a receive.
+// The peer will send no more. In any state, with or without a receive. Whole frames that are buffered are still to be decoded;
+// `DEMUXBUF_END` follows.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-demuxbuf_step demuxbuf_receiver_end_of_stream(demuxbuf_pool *pool, uint64_t receiver);
+demuxbuf_step demuxbuf_receiver_end_of_stream(demuxbuf_pool *pool,
+                                              uint64_t receiver);
 
-// The transport failed. In any state, with or without a receive.
+// The transport failed. In any state, with or without a receive. What is buffered is still to be decoded, then
+// `DEMUXBUF_END` follows. Where that is of no use any more, as after a failed send, report fail first, or close.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
-demuxbuf_step demuxbuf_receiver_transport_error(demuxbuf_pool *pool, uint64_t receiver);
+demuxbuf_step demuxbuf_receiver_transport_error(demuxbuf_pool *pool,
+                                                uint64_t receiver);
 
 // Decoding cannot go on for these reasons of the host's. They add up.
 //
@@ -943,7 +947,7 @@ demuxbuf_step demuxbuf_receiver_set_blocked(demuxbuf_pool *pool,
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 demuxbuf_step demuxbuf_receiver_wake(demuxbuf_pool *pool, uint64_t receiver);
 
-// The host wants no reading for reasons of its own.
+// The host wants no reading for reasons of its own. Repeats are harmless, and one resume ends them all.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
@@ -1722,7 +1726,7 @@ uint32_t demuxbuf_connection_buffer_released(demuxbuf_connection *connection);
 uint32_t demuxbuf_connection_received(demuxbuf_connection *connection,
                                       uint32_t bytes);
 
-// One receive found nothing.
+// One receive found nothing. Repeat one that was interrupted (EINTR) instead.
 //
 // Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
@@ -1736,13 +1740,15 @@ uint32_t demuxbuf_connection_would_block(demuxbuf_connection *connection);
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
 uint32_t demuxbuf_connection_would_block_armed(demuxbuf_connection *connection);
 
-// The peer will send no more. In any state, with or without a receive.
+// The peer will send no more. In any state, with or without a receive. Whole frames that are buffered are still to be decoded;
+// `DEMUXBUF_END` follows.
 //
 // Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
 uint32_t demuxbuf_connection_end_of_stream(demuxbuf_connection *connection);
 
-// The transport failed. In any state, with or without a receive.
+// The transport failed. In any state, with or without a receive. What is buffered is still to be decoded, then
+// `DEMUXBUF_END` follows. Where that is of no use any more, as after a failed send, report fail first, or close.
 //
 // Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
@@ -1796,7 +1802,7 @@ uint32_t demuxbuf_connection_set_blocked(demuxbuf_connection *connection,
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
 uint32_t demuxbuf_connection_wake(demuxbuf_connection *connection);
 
-// The host wants no reading for reasons of its own.
+// The host wants no reading for reasons of its own. Repeats are harmless, and one resume ends them all.
 //
 // Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.

@@ -30,6 +30,10 @@ enum {
 
 #define LEASE_NS 1000000000u
 
+#ifndef EMBED_OWN_OPTIONS
+#define EMBED_OWN_OPTIONS "" /* what a program takes out of the command line before embed_parse */
+#endif
+
 typedef struct {
     unsigned long port, memory_kib;
     const char *trigger;                     /* NULL for a program that has no such option */
@@ -92,8 +96,9 @@ static inline embed_options embed_parse(int argc, char **argv, const char *trigg
         }
     }
     if (optind != argc) {
-        fprintf(stderr, "usage: %s [--port 0..65535, 0 for any] [--memory-kib %d..%d]%s%s\n", argv[0], MEMORY_KIB_MIN,
-                MEMORY_KIB_MAX, triggers != NULL ? " --trigger " : "", triggers != NULL ? triggers : "");
+        fprintf(stderr, "usage: %s [--port 0..65535, 0 for any] [--memory-kib %d..%d]" EMBED_OWN_OPTIONS "%s%s\n",
+                argv[0], MEMORY_KIB_MIN, MEMORY_KIB_MAX, triggers != NULL ? " --trigger " : "",
+                triggers != NULL ? triggers : "");
         exit(2);
     }
     return options;

@@ -20,7 +20,7 @@ macro_rules! server {
             use super::*;
 
             #[test]
-            fn serves_a_crowd() {
+            fn s65_s67_serves_a_crowd() {
                 let _ = $server.map(|server| checks::serves_a_crowd(&server));
             }
 
@@ -30,7 +30,7 @@ macro_rules! server {
             }
 
             #[test]
-            fn sleeps_beside_peers_that_wait() {
+            fn s72_sleeps_beside_peers_that_wait() {
                 let _ = $server.map(|server| checks::sleeps_beside_peers_that_wait(&server));
             }
 
@@ -76,6 +76,18 @@ server!(
     &[(&["--trigger", ""], "level|edge")]
 );
 server!(
+    poll,
+    Server::c("embed/c/poll", &[], &[]),
+    &[(&["--fold", "yes"], "[--fold]"), (&["--trigger", "level"], "[--fold]")]
+);
+
+/// Handlers that pause reading and join frames in place, while the decoder uses the bytes.
+#[test]
+fn s74_s75_poll_folds_frames_in_place() {
+    let _ = Server::c("embed/c/poll", &[], &["--fold"]).map(|server| checks::folds_frames_in_place(&server));
+}
+
+server!(
     libevent,
     Server::c("embed/c/libevent", &["libevent"], &[]).map(Server::counting),
     &[(&["--trigger", "edge"], "usage")]
@@ -118,6 +130,11 @@ macro_rules! records {
             #[test]
             fn s69_drains_records_of_every_size() {
                 let _ = $server.map(|server| tls_checks::drains_records_of_every_size(&server));
+            }
+
+            #[test]
+            fn s71_waiting_connections_cost_no_record() {
+                let _ = $server.map(|server| tls_checks::waiting_connections_cost_no_record(&server));
             }
 
             #[test]

@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::process::{PATIENCE, Running, Server};
-use demuxbuf_embed::frames::{frame, many_frames};
+use demuxbuf_embed::frames::{HEADER_BYTES, frame, many_frames};
 use demuxbuf_embed::load::{self, Load};
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{SendFlags, send};
@@ -191,6 +191,65 @@ pub(crate) fn sleeps_beside_peers_that_do_not_read(server: &Server) {
     assert!(statistics.get("blocked") >= 4, "it received what it could not send: {statistics:?}");
     let (wakeups, least) = (statistics.get("wakeups"), statistics.get("received_bytes") / 16_448);
     assert!(wakeups < 2 * least + 250 + timed_wakeups(began), "{wakeups} wake-ups: {statistics:?}");
+}
+
+/// Clients send bursts of small frames, cut anywhere: fewer and larger ones come back, with the same payload in the same order.
+/// What is folded may lie behind kept bytes.
+pub(crate) fn folds_frames_in_place(server: &Server) {
+    let began = Instant::now();
+    let Some(running) = server.start(server.least_kib) else { return };
+    let mut random = fastrand::Rng::with_seed(4);
+    let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(&running)).collect();
+    let (mut sent, mut folded) = (0, 0);
+    for _ in 0..20 {
+        let bursts: Vec<Vec<Vec<u8>>> = clients.iter().map(|_| burst(&mut random)).collect();
+        let cuts: Vec<usize> = bursts.iter().map(|burst| random.usize(..burst.concat().len())).collect();
+        for part in [0, 1] {
+            for ((client, burst), cut) in clients.iter_mut().zip(&bursts).zip(&cuts) {
+                let bytes = burst.concat();
+                let (first, second) = bytes.split_at(*cut);
+                client.write_all([first, second][part]).expect("the server reads");
+            }
+        }
+        for (client, burst) in clients.iter_mut().zip(&bursts) {
+            sent += burst.len();
+            folded += compare_folded(client, burst);
+        }
+    }
+    drop(clients);
+    let statistics = running.stop();
+    println!("{sent} frames came back as {folded}, {statistics:?}");
+    assert!(folded < sent / 2, "{folded} of {sent} frames came back");
+    assert_eq!((statistics.get("shed"), statistics.get("dropped_bytes")), (0, 0), "{statistics:?}");
+    let wakeups = statistics.get("wakeups");
+    assert!(wakeups < 20 * 4 * 40 + timed_wakeups(began), "{wakeups} wake-ups: {statistics:?}");
+}
+
+/// Small frames, some without payload.
+fn burst(random: &mut fastrand::Rng) -> Vec<Vec<u8>> {
+    let small_frame = |_| {
+        let payload_bytes = random.usize(..120);
+        frame(random, payload_bytes)
+    };
+    (0..25).map(small_frame).collect()
+}
+
+/// Reads as many payload bytes as these frames have, and compares each; how many frames they came in.
+fn compare_folded(client: &mut Client, frames: &[Vec<u8>]) -> usize {
+    let payload = |frame: &Vec<u8>| frame[HEADER_BYTES..].to_vec();
+    let sent: Vec<u8> = frames.iter().flat_map(payload).collect();
+    let (mut seen, mut count) = (Vec::new(), 0);
+    // An empty frame behind all payload is not waited for: the next burst begins with it.
+    while seen.len() < sent.len() {
+        let mut header = [0; HEADER_BYTES];
+        client.read_exact(&mut header).expect("the echo");
+        let at = seen.len();
+        seen.resize(at + u32::from_be_bytes(header) as usize, 0);
+        client.read_exact(&mut seen[at..]).expect("the echo");
+        count += 1;
+    }
+    assert!(seen == sent, "another payload came back");
+    count
 }
 
 /// A wrong option ends the server with status 2 and what is allowed.

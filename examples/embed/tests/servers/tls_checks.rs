@@ -156,6 +156,40 @@ pub(crate) fn half_records_cost_no_read_buffer(counting: &Server, plain: &Server
     assert!(uncounted > 6_000, "given: {uncounted} bytes for the half of a record that was read");
 }
 
+/// Connections that wait for memory, each with a whole record in its socket: none of them is taken from there, whatever the
+/// pool lends meanwhile. The few that come to their turn may have one.
+pub(crate) fn waiting_connections_cost_no_record(server: &Server) {
+    const WAITING: usize = 200;
+    let Some(running) = server.start(server.least_kib) else { return };
+    let large = frame(&mut fastrand::Rng::with_seed(11), 16_000);
+    let small = frame(&mut fastrand::Rng::with_seed(12), 100);
+    // Two halves of each buffer, at most; the others wait.
+    let holding = 2 * server.least_kib as usize * 1024 / 16_448;
+    let mut clients: Vec<_> = (0..holding + WAITING).map(|_| connect(&running)).collect();
+    for client in &mut clients {
+        let records = seal(client, &small);
+        send_raw(client, &records);
+    }
+    let mut clients: Vec<_> = clients.into_iter().map(|client| compare(client, &small)).collect();
+    for client in &mut clients[..holding] {
+        let records = seal(client, &large[..5000]);
+        send_raw(client, &records);
+        sleep(Duration::from_millis(5));
+    }
+    let before = running.resident_kib();
+    for client in &mut clients[holding..] {
+        let records = seal(client, &large[..12_000]);
+        send_raw(client, &records);
+    }
+    sleep(Duration::from_millis(500));
+    let cost = running.resident_kib().saturating_sub(before) * 1024 / WAITING as u64;
+    drop(clients);
+    let statistics = running.stop();
+    println!("{cost} bytes for each that waits, {statistics:?}");
+    assert!(statistics.get("queued") >= WAITING as u64 / 2, "they do not wait: {statistics:?}");
+    assert!(cost < 6_000, "{cost} bytes for each that waits");
+}
+
 /// A stream that ends with a close_notify is answered with one. A server knows when it is missing, between records and
 /// inside of one, and does not answer.
 pub(crate) fn truncation_is_no_end(server: &Server) {

@@ -2,6 +2,7 @@
 //! What it cannot see, and what is none, leaves it silent.
 
 mod completion;
+mod newcomers;
 #[cfg(not(loom))]
 mod shards;
 

@@ -190,6 +190,9 @@ mod flag {
     pub(super) const MODE: u32 = 0xf << MODE_SHIFT;
     /// What a connection is made with.
     pub(super) const MADE_WITH: u32 = SETTINGS | SLOW;
+    /// What neither a blocked decoder, nor a full buffer, nor a wait for room brings about.
+    pub(super) const SELDOM: u32 =
+        CLOSED | FAILED | YIELDED | SCHEDULED | OVER | END_SEEN | MISFIT_SEEN | ASKED | POISONED | FLIGHT;
     /// What the policy sets.
     pub(super) const SETTINGS: u32 = PAUSE_WHEN_BLOCKED | READS_AHEAD | COUNTING | MODE;
 }
@@ -309,15 +312,48 @@ impl Connection {
         Ok(())
     }
 
+    /// As `apply_event`, of an event that this connection asked for, so that it is let through.
+    #[inline(always)] // see `handle_inline`
+    pub(crate) fn apply_asked(&mut self, event: Event) {
+        debug_assert_eq!(self.admit(event), Ok(()), "{event:?} was asked for");
+        if !self.has(flag::CLOSED) || matters_when_closed(event) {
+            self.apply(event);
+        }
+    }
+
+    /// As `apply_event` with `Done`, of a connection of which these actions are pending.
+    pub(crate) fn acknowledge(&mut self, actions: Actions, pending: Actions) -> Result<(), EventError> {
+        self.admit_acknowledged(actions, pending)?;
+        self.apply(Event::Done(actions));
+        Ok(())
+    }
+
     /// What is to be done now.
     #[inline(always)] // so that the fast path is short
     pub fn pending(&self) -> Actions {
-        if self.is_fast_path_eligible() { self.pending_if_eligible() } else { self.pending_in_any_state() }
+        if self.is_fast_path_eligible() {
+            self.pending_if_eligible()
+        } else if self.flags & flag::SELDOM == 0 {
+            self.pending_if_stopped()
+        } else {
+            self.pending_in_any_state()
+        }
+    }
+
+    /// The table of actions, for a connection in none of the states that few ever are in: the code knows that.
+    #[inline(never)]
+    fn pending_if_stopped(&self) -> Actions {
+        Connection { flags: self.flags & !flag::SELDOM, ..self.clone() }.table_of_actions()
+    }
+
+    #[inline(never)]
+    fn pending_in_any_state(&self) -> Actions {
+        self.table_of_actions()
     }
 
     /// The table of actions.
-    #[inline(never)]
-    fn pending_in_any_state(&self) -> Actions {
+    #[inline(always)]
+    fn table_of_actions(&self) -> Actions {
         let mut actions = Actions::NONE;
         if !self.has(flag::ATTACHED) {
             return actions;
@@ -483,6 +519,11 @@ impl Connection {
     /// Whether the host can leave a partial frame in the kernel.
     pub(crate) const fn is_counting(&self) -> bool {
         self.has(flag::COUNTING)
+    }
+
+    /// Whether it may be asked to set a mark: only one that counts is, or that did once.
+    pub(crate) const fn may_have_mark(&self) -> bool {
+        self.has(flag::COUNTING | flag::SLOW)
     }
 
     /// Whether the peer will send no more, as far as the host reported it.

@@ -351,9 +351,10 @@ impl<S: BufferSource> Pool<S> {
             if self.memory.is_shed(receiver) {
                 self.shed(receiver);
             }
-            self.follow_hold(receiver);
+            let stance = self.memory.stance(receiver);
+            self.follow_hold(receiver, stance);
             let pending = self.table.connection(receiver).pending();
-            self.follow_wait(receiver, pending);
+            self.follow_wait(receiver, pending, stance);
         }
         self.memory.take_back_kept();
         self.memory.advance(now_ns);
@@ -434,8 +435,10 @@ impl<S: BufferSource> Pool<S> {
         self.memory.buffers().check_invariants()
     }
 
+    /// Reports to the machine what it asked for.
+    #[inline(always)]
     pub(super) fn feed(&mut self, index: u32, event: Event) {
-        self.apply(index, event).expect("the machine asked for what is reported to it");
+        self.table.connection_mut(index).apply_asked(event);
     }
 
     pub(super) fn apply(&mut self, index: u32, event: Event) -> Result<(), PoolError> {
@@ -480,14 +483,15 @@ impl<S: BufferSource> Pool<S> {
         self.check_open(index)?;
         self.leave_fast_path();
         self.follow_shed(index);
-        let left = self.try_consume(index, consumed_bytes, needed_bytes)?;
-        if left.buffered_bytes() > 0 && !left.pending().has(Action::Decode) {
+        let mut left = self.try_consume(index, consumed_bytes, needed_bytes)?;
+        if self.memory.is_in_place(index) && left.buffered_bytes() > 0 && !left.pending().has(Action::Decode) {
             self.check_not_in_place(index)?;
         }
-        if consumed_bytes > 0 {
+        if consumed_bytes > 0 && !self.memory.stance(index).borrows() {
             self.borrow_to_decode(index)?;
+            left = self.try_consume(index, consumed_bytes, needed_bytes)?;
         }
-        self.consume_checked(index, consumed_bytes, needed_bytes);
+        self.consume_checked(index, left, consumed_bytes, needed_bytes);
         Ok(self.reconcile_with(index, usable_bytes))
     }
 
@@ -502,14 +506,13 @@ impl<S: BufferSource> Pool<S> {
         Ok(trial)
     }
 
-    /// What a decoder reported, and was tried. What is consumed is in a borrowed buffer, or in place.
-    fn consume_checked(&mut self, index: u32, consumed_bytes: u32, needed_bytes: u32) {
+    /// What a decoder reported, and `left` is what that leaves of the machine. What is consumed is in a borrowed buffer, or in place.
+    fn consume_checked(&mut self, index: u32, left: Connection, consumed_bytes: u32, needed_bytes: u32) {
         if consumed_bytes > 0 {
             self.memory.consume(index, consumed_bytes).expect("the machine has as many");
         }
-        self.feed(index, Event::Consumed { bytes: consumed_bytes });
+        *self.table.connection_mut(index) = left;
         if needed_bytes > 0 {
-            self.feed(index, Event::NeedMore { bytes: needed_bytes });
             self.follow_look(index, needed_bytes);
         }
         self.counts.consumed_bytes += u64::from(consumed_bytes);

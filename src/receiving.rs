@@ -69,6 +69,7 @@ pub use error::ReceivingError;
 pub(crate) use light::Unlisted;
 pub(crate) use transfer::Content;
 pub use transfer::Moved;
+pub(crate) use types::Stance;
 pub use types::{After, Begin, Borrowed, Facts, Notice, Rest, ShedReason, Totals};
 
 use crate::alloc_util::reserve;
@@ -77,7 +78,7 @@ use crate::memory::{Arena, poison};
 use crate::scheduler::Clock;
 use crate::scheduler::list::List;
 use alloc::vec::Vec;
-use borrow::Borrow;
+use borrow::{Borrow, Flight};
 use buffers::FreeList;
 use cells::Cells;
 use core::ptr::NonNull;
@@ -381,6 +382,20 @@ impl<B: Buffers> Receiving<B> {
         self.borrows.get(self.known(receiver)?.borrow as usize).map(Borrow::describe)
     }
 
+    /// How it stands.
+    #[inline]
+    pub(crate) fn stance(&self, receiver: u32) -> Stance {
+        let Some(keeper) = self.known(receiver) else {
+            return Stance::Idle;
+        };
+        match self.borrows.get(keeper.borrow as usize) {
+            Some(borrow) if borrow.flight != Flight::No => Stance::InFlight,
+            Some(borrow) if borrow.is_unreported => Stance::Unreported,
+            Some(_) => Stance::MayReceive,
+            None => keeper.stance(),
+        }
+    }
+
     pub(crate) fn buffers(&self) -> &B {
         &self.buffers
     }
@@ -430,11 +445,6 @@ impl<B: Buffers> Receiving<B> {
         (keeper != NIL).then(|| &self.keepers[keeper])
     }
 
-    /// Whether it waits for its peer, or for nothing.
-    pub(super) fn is_resting(&self, receiver: u32) -> bool {
-        self.known(receiver).is_none_or(|keeper| keeper.standing == Standing::Resting)
-    }
-
     /// Why it was shed, if it was.
     pub(super) fn shed_reason(&self, receiver: u32) -> Option<ShedReason> {
         self.known(receiver)?.shed_reason()
@@ -448,16 +458,6 @@ impl<B: Buffers> Receiving<B> {
     /// Time that did not count, because one advance of the clock was worth less, in nanoseconds.
     pub(super) fn clock_skipped_ns(&self) -> u64 {
         self.clock.skipped_ns()
-    }
-
-    /// Whether it claims.
-    pub(super) fn is_claiming(&self, receiver: u32) -> bool {
-        self.known(receiver).is_some_and(|keeper| keeper.claim_since_ns().is_some())
-    }
-
-    /// Whether what it keeps waits for the host.
-    pub(super) fn is_held(&self, receiver: u32) -> bool {
-        self.known(receiver).is_some_and(|keeper| keeper.held_since_ns().is_some())
     }
 
     /// Counts of all receivers since the beginning.

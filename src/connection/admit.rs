@@ -91,8 +91,15 @@ impl Connection {
     }
 
     fn admit_done(&self, actions: Actions) -> Result<(), EventError> {
+        self.admit_acknowledged(actions, self.pending())
+    }
+
+    /// As `admit` with `Done`, where these actions are pending.
+    pub(super) fn admit_acknowledged(&self, actions: Actions, pending: Actions) -> Result<(), EventError> {
+        refuse_if(self.is_poisoned(), EventError::Poisoned)?;
+        refuse_if(!self.has(flag::ATTACHED), EventError::NotAttached)?;
         let submits = if self.mode() == Mode::Completion { Action::Recv.into() } else { Actions::NONE };
-        let allowed = self.pending().intersection(Actions::ACKNOWLEDGED | submits);
+        let allowed = pending.intersection(Actions::ACKNOWLEDGED | submits);
         refuse_if(!allowed.contains(actions), EventError::NotPending)
     }
 }

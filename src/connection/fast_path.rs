@@ -292,6 +292,23 @@ mod tests {
         for_each_eligible(|fast| assert_eq!(fast.pending_if_eligible(), fast.pending_in_any_state(), "{fast:?}"));
     }
 
+    /// Whatever a connection is, its actions are those of the table.
+    #[test]
+    #[cfg_attr(miri, ignore)]
+    fn actions_of_all_are_those_of_the_table() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..1_000_000 {
+            let rare = if random.bool() { random.u32(..) } else { 0 };
+            let word = random.u32(..) & (!flag::SELDOM | rare) & !flag::MODE | flag::ATTACHED;
+            let flags = word | (random.choice(Mode::ALL).expect("there are modes") as u32) << flag::MODE_SHIFT;
+            let [capacity, buffered_bytes, needed_bytes] = [0; 3].map(|_| random.u32(0..4));
+            let (blocked, reads) = (random.u32(0..2), random.u8(0..6));
+            let connection = Connection { flags, capacity, needed_bytes, blocked, reads, ..Connection::default() };
+            let connection = Connection { buffered_bytes: buffered_bytes.min(capacity), ..connection };
+            assert_eq!(connection.pending(), connection.pending_in_any_state(), "{connection:?}");
+        }
+    }
+
     #[test]
     #[cfg_attr(miri, ignore)]
     fn their_events_have_the_effects_of_the_table() {

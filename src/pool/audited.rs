@@ -64,7 +64,8 @@ impl<S: BufferSource> Audited for Pool<S> {
     /// What was put off when the clock was advanced is to be done in this iteration.
     fn undone_actions(&self, row: u32, before: Actions) -> Actions {
         let put_off = before.intersection(Action::Recv | Action::Peek | Action::Decode);
-        let is_late = self.is_late(row, self.table.connection(row).pending()) && !self.scheduled.get(row);
+        let is_late =
+            Self::is_late(self.table.connection(row).pending(), self.memory.stance(row)) && !self.scheduled.get(row);
         if is_late && !put_off.is_empty() {
             return put_off;
         }
@@ -73,7 +74,8 @@ impl<S: BufferSource> Audited for Pool<S> {
 
     fn awaits_wake(&self, row: u32) -> bool {
         let connection = self.table.connection(row);
-        connection.awaits_wake() || (self.scheduled.get(row) && self.is_late(row, connection.pending()))
+        connection.awaits_wake()
+            || (self.scheduled.get(row) && Self::is_late(connection.pending(), self.memory.stance(row)))
     }
 
     fn is_misfit_left(&self, row: u32) -> bool {

@@ -3,6 +3,7 @@
 use super::{BufferSource, Pool, PoolError, ReceiverId};
 use crate::config_error::{Allowed, ConfigError};
 use crate::connection::{Action, Actions, Event, Mode, Policy};
+use crate::receiving::Stance;
 use core::ptr::NonNull;
 
 /// What a receiver cannot count with, if it has it.
@@ -94,11 +95,10 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// The host did `actions`: those of them that the machine did not ask for.
-    pub(super) fn done_for_mark(&self, index: u32, actions: Actions) -> Actions {
-        let pending = self.table.connection(index).pending();
+    pub(super) fn done_for_mark(&self, index: u32, actions: Actions, pending: Actions, stance: Stance) -> Actions {
         let is_own = actions.has(Action::WantRecv)
             && !pending.has(Action::WantRecv)
-            && self.pending_at(index).has(Action::WantRecv);
+            && self.host_actions(index, pending, stance).has(Action::WantRecv);
         if is_own { Action::WantRecv.into() } else { Actions::NONE }
     }
 

@@ -101,8 +101,8 @@ impl<S: BufferSource> Pool<S> {
         if data.len() != self.in_place_bytes(index) as usize {
             return Err(PoolError::InPlace);
         }
-        self.try_consume(index, consumed_bytes, needed_bytes)?;
-        self.consume_checked(index, consumed_bytes, needed_bytes);
+        let left = self.try_consume(index, consumed_bytes, needed_bytes)?;
+        self.consume_checked(index, left, consumed_bytes, needed_bytes);
         self.place_rest(index, &data[consumed_bytes as usize..]);
         Ok(self.reconcile(index))
     }

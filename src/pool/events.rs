@@ -2,6 +2,7 @@
 
 use super::{BufferSource, Pool, PoolError};
 use crate::connection::{Action, Actions, Event};
+use crate::receiving::Stance;
 
 impl<S: BufferSource> Pool<S> {
     /// What an event that the machine has taken leads to.
@@ -30,17 +31,18 @@ impl<S: BufferSource> Pool<S> {
     /// The host has done these actions.
     pub(super) fn acknowledge(&mut self, index: u32, actions: Actions) -> Result<(), PoolError> {
         // A receiver is to be shed until it is closed.
-        let mut own = if self.memory.is_shed(index) { Action::Shed.into() } else { Actions::NONE };
+        let stance = self.memory.stance(index);
+        let mut own = if stance == Stance::Shed { Action::Shed.into() } else { Actions::NONE };
         let pending = self.table.connection(index).pending();
-        let is_scheduled = actions.has(Action::Reschedule) && self.is_late(index, pending);
+        let is_scheduled = actions.has(Action::Reschedule) && Self::is_late(pending, stance);
         if is_scheduled {
             own |= Action::Reschedule;
         }
-        own |= self.done_for_mark(index, actions);
+        own |= self.done_for_mark(index, actions, pending, stance);
         if actions.has(Action::Recv) {
             self.check_may_submit(index)?;
         }
-        self.apply(index, Event::Done(actions.without(own)))?;
+        self.table.connection_mut(index).acknowledge(actions.without(own), pending)?;
         if is_scheduled {
             self.scheduled.set(index, true);
         }

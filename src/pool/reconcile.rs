@@ -2,7 +2,7 @@
 
 use super::{BufferSource, Pool};
 use crate::connection::{Action, Actions, Event, Hold, Mode, Policy};
-use crate::receiving::{After, Begin, Borrowed, Rest};
+use crate::receiving::{After, Begin, Rest, Stance};
 
 impl<S: BufferSource> Pool<S> {
     /// The receiver may receive. The machine sees that much room, so that it knows when a receive filled it. It sees the whole
@@ -25,7 +25,7 @@ impl<S: BufferSource> Pool<S> {
         self.feed(index, Event::Fail);
         self.feed(index, Event::PauseRecv);
         self.feed(index, Event::Consumed { bytes });
-        self.follow_hold(index);
+        self.follow_hold(index, Stance::Shed);
     }
 
     /// The host calls before the notice.
@@ -46,14 +46,11 @@ impl<S: BufferSource> Pool<S> {
         if self.cycle.is_of(index) {
             return self.cycle.view(self.table.connection(index)).pending();
         }
-        self.host_actions(index, self.table.connection(index).pending())
+        self.host_actions(index, self.table.connection(index).pending(), self.memory.stance(index))
     }
 
-    /// What is left for the host of what is pending.
-    fn host_actions(&self, index: u32, pending: Actions) -> Actions {
-        if self.is_shed_unseen(index) {
-            return Action::Shed.into();
-        }
+    /// What is left for the host of what is pending, of a receiver that stands so.
+    pub(super) fn host_actions(&self, index: u32, pending: Actions, stance: Stance) -> Actions {
         const OWN: Actions = Actions::of(&[
             Action::RequestBuffer,
             Action::CancelRequest,
@@ -62,21 +59,28 @@ impl<S: BufferSource> Pool<S> {
             Action::Discard,
         ]);
         let mut actions = pending.without(OWN);
+        let connection = self.table.connection(index);
         if self.in_place_bytes(index) > 0 {
             // The borrow goes on until they are reported on, whatever the machine would receive into the buffer.
             actions = actions.without(Action::Recv.into());
         }
-        if self.is_late(index, pending) {
+        if Self::is_late(pending, stance) {
             let next = if self.scheduled.get(index) { Actions::NONE } else { Action::Reschedule.into() };
             actions = actions.without(Action::Decode.into()) | next;
         }
-        let actions = self.with_counting(index, actions);
-        if self.memory.is_shed(index) { actions | Action::Shed } else { actions }
+        if connection.may_have_mark() {
+            actions = self.with_counting(index, actions);
+        }
+        match stance {
+            Stance::Shed if connection.buffered_bytes() > 0 => Action::Shed.into(), // What it kept is gone.
+            Stance::Shed => actions | Action::Shed,
+            _ => actions,
+        }
     }
 
     /// There was no buffer that it could borrow in this loop iteration.
-    pub(super) fn is_late(&self, index: u32, pending: Actions) -> bool {
-        pending.has(Action::RequestBuffer) || (pending.has(Action::Decode) && self.memory.borrowed(index).is_none())
+    pub(super) fn is_late(pending: Actions, stance: Stance) -> bool {
+        pending.has(Action::RequestBuffer) || (pending.has(Action::Decode) && !stance.borrows())
     }
 
     /// Does what the machine and the memory model ask of each other, until only the host is asked.
@@ -92,40 +96,47 @@ impl<S: BufferSource> Pool<S> {
     pub(super) fn reconcile_reported(&mut self, index: u32, usable_bytes: u32, is_reported: bool) -> Actions {
         let is_reported = is_reported || self.undelivered.get(index);
         loop {
-            self.follow_hold(index);
+            let stance = self.memory.stance(index);
+            self.follow_hold(index, stance);
             let pending = self.table.connection(index).pending();
-            if !self.reconcile_once(index, pending, usable_bytes, is_reported) {
-                return self.host_actions(index, pending);
+            if !self.reconcile_once(index, (pending, stance), usable_bytes, is_reported) {
+                return self.host_actions(index, pending, stance);
             }
         }
     }
 
-    /// One step of it; `false` if there was nothing to do, and `pending` is as it was.
-    fn reconcile_once(&mut self, index: u32, pending: Actions, usable_bytes: u32, is_reported: bool) -> bool {
+    /// One step of it; `false` if there was nothing to do, and all is as it was.
+    fn reconcile_once(
+        &mut self,
+        index: u32,
+        (pending, stance): (Actions, Stance),
+        usable_bytes: u32,
+        is_reported: bool,
+    ) -> bool {
         if pending.has(Action::CancelRequest) {
             self.memory.cancel(index).expect("it is attached");
             self.feed(index, Event::done(Action::CancelRequest));
             return true;
         }
-        if let Some(borrowed) = self.memory.borrowed(index) {
-            return self.reconcile_borrow(index, borrowed, pending, usable_bytes);
-        }
-        if self.table.connection(index).is_waiting() && self.memory.is_resting(index) {
-            // What it kept is gone, and its claim with that, but not its need.
-            self.memory.claim_anew(index);
-            return true;
-        }
-        if self.memory.is_idle(index) {
-            return pending.has(Action::RequestBuffer) && self.begin(index, is_reported);
-        }
-        if self.memory.is_shed(index) {
-            return false;
+        match stance {
+            Stance::InFlight => return self.reconcile_in_flight(index, pending),
+            Stance::MayReceive | Stance::Unreported => {
+                return self.reconcile_borrow(index, stance, pending, usable_bytes);
+            }
+            Stance::Idle | Stance::Resting if self.table.connection(index).is_waiting() => {
+                // What it kept is gone, and its claim with that, but not its need.
+                self.memory.claim_anew(index);
+                return true;
+            }
+            Stance::Idle => return pending.has(Action::RequestBuffer) && self.begin(index, is_reported),
+            Stance::Shed => return false,
+            _ => {}
         }
         if pending.has(Action::Discard) {
             self.discard(index);
             return true;
         }
-        if self.follow_held(index) || self.follow_wait(index, pending) {
+        if self.follow_held(index, stance) || self.follow_wait(index, pending, stance) {
             return true;
         }
         let keeps_misfit = self.table.connection(index).buffered_bytes() > 0 && self.is_misfit(index);
@@ -135,10 +146,12 @@ impl<S: BufferSource> Pool<S> {
         pending.has(Action::RequestBuffer) && self.begin(index, is_reported)
     }
 
-    /// As `reconcile_once`, of a receiver that borrows.
-    fn reconcile_borrow(&mut self, index: u32, borrowed: Borrowed, pending: Actions, usable_bytes: u32) -> bool {
-        if borrowed.is_in_flight {
-            return self.reconcile_in_flight(index, pending);
+    /// As `reconcile_once`, of a receiver that borrows, and has no receive in flight.
+    fn reconcile_borrow(&mut self, index: u32, stance: Stance, pending: Actions, usable_bytes: u32) -> bool {
+        let next = if stance == Stance::Unreported { Action::Decode } else { Action::Recv };
+        if pending.has(next) {
+            // Then nothing is to be discarded, and the frame fits.
+            return false;
         }
         if pending.has(Action::Discard) {
             self.discard(index);
@@ -151,12 +164,10 @@ impl<S: BufferSource> Pool<S> {
         if self.is_misfit(index) {
             return self.show_misfit(index);
         }
-        let after = if borrowed.is_unreported && !pending.has(Action::Decode) {
+        let after = if stance == Stance::Unreported {
             self.memory.decoded(index, 0, self.rest(index, usable_bytes))
-        } else if !borrowed.is_unreported && !pending.has(Action::Recv) {
-            self.memory.dry(index)
         } else {
-            return false;
+            self.memory.dry(index)
         };
         self.follow(index, after.expect("it borrows"));
         true
@@ -265,9 +276,9 @@ impl<S: BufferSource> Pool<S> {
 
     /// The machine holds a buffer while the receiver borrows, a slot while it keeps bytes, else nothing. But it goes on to see a frame
     /// that does not fit, or it would report that in each loop iteration.
-    pub(super) fn follow_hold(&mut self, index: u32) {
+    pub(super) fn follow_hold(&mut self, index: u32, stance: Stance) {
         let is_none = self.table.connection(index).hold() == Hold::None;
-        if is_none || self.memory.borrowed(index).is_some() || self.is_misfit_seen(index) {
+        if is_none || stance.borrows() || self.is_misfit_seen(index) {
             return;
         }
         let connection = self.table.connection(index);
@@ -289,12 +300,13 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// A receiver claims only while there may be something to be received, and waits under a mark only while it could be.
-    pub(super) fn follow_wait(&mut self, index: u32, pending: Actions) -> bool {
-        let is_over = self.memory.is_claiming(index)
-            && !self.table.connection(index).is_waiting()
-            && !pending.has(Action::RequestBuffer);
-        let is_mark_over = self.memory.waits_under_mark(index) && !self.table.connection(index).is_accepting();
-        let is_over = is_over || is_mark_over;
+    pub(super) fn follow_wait(&mut self, index: u32, pending: Actions, stance: Stance) -> bool {
+        let connection = self.table.connection(index);
+        let is_over = match stance {
+            Stance::Claiming => !connection.is_waiting() && !pending.has(Action::RequestBuffer),
+            Stance::Marked => !connection.is_accepting(),
+            _ => false,
+        };
         if is_over {
             self.memory.cancel(index).expect("it is attached");
         }
@@ -302,12 +314,12 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// What is kept waits for the host, or for its peer, as the machine has it.
-    fn follow_held(&mut self, index: u32) -> bool {
+    fn follow_held(&mut self, index: u32, stance: Stance) -> bool {
         let connection = self.table.connection(index);
         let keeps = connection.buffered_bytes() > 0;
         // While it waits for room, it goes on waiting: there the host sees a frame that does not fit.
         let is_held = keeps && !connection.is_waiting() && self.rest(index, 0) == Rest::Held;
-        if keeps && is_held != self.memory.is_held(index) {
+        if keeps && is_held != (stance == Stance::Held) {
             self.memory.hold(index, is_held).expect("it does not borrow");
             return true;
         }

@@ -2,7 +2,7 @@
 
 use super::NIL;
 use super::sizes::Size;
-use super::types::ShedReason;
+use super::types::{ShedReason, Stance};
 use crate::alloc_util::reserve;
 use crate::config_error::ConfigError;
 use crate::scheduler::list::{Linked, Links, List};
@@ -164,6 +164,19 @@ impl Keeper {
 
     pub(super) fn held_since_ns(&self) -> Option<u64> {
         if let Standing::Held { since_ns } = self.standing { Some(since_ns) } else { None }
+    }
+
+    /// How it stands while it does not borrow.
+    #[inline]
+    pub(super) fn stance(&self) -> Stance {
+        match self.standing {
+            Standing::Resting => Stance::Resting,
+            Standing::Claiming { .. } => Stance::Claiming,
+            Standing::Off => Stance::Off,
+            Standing::Marked => Stance::Marked,
+            Standing::Held { .. } => Stance::Held,
+            Standing::Shed { .. } => Stance::Shed,
+        }
     }
 
     /// Whether it is as a receiver that has a row only.

@@ -106,6 +106,39 @@ pub enum Notice {
     },
 }
 
+/// How a receiver stands, in one look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stance {
+    /// It borrows, keeps and waits for nothing.
+    Idle,
+    /// It borrows, and may receive.
+    MayReceive,
+    /// It borrows, and its decoder has not reported on what is there.
+    Unreported,
+    /// It borrows, for a receive in flight.
+    InFlight,
+    /// It waits for its peer.
+    Resting,
+    /// It waits for room.
+    Claiming,
+    /// It waits for the end of shortage.
+    Off,
+    /// It waits until a frame is whole in the kernel.
+    Marked,
+    /// What it keeps waits for the host.
+    Held,
+    /// It lost its place.
+    Shed,
+}
+
+impl Stance {
+    /// Whether it borrows.
+    #[inline(always)]
+    pub(crate) fn borrows(self) -> bool {
+        matches!(self, Stance::MayReceive | Stance::Unreported | Stance::InFlight)
+    }
+}
+
 /// What is left to be reported of a borrow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Borrowed {

@@ -66,7 +66,7 @@ impl demuxbuf_h2_decoder {
     #[inline(always)]
     fn is_among_frames(&self) -> bool {
         let max_frame_size_is = self.max_frame_size <= MAX_FRAME_SIZE_MAX - MAX_FRAME_SIZE_MIN;
-        (self.side <= DEMUXBUF_H2_SERVER) & (self.stage == 2) & (self.block_of == 0) & max_frame_size_is
+        self.side <= DEMUXBUF_H2_SERVER && self.stage == 2 && self.block_of == 0 && max_frame_size_is
     }
 
     fn load(&self) -> Result<Decoder, i32> {

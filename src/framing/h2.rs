@@ -32,6 +32,8 @@ pub const HEAD_BYTES: u32 = 9;
 pub const MAX_FRAME_SIZE_MIN: u32 = 1 << 14;
 /// The largest limit on payloads that may be announced (RFC 9113 section 6.5.2).
 pub const MAX_FRAME_SIZE_MAX: u32 = (1 << 24) - 1;
+/// Without the reserved bit (RFC 9113 section 4.1).
+const STREAM_ID_MAX: u32 = (1 << 31) - 1;
 
 /// Types of frames (RFC 9113 section 6).
 pub mod kind {
@@ -144,19 +146,16 @@ enum Phase {
 impl FrameHeader {
     /// The header of these nine bytes. The reserved bit is ignored, as it must be (RFC 9113 section 4.1).
     pub const fn decode(bytes: &[u8; 9]) -> FrameHeader {
-        let [a, b, c, kind, flags, s0, s1, s2, s3] = *bytes;
-        FrameHeader {
-            length: u32::from_be_bytes([0, a, b, c]),
-            stream_id: u32::from_be_bytes([s0, s1, s2, s3]) & 0x7fff_ffff,
-            kind,
-            flags,
-        }
+        let [a, b, c, kind, flags, stream_id @ ..] = *bytes;
+        // With the byte behind the length, which makes it one load.
+        let length = u32::from_be_bytes([a, b, c, kind]) >> 8;
+        FrameHeader { length, stream_id: u32::from_be_bytes(stream_id) & STREAM_ID_MAX, kind, flags }
     }
 
     /// The nine bytes of this header. The length is 24 bits and the stream 31; what is above is cut off.
     pub const fn encode(&self) -> [u8; 9] {
         let [_, a, b, c] = self.length.to_be_bytes();
-        let [s0, s1, s2, s3] = (self.stream_id & 0x7fff_ffff).to_be_bytes();
+        let [s0, s1, s2, s3] = (self.stream_id & STREAM_ID_MAX).to_be_bytes();
         [a, b, c, self.kind, self.flags, s0, s1, s2, s3]
     }
 
@@ -351,43 +350,58 @@ impl Decoder {
 #[derive(Clone, Copy)]
 struct CommonFrame {
     length_min: u32,
-    length_max: u32,
-    /// Bit 0: it may belong to the connection; bit 1: to a stream.
-    belongs_to: u8,
+    /// By how much it may be longer.
+    length_span: u32,
+    stream_min: u32,
+    stream_span: u32,
+    /// The bits of the length that must have arrived: all of them, or none.
+    whole: u32,
     /// Of these flags exactly `flags_set` are set.
     flags_mask: u8,
     flags_set: u8,
 }
 
-const CONNECTION: u8 = 1;
-const STREAM: u8 = 2;
+impl CommonFrame {
+    /// It depends on more than its header, or is rare: no stream has this number.
+    const NEVER: CommonFrame = CommonFrame::whole((0, 0), (u32::MAX, u32::MAX));
 
-const fn common(length_min: u32, length_max: u32, belongs_to: u8) -> CommonFrame {
-    CommonFrame { length_min, length_max, belongs_to, flags_mask: 0, flags_set: 0 }
+    /// Of a length and a stream, each from the first to the second.
+    const fn whole(length: (u32, u32), stream: (u32, u32)) -> CommonFrame {
+        CommonFrame {
+            length_min: length.0,
+            length_span: length.1 - length.0,
+            stream_min: stream.0,
+            stream_span: stream.1 - stream.0,
+            whole: u32::MAX,
+            flags_mask: 0,
+            flags_set: 0,
+        }
+    }
 }
 
-/// A row for each type, and one for all that are unknown.
-const COMMON_FRAMES: [CommonFrame; 11] = {
-    /// It depends on more than its header, or is rare.
-    const NEVER: CommonFrame = common(1, 0, 0);
-    let unpadded = common(0, MAX_FRAME_SIZE_MAX, STREAM);
+/// A row for each type that is known.
+const COMMON_FRAMES: [CommonFrame; 10] = {
+    const CONNECTION: (u32, u32) = (0, 0);
+    const STREAM: (u32, u32) = (1, STREAM_ID_MAX);
+    const EITHER: (u32, u32) = (0, STREAM_ID_MAX);
+    let of_any_length = CommonFrame::whole((0, MAX_FRAME_SIZE_MAX), STREAM);
     [
-        CommonFrame { flags_mask: flags::PADDED, ..unpadded },
-        // The whole header block, in one frame.
+        // DATA, which goes on as it comes.
+        CommonFrame { whole: 0, flags_mask: flags::PADDED, ..of_any_length },
+        // HEADERS: the whole header block, in one frame.
         CommonFrame {
             flags_mask: flags::PADDED | flags::PRIORITY | flags::END_HEADERS,
             flags_set: flags::END_HEADERS,
-            ..unpadded
+            ..of_any_length
         },
-        common(5, 5, STREAM),                      // PRIORITY
-        common(4, 4, STREAM),                      // RST_STREAM
-        NEVER,                                     // SETTINGS
-        NEVER,                                     // PUSH_PROMISE
-        common(8, 8, CONNECTION),                  // PING
-        common(8, MAX_FRAME_SIZE_MAX, CONNECTION), // GOAWAY
-        common(4, 4, CONNECTION | STREAM),         // WINDOW_UPDATE
-        NEVER,                                     // CONTINUATION
-        common(0, MAX_FRAME_SIZE_MAX, CONNECTION | STREAM),
+        CommonFrame::whole((5, 5), STREAM),                      // PRIORITY
+        CommonFrame::whole((4, 4), STREAM),                      // RST_STREAM
+        CommonFrame::NEVER,                                      // SETTINGS
+        CommonFrame::NEVER,                                      // PUSH_PROMISE
+        CommonFrame::whole((8, 8), CONNECTION),                  // PING
+        CommonFrame::whole((8, MAX_FRAME_SIZE_MAX), CONNECTION), // GOAWAY
+        CommonFrame::whole((4, 4), EITHER),                      // WINDOW_UPDATE
+        CommonFrame::NEVER,                                      // CONTINUATION
     ]
 };
 
@@ -399,15 +413,14 @@ const COMMON_FRAMES: [CommonFrame; 11] = {
 #[inline(always)]
 pub fn common_frame(data: &[u8], max_frame_size: u32) -> Option<FrameHeader> {
     let head = FrameHeader::decode(data.first_chunk::<9>()?);
-    let common = &COMMON_FRAMES[usize::from(head.kind).min(COMMON_FRAMES.len() - 1)];
-    let length = head.length;
-    // `&` instead of `&&`: the branches cost more than the comparisons.
-    let is_common = (length <= max_frame_size)
-        & (length.wrapping_sub(common.length_min) <= common.length_max.wrapping_sub(common.length_min))
-        & (common.belongs_to >> u8::from(head.stream_id != 0) & 1 != 0)
-        & (head.flags & common.flags_mask == common.flags_set);
-    let is_there = head.kind == kind::DATA || head.frame_bytes() as usize <= data.len();
-    (is_common && is_there).then_some(head)
+    let common = COMMON_FRAMES.get(usize::from(head.kind))?;
+    // Each a comparison and a branch that is hardly ever taken: less than to compute all and branch once.
+    let is_common = head.length <= max_frame_size
+        && head.length.wrapping_sub(common.length_min) <= common.length_span
+        && head.stream_id.wrapping_sub(common.stream_min) <= common.stream_span
+        && head.flags & common.flags_mask == common.flags_set
+        && (HEAD_BYTES + (head.length & common.whole)) as usize <= data.len();
+    is_common.then_some(head)
 }
 
 fn peek_preface(data: &[u8]) -> Result<Next, Error> {

@@ -22,13 +22,14 @@ static void read_payload(uint8_t kind, const uint8_t *payload) {
 
 static size_t decode(const uint8_t *data, size_t bytes) {
     size_t taken = 0;
+    /* Each call leaves its `struct_size` as it must be for the next one. */
+    demuxbuf_h2_next next = {.struct_size = sizeof next};
     for (;;) {
         uint32_t part = payload_left < bytes - taken ? payload_left : (uint32_t)(bytes - taken);
         payload_left -= part;
         taken += part;
         if (payload_left != 0)
             return taken;
-        demuxbuf_h2_next next = {.struct_size = sizeof next};
         if (demuxbuf_h2_advance(&decoder, data + taken, (uint32_t)(bytes - taken), &next) != DEMUXBUF_OK)
             fail("the frames break a rule");
         /* DATA goes on as it comes, any other frame when it is whole. */

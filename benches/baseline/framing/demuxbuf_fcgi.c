@@ -14,13 +14,14 @@ static void start(const uint8_t *prologue, size_t bytes) {
 
 static size_t decode(const uint8_t *data, size_t bytes) {
     size_t taken = 0;
+    /* Each call leaves its `struct_size` as it must be for the next one. */
+    demuxbuf_fcgi_record record = {.struct_size = sizeof record};
     for (;;) {
         uint32_t part = left < bytes - taken ? left : (uint32_t)(bytes - taken);
         left -= part;
         taken += part;
         if (left != 0)
             return taken;
-        demuxbuf_fcgi_record record = {.struct_size = sizeof record};
         if (demuxbuf_fcgi_peek_whole(&decoder, data + taken, (uint32_t)(bytes - taken), &record) != DEMUXBUF_OK)
             fail("the records break a rule");
         if (record.need_more != 0)

@@ -2,25 +2,29 @@
 
 use crate::{MS, receive};
 use demuxbuf::connection::{Action, Actions, EndKind, Event, EventError, Mode, Policy};
-use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, BufferSource, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Request};
+use demuxbuf::shared::SharedPool;
 use demuxbuf_testkit::{Socket, check_in_flight};
+
+fn config(in_flight_max: u32) -> PoolConfig {
+    let policy = Policy { mode: Mode::Completion, ..Policy::default() };
+    PoolConfig { buffer_bytes: 256, in_flight_max, policy, ..PoolConfig::new(8 * 256, 8) }
+}
 
 /// Eight buffers, of which one is cut for small cells and one is the receive buffer.
 fn pool(in_flight_max: u32) -> Pool {
-    let mut config = PoolConfig { buffer_bytes: 256, in_flight_max, ..PoolConfig::new(8 * 256, 8) };
-    config.policy.mode = Mode::Completion;
-    let mut pool = Pool::new(&config).expect("the configuration is allowed");
+    let mut pool = Pool::new(&config(in_flight_max)).expect("the configuration is allowed");
     pool.handle_timeout(0);
     pool
 }
 
-fn attach(pool: &mut Pool, token: u64) -> ReceiverId {
+fn attach<S: BufferSource>(pool: &mut Pool<S>, token: u64) -> ReceiverId {
     pool.attach(&AttachOptions::new(0, token)).expect("there is room")
 }
 
 /// The host polls before it receives.
-fn attach_idle(pool: &mut Pool, token: u64) -> ReceiverId {
+fn attach_idle<S: BufferSource>(pool: &mut Pool<S>, token: u64) -> ReceiverId {
     let id = attach(pool, token);
     if pool.pending(id).expect("it is attached").has(Action::Recv) {
         pool.handle(id, Event::WouldBlock).expect("it is attached");
@@ -35,7 +39,7 @@ fn socket() -> Socket {
 }
 
 /// Submits the receive that is pending.
-fn submit(pool: &mut Pool, id: ReceiverId, socket: &mut Socket) {
+fn submit<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId, socket: &mut Socket) {
     // SAFETY: the pool outlives the receive, and only what it promises to leave alone is in it.
     #[allow(unsafe_code, reason = "the test writes as the system would")]
     let event = unsafe { socket.submit(pool.receive_area(id).expect("it is attached")) };
@@ -46,13 +50,13 @@ fn submit(pool: &mut Pool, id: ReceiverId, socket: &mut Socket) {
 }
 
 /// The outcome of the receive.
-fn complete(pool: &mut Pool, id: ReceiverId, socket: &mut Socket) -> Actions {
+fn complete<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId, socket: &mut Socket) -> Actions {
     let event = socket.poll().expect("it is readable or cancelled");
     pool.handle(id, event).expect("it is the outcome")
 }
 
 /// The host cancels the receive, and it brings nothing.
-fn cancel(pool: &mut Pool, id: ReceiverId, socket: &mut Socket) -> Actions {
+fn cancel<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId, socket: &mut Socket) -> Actions {
     assert!(pool.pending(id).expect("it is attached").has(Action::StopRecv));
     assert!(socket.cancel(), "it found nothing");
     let actions = pool.handle(id, Event::done(Action::StopRecv)).expect("it is pending");
@@ -60,16 +64,16 @@ fn cancel(pool: &mut Pool, id: ReceiverId, socket: &mut Socket) -> Actions {
     complete(pool, id, socket)
 }
 
-fn check(pool: &Pool, sockets: &[&Socket]) {
+fn check<S: BufferSource>(pool: &Pool<S>, sockets: &[&Socket]) {
     pool.check_invariants().expect("the invariants hold");
     check_in_flight(sockets.iter().copied());
 }
 
-fn lease_all(pool: &mut Pool) -> Vec<LeaseId> {
+fn lease_all<S: BufferSource>(pool: &mut Pool<S>) -> Vec<LeaseId> {
     std::iter::from_fn(|| pool.try_request(&Request::new(0, 0)).expect("the class exists")).collect()
 }
 
-fn notices(pool: &mut Pool) -> Vec<(ReceiverId, Actions)> {
+fn notices<S: BufferSource>(pool: &mut Pool<S>) -> Vec<(ReceiverId, Actions)> {
     let notices: Vec<Notice> = std::iter::from_fn(|| pool.poll_notice()).collect();
     let of_receiver = |notice| match notice {
         Notice::Receiver { id, actions, .. } => (id, actions),
@@ -78,7 +82,7 @@ fn notices(pool: &mut Pool) -> Vec<(ReceiverId, Actions)> {
     notices.into_iter().map(of_receiver).collect()
 }
 
-fn free(pool: &Pool) -> u32 {
+fn free<S: BufferSource>(pool: &Pool<S>) -> u32 {
     pool.memory().free_buffers()
 }
 
@@ -191,34 +195,43 @@ fn partial_frame_is_kept_in_a_cell_after_the_outcome() {
 /// With one receive in flight at most: while others wait, a receive that found nothing is taken back, and all are served.
 #[test]
 fn s68_idle_receivers_poll_and_all_are_served() {
-    let mut pool = pool(1);
-    let ids: Vec<ReceiverId> = (0..4).map(|token| attach_idle(&mut pool, token)).collect();
-    let (before, mut now_ns) = (free(&pool), 0);
+    idle_receivers_poll(&mut pool(1));
+    let shared_pool = SharedPool::new(&config(1), 1).expect("the configuration is allowed");
+    let mut pool = shared_pool.shard(0).expect("it is free");
+    pool.handle_timeout(0);
+    idle_receivers_poll(&mut pool);
+}
+
+fn idle_receivers_poll<S: BufferSource>(pool: &mut Pool<S>) {
+    let ids: Vec<ReceiverId> = (0..4).map(|token| attach_idle(pool, token)).collect();
+    let (before, mut now_ns) = (free(pool), 0);
     for _ in 0..3 {
         for &id in &ids {
             let mut socket = socket();
             assert!(pool.handle(id, Event::Readable).expect("its poll is complete").has(Action::Recv));
-            submit(&mut pool, id, &mut socket);
+            submit(pool, id, &mut socket);
             let other = ids.iter().copied().find(|&other| other != id).expect("there are four");
             let actions = pool.handle(other, Event::Readable).expect("its poll is complete");
             assert_eq!(actions, Actions::NONE, "it waits");
-            assert_eq!(notices(&mut pool), [], "the outcome may come in this iteration");
+            assert_eq!(notices(pool), [], "the outcome may come in this iteration");
             let due_ns = pool.poll_timeout().expect("a receiver waits");
             assert!(due_ns > now_ns && due_ns <= now_ns + 125 * MS);
             now_ns = due_ns;
             pool.handle_timeout(now_ns);
             assert_eq!(pool.poll_timeout(), Some(now_ns), "it is to be taken back now");
-            assert_eq!(notices(&mut pool), [(id, Action::StopRecv.into())]);
+            assert_eq!(notices(pool), [(id, Action::StopRecv.into())]);
             assert!(pool.poll_timeout() > Some(now_ns), "the outcome is awaited, not spun for");
-            let actions = cancel(&mut pool, id, &mut socket);
+            let actions = cancel(pool, id, &mut socket);
             assert_eq!(actions, Action::WantRecv.into(), "submit a poll");
             pool.handle(id, Event::done(Action::WantRecv)).expect("it is pending");
-            let [(granted, actions)] = notices(&mut pool)[..] else { panic!("one is granted") };
+            let [(granted, actions)] = notices(pool)[..] else { panic!("one is granted") };
             assert!(granted == other && actions.has(Action::Recv));
             let actions = pool.handle(other, Event::WouldBlock).expect("there was nothing");
             assert_eq!(actions, Action::WantRecv.into());
             pool.handle(other, Event::done(Action::WantRecv)).expect("it is pending");
-            assert_eq!((free(&pool), pool.check_invariants()), (before, Ok(())));
+            // A thread looks at what is free when it advances the clock.
+            pool.handle_timeout(now_ns);
+            assert_eq!((free(pool), pool.check_invariants()), (before, Ok(())));
         }
     }
 }
@@ -237,6 +250,44 @@ fn idle_receive_is_taken_back_for_the_host() {
     cancel(&mut pool, id, &mut socket);
     assert!(matches!(pool.poll_notice(), Some(Notice::Lease { token: 7, .. })));
     assert_eq!((leases.len(), pool.check_invariants()), (5, Ok(())));
+}
+
+/// What a thread asks to be cancelled for a receiver of its own, or for a request of another thread, reports nothing: a poll is
+/// pending, and the other thread is signalled.
+#[test]
+fn s68_idle_receive_is_taken_back_for_another_thread() {
+    let config = PoolConfig { memory_bytes: 16 * 256, ..config(0) };
+    let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
+    let [mut here, mut there] = [0, 1].map(|index| shared_pool.shard(index).expect("it is free"));
+    let (mut now_ns, mut socket) = (0, socket());
+    here.handle_timeout(now_ns);
+    let id = attach(&mut here, 1);
+    submit(&mut here, id, &mut socket);
+    assert_eq!(notices(&mut here), [], "it keeps a spare, and no more");
+    let leases = lease_all(&mut there);
+    assert!(!leases.is_empty());
+    there.request(0, 7).expect("it waits");
+    let mut is_asked = false;
+    while !is_asked && now_ns < here.memory().config().wait_ns_max() {
+        now_ns += 125 * MS;
+        here.handle_timeout(now_ns);
+        is_asked = notices(&mut here).contains(&(id, Action::StopRecv.into()));
+    }
+    assert!(is_asked, "the request of another thread waits for its buffer");
+    assert_eq!(cancel(&mut here, id, &mut socket), Action::WantRecv.into(), "submit a poll");
+    here.handle(id, Event::done(Action::WantRecv)).expect("it is pending");
+    assert_eq!(notices(&mut here), [], "nothing of its own");
+    assert_eq!(here.poll_wake(), Some(1), "the other thread has something to pick up");
+    let Some(Notice::Lease { token: 7, lease, .. }) = there.poll_notice() else { panic!("it has the buffer") };
+    check(&here, &[]);
+    // It goes on, once there is memory: the poll completes, and the next receive has its outcome.
+    leases.into_iter().chain([lease]).for_each(|lease| there.release(lease).expect("it is the host's"));
+    here.handle_timeout(now_ns);
+    assert!(here.handle(id, Event::Readable).expect("its poll is complete").has(Action::Recv));
+    submit(&mut here, id, &mut socket);
+    socket.send(b"again");
+    complete(&mut here, id, &mut socket);
+    assert_eq!(here.data(id), Ok(&b"again"[..]));
 }
 
 /// A cancelled receive may bring bytes all the same.

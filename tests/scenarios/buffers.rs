@@ -1,13 +1,14 @@
 //! The host's own requests, without receivers.
 
-use demuxbuf::scheduler::{LeaseId, Outcome, Scheduler, SchedulerConfig, WaitId};
+use crate::host_pool::{HostScheduler, new_scheduler};
+use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig, WaitId};
 
 /// A scheduler; every step of it is checked.
-pub(crate) struct Buffers(pub(crate) Scheduler);
+pub(crate) struct Buffers(pub(crate) HostScheduler);
 
 impl Buffers {
     pub(crate) fn new(config: &SchedulerConfig) -> Buffers {
-        Buffers(Scheduler::new(config).expect("the configuration is allowed"))
+        Buffers(new_scheduler(config))
     }
 
     pub(crate) fn request(&mut self, class: u8, token: u64) -> Outcome {

@@ -1,36 +1,40 @@
 //! The library as a C host sees it: handles are numbers, results are statuses and masks.
 #![allow(unsafe_code, reason = "the C functions are unsafe to call")]
 
+use crate::host_pool::{CParent, HAS_SPARE, new_c_pool};
 use demuxbuf_capi::*;
 use demuxbuf_testkit::data_frame;
 
 /// A pool made and freed through the C API.
-pub(crate) struct CPool(*mut demuxbuf_pool);
+pub(crate) struct CPool(*mut demuxbuf_pool, #[allow(dead_code, reason = "it lives as long")] CParent);
 
 impl CPool {
     /// A pool of eight buffers of 1024 bytes, with these changes.
     pub(crate) fn new(receivers: u32, change: impl Fn(&mut demuxbuf_pool_config)) -> CPool {
-        let mut pool = std::ptr::null_mut();
-        // SAFETY: the struct says its size, and every pointer is to a live local.
-        unsafe {
-            let mut config = demuxbuf_pool_config::default();
-            assert_eq!(demuxbuf_pool_config_init(&mut config, 8 * 1024, receivers), DEMUXBUF_OK);
-            config.buffer_bytes = 1024;
-            change(&mut config);
-            let status = demuxbuf_pool_new(&config, &mut pool, std::ptr::null_mut(), std::ptr::null_mut());
-            assert_eq!(status, DEMUXBUF_OK);
-        }
-        CPool(pool)
+        // One more receiver where one has the spare.
+        let receivers = receivers + u32::from(HAS_SPARE);
+        let mut config = demuxbuf_pool_config::default();
+        // SAFETY: the struct says its size.
+        assert_eq!(unsafe { demuxbuf_pool_config_init(&mut config, 8 * 1024, receivers) }, DEMUXBUF_OK);
+        config.buffer_bytes = 1024;
+        change(&mut config);
+        let (pool, parent) = new_c_pool(&config);
+        CPool(pool, parent)
     }
 
-    /// Takes all buffers that the host can have.
+    /// Takes all buffers that the host can have, and leaves receivers none.
     pub(crate) fn take_all_buffers(&self) -> Vec<u64> {
         let free = self.stats().free;
         let granted = |(status, lease)| {
             assert_eq!(status, DEMUXBUF_OK);
             lease
         };
-        (0..free).map(|token| granted(self.request(0, token.into()))).collect()
+        let leases = (0..free).map(|token| granted(self.request(0, token.into()))).collect();
+        if HAS_SPARE {
+            let receiver = self.attach(u64::MAX, &[0; 700]);
+            self.block(receiver, 1).expect("the handle is live");
+        }
+        leases
     }
 
     /// With no buffer free, a receiver gets the first bytes of a frame, and waits for room.

@@ -1,11 +1,12 @@
 //! A small proxy over the sockets of the test kit: it does the actions of the machine and nothing else.
 
-use crate::host_pool::{HAS_SPARE, HostPool, free_buffers, new_pool};
+use crate::host_pool::{HAS_SPARE, HostPool, free_buffers, new_pool, take_buffer, take_spare};
+use crate::machine::in_modes;
 use demuxbuf::connection::{Action, Actions, Connection, EndKind, Event, Hold, Mode, Policy};
 use demuxbuf::framing::h2::{Decoder, FrameHeader, Next, Side, flags, kind};
 use demuxbuf::pool::{AttachOptions, FindingKind, LeasedContent, Notice, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome};
-use demuxbuf_testkit::{EventLoop, Socket, check_in_flight, in_modes};
+use demuxbuf_testkit::{EventLoop, Socket, check_in_flight};
 pub(crate) use demuxbuf_testkit::{data_frame, frame, window_update};
 
 /// Why the test's decoder is blocked.
@@ -212,21 +213,28 @@ impl Host {
         outcome
     }
 
-    /// Takes all buffers that this class can have; they are the host's.
+    /// Takes all buffers that this class can have; they are the host's. Receivers have none left.
     pub(crate) fn take_all_buffers(&mut self, class: u8) -> Vec<LeaseId> {
-        self.take_buffers(class, 0)
+        let leases = self.take_buffers(class, 0);
+        take_spare(&mut self.pool);
+        self.check();
+        leases
     }
 
     /// Takes buffers for the host until this number is left to receivers.
     pub(crate) fn take_buffers(&mut self, class: u8, left: u32) -> Vec<LeaseId> {
         let mut leases = Vec::new();
         while free_buffers(&self.pool) > left {
-            match self.request(class, u64::MAX) {
-                Outcome::Granted(lease) => leases.push(lease),
-                Outcome::Queued(_) => panic!("the class can take every buffer"),
-            }
+            leases.push(take_buffer(&mut self.pool, class));
+            self.check();
         }
         leases
+    }
+
+    /// Releases as many of these buffers as make room for a receiver without credit: the reserve, and one.
+    pub(crate) fn make_room(&mut self, leases: &mut Vec<LeaseId>) {
+        let buffers = self.pool.memory().split().reserve + 1;
+        leases.drain(..buffers as usize).for_each(|lease| self.release(lease));
     }
 
     pub(crate) fn release(&mut self, lease: LeaseId) {

@@ -1,7 +1,17 @@
 //! One bare connection, with its rules checked after each event.
 
+use crate::host_pool::wherever_released;
 use demuxbuf::connection::{Action, Actions, Connection, Event, EventError, Mode, Policy};
-pub(crate) use demuxbuf_testkit::{in_all_modes, in_modes};
+
+/// Runs a scenario once for each of these modes, and for each thread that may release what the host has.
+pub(crate) fn in_modes(modes: &[Mode], scenario: impl Fn(Mode)) {
+    wherever_released(|| demuxbuf_testkit::in_modes(modes, &scenario));
+}
+
+/// Runs a scenario once for each mode.
+pub(crate) fn in_all_modes(scenario: impl Fn(Mode)) {
+    in_modes(&Mode::ALL, scenario);
+}
 
 /// A connection; every step of it is checked.
 pub(crate) struct Machine {

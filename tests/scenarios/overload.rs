@@ -119,9 +119,6 @@ fn s43_more_than_each_size_of_cell_is_served_around() {
 
 #[test]
 fn s44_service_recovers_when_attackers_leave() {
-    if HAS_SPARE {
-        return;
-    }
     in_all_modes(|mode| {
         // In the smallest cells; and in the worst case they fill all buffers, and the rest of them waits.
         for bytes in [5, 64, 4097, 16_000] {
@@ -135,7 +132,8 @@ fn s44_service_recovers_when_attackers_leave() {
             for attacker in 0..ATTACKERS as usize {
                 host.close(attacker);
             }
-            assert_eq!(host.held().0, 0, "all is free in the step of the last one");
+            // One may be assigned to a thread that waits.
+            assert!(host.held().0 <= u32::from(HAS_SPARE), "all is free in the step of the last one");
             host.iterate();
             assert!(honest.iter().all(|&peer| host.peers[peer].frames.len() == 1), "full service at once");
             host.settle();
@@ -146,9 +144,6 @@ fn s44_service_recovers_when_attackers_leave() {
 
 #[test]
 fn s47_small_control_frames_need_no_buffer() {
-    if HAS_SPARE {
-        return;
-    }
     let control = [
         window_update(),
         frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 8]),
@@ -218,9 +213,6 @@ fn s47_small_control_frames_need_no_buffer() {
 
 #[test]
 fn s48_statistics_are_answered_without_a_buffer() {
-    if HAS_SPARE {
-        return;
-    }
     let mut host = Host::new(&config(Mode::Level, 3));
     let mut leases = host.take_all_buffers(0);
     let peer = host.attach();
@@ -232,7 +224,7 @@ fn s48_statistics_are_answered_without_a_buffer() {
     let info = host.pool.describe(host.peers[peer].id).expect("the handle is live");
     assert!(info.connection.is_waiting());
     assert_eq!(host.pool.stats(), stats, "asking changes nothing");
-    leases.drain(..2).for_each(|lease| host.release(lease));
+    host.make_room(&mut leases);
     host.settle();
     assert_eq!(host.peers[peer].frames.len(), 1);
 
@@ -241,7 +233,10 @@ fn s48_statistics_are_answered_without_a_buffer() {
     let receiver = pool.attach(2, &[]);
     pool.wait(receiver);
     let stats = pool.stats();
-    assert_eq!((stats.buffers, stats.free, stats.leased, stats.receivers), (BUFFERS, 0, BUFFERS, 1));
+    assert_eq!(
+        (stats.buffers, stats.free, stats.leased, stats.receivers),
+        (BUFFERS, 0, BUFFERS, 1 + u32::from(HAS_SPARE))
+    );
     assert_eq!(pool.stats(), stats, "asking changes nothing");
     leases[..2].iter().for_each(|&lease| assert_eq!(pool.release(lease), DEMUXBUF_OK));
     assert!(pool.poll_notice().is_some_and(|notice| notice.step.actions & DEMUXBUF_RECV != 0));

@@ -1,10 +1,11 @@
 //! Scenarios of the wait queue in which buffers are needed to get buffers back.
 
 use crate::host::{Host, config, data_frame};
+use crate::host_pool::{HostScheduler, new_scheduler};
 use crate::machine::in_all_modes;
 use demuxbuf::connection::{Action, Event, Mode};
 use demuxbuf::pool::PoolConfig;
-use demuxbuf::scheduler::{LeaseId, Outcome, Scheduler, SchedulerConfig};
+use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig};
 
 /// Class of requests that finish work that was begun.
 const CRITICAL: u8 = 0;
@@ -25,22 +26,24 @@ fn with_reserve(mode: Mode, peers: u32) -> PoolConfig {
     config
 }
 
-fn checked(scheduler: &Scheduler) {
+fn checked(scheduler: &HostScheduler) {
     scheduler.check_invariants().expect("the invariants hold");
 }
 
 /// Jobs that each need one buffer to begin and a second one to finish; returns how many finish.
 fn finished_jobs(jobs: u64, buffers: u32, reserve: u32) -> u64 {
-    let mut scheduler = Scheduler::new(&two_classes(buffers, 64, reserve)).expect("the configuration is allowed");
+    let mut scheduler = new_scheduler(&two_classes(buffers, 64, reserve));
     let mut first: Vec<Option<LeaseId>> = vec![None; jobs as usize];
     let mut finished = 0;
     // What each job owns or asks for next: the first buffer, then the second, then it is done.
     let mut served: Vec<(u64, u8, LeaseId)> = Vec::new();
-    let ask =
-        |scheduler: &mut Scheduler, class: u8, job: u64| match scheduler.request(class, job).expect("waits are free") {
-            Outcome::Granted(lease) => Some((job, class, lease)),
-            Outcome::Queued(_) => None,
-        };
+    let ask = |scheduler: &mut HostScheduler, class: u8, job: u64| match scheduler
+        .request(class, job)
+        .expect("waits are free")
+    {
+        Outcome::Granted(lease) => Some((job, class, lease)),
+        Outcome::Queued(_) => None,
+    };
     for job in 0..jobs {
         served.extend(ask(&mut scheduler, NEW, job));
     }
@@ -103,8 +106,8 @@ fn s15_transmit_side_always_finds_a_buffer() {
 
 #[test]
 fn s16_reserve_buffer_in_long_use_blocks_no_request() {
-    let mut scheduler = Scheduler::new(&two_classes(4, 8, 1)).expect("the configuration is allowed");
-    let take = |scheduler: &mut Scheduler, class| match scheduler.request(class, 0).expect("waits are free") {
+    let mut scheduler = new_scheduler(&two_classes(4, 8, 1));
+    let take = |scheduler: &mut HostScheduler, class| match scheduler.request(class, 0).expect("waits are free") {
         Outcome::Granted(lease) => Some(lease),
         Outcome::Queued(_) => None,
     };
@@ -141,7 +144,7 @@ fn s16_reserve_buffer_in_long_use_blocks_no_request() {
         host.release(leases.remove(0));
         host.settle();
         assert!(host.peers[peer].frames.is_empty());
-        host.release(leases.remove(0));
+        host.make_room(&mut leases);
         host.settle();
         assert_eq!(host.peers[peer].frames.len(), 1, "although the slow peer has the reserve");
         host.on(peer, Event::Wake);

@@ -1,14 +1,16 @@
-//! Scenarios of receiving once more, on the pool of a thread of a shared pool.
-//!
-//! Such a pool has a spare, with which a receiver is served after the host has taken all buffers. Scenarios in which that must
-//! not be return at once; `shared_pool.rs` and `shared_waits.rs` play them with several threads.
+//! Scenarios once more, on the pool of a thread of a shared pool: what the host releases is released by that thread, and by
+//! another one, which signals it.
 
 #![allow(dead_code, reason = "not all that the host can do is asked for here")]
 
+#[path = "../scenarios/buffers.rs"]
+mod buffers;
 #[path = "../scenarios/c.rs"]
 mod c;
 #[path = "../scenarios/ending.rs"]
 mod ending;
+#[path = "../scenarios/fairness.rs"]
+mod fairness;
 #[path = "../scenarios/host.rs"]
 mod host;
 mod host_pool;
@@ -20,3 +22,7 @@ mod machine;
 mod overload;
 #[path = "../scenarios/receiving.rs"]
 mod receiving;
+#[path = "../scenarios/reserves.rs"]
+mod reserves;
+#[path = "../scenarios/wait_queue.rs"]
+mod wait_queue;

@@ -13,7 +13,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ACCEPTS_PER_ITERATION = 64, NOTICES_PER_ITERATION = 1024 };
+/* Clients that come or leave by the thousand are let in and out a few at a time, so that those that stay need not wait
+   for all of them. */
+enum { ACCEPTS_PER_ITERATION = 8, ENDS_PER_ITERATION = 32, NOTICES_PER_ITERATION = 1024 };
 
 /* How long a dismissed side may take to read its farewell. */
 static const uint64_t LINGER_NS = 1000000000u;
@@ -23,6 +25,7 @@ static void endpoint_close(struct endpoint *endpoint) {
         inlet_report(&endpoint->inlet, INLET_CLOSE, 0);
         loop_close_fd(&endpoint->registration);
         list_remove(&endpoint->run);
+        list_remove(&endpoint->end);
     }
 }
 
@@ -145,8 +148,7 @@ static void backend_answered(struct pair *pair, bool is_connected) {
     transfer_report(&pair->client, INLET_RESUME, 0);
 }
 
-static void on_socket(struct registration *registration, uint32_t events) {
-    struct endpoint *endpoint = (struct endpoint *)(void *)registration;
+static void take_events(struct endpoint *endpoint, uint32_t events) {
     struct pair *pair = endpoint->pair;
     if (endpoint == &pair->backend && pair->is_connecting) {
         if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) {
@@ -160,6 +162,34 @@ static void on_socket(struct registration *registration, uint32_t events) {
     }
 }
 
+/* An end waits for its turn. Level-triggered, it would be reported again until then; what is done with it registers the
+   socket again. */
+static void on_socket(struct registration *registration, uint32_t events) {
+    struct endpoint *endpoint = (struct endpoint *)(void *)registration;
+    struct relay *relay = endpoint->pair->relay;
+    if ((events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) == 0) {
+        take_events(endpoint, events);
+        return;
+    }
+    if (!relay->options->edge_triggered) {
+        loop_remove(&relay->loop, registration);
+    }
+    endpoint->end_events |= events;
+    if (list_is_empty(&endpoint->end)) {
+        list_append(&relay->ends, &endpoint->end);
+    }
+}
+
+static void take_ends(struct relay *relay) {
+    for (int count = 0; count < ENDS_PER_ITERATION && !list_is_empty(&relay->ends); count++) {
+        struct endpoint *endpoint = LIST_OWNER(relay->ends.next, struct endpoint, end);
+        uint32_t events = endpoint->end_events;
+        list_remove(&endpoint->end);
+        endpoint->end_events = 0;
+        take_events(endpoint, events);
+    }
+}
+
 static bool endpoint_attach(struct endpoint *endpoint, struct endpoint *peer, struct pair *pair, int fd) {
     struct relay *relay = pair->relay;
     bool is_backend = endpoint == &pair->backend;
@@ -167,6 +197,7 @@ static bool endpoint_attach(struct endpoint *endpoint, struct endpoint *peer, st
     endpoint->peer = peer;
     endpoint->inlet.buffers = &relay->buffers;
     list_init(&endpoint->run);
+    list_init(&endpoint->end);
     gate_open(&endpoint->gate, &peer->gate, is_backend ? &relay->counts.backend_frames : &relay->counts.client_frames,
               is_backend);
     int on = 1;
@@ -398,6 +429,7 @@ bool relay_open(struct relay *relay, struct common *common, uint32_t thread) {
     }
     list_init(&relay->pairs);
     list_init(&relay->run);
+    list_init(&relay->ends);
     list_init(&relay->lingering);
     list_init(&relay->closed);
     if (!open_buffers(relay)) {
@@ -454,7 +486,7 @@ void relay_close(struct relay *relay) {
 
 /* When there is something to do at the latest. */
 static uint64_t deadline_ns(struct relay *relay) {
-    if (!list_is_empty(&relay->run) || relay->grants_left) {
+    if (!list_is_empty(&relay->run) || !list_is_empty(&relay->ends) || relay->grants_left) {
         return 0;
     }
     uint64_t deadline = relay->buffers.kind->poll_timeout(&relay->buffers);
@@ -528,6 +560,7 @@ void relay_iterate(struct relay *relay) {
     /* What found no buffer in the last iteration comes before what is new. */
     run_scheduled(relay);
     loop_dispatch(&relay->loop);
+    take_ends(relay);
     drain_notices(relay);
     end_lingering(relay, now_ns);
     free_closed(relay);

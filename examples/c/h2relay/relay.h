@@ -23,7 +23,9 @@ struct endpoint {
     struct endpoint *peer;
     struct inlet inlet;
     struct gate gate;
-    struct list run;  /* on relay->run: has work for the next loop iteration */
+    struct list run; /* on relay->run: has work for the next loop iteration */
+    struct list end; /* on relay->ends: what epoll reported of its end is still to be looked at */
+    uint32_t end_events;
     bool wants_recv;  /* read interest of the inlet is armed */
     bool wants_send;  /* the peer's inlet is blocked until there is room to send here */
     bool end_near;    /* the other side will send no more; bytes may still arrive */
@@ -107,6 +109,7 @@ struct relay {
     int spare_fd; /* given up for a moment when descriptors ran out: to refuse a client, to write statistics */
     struct list pairs;
     struct list run;
+    struct list ends;      /* in the order in which epoll reported them */
     struct list lingering; /* ordered by deadline, as all linger equally long */
     struct list closed;    /* freed at the end of the iteration, when no event can name them any more */
     bool grants_left;

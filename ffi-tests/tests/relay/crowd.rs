@@ -253,6 +253,21 @@ fn idle_relay_sleeps() {
 }
 
 #[test]
+fn clients_that_leave_together_are_all_let_go() {
+    for mode in MODES {
+        // More than one iteration of the loop looks at, and nothing wakes it up meanwhile.
+        let bench = Bench::start(mode);
+        let mut pairs: Vec<_> = (0..150).map(|_| bench.pair()).collect();
+        pairs.iter().for_each(|(client, _)| finish(client));
+        pairs.iter_mut().for_each(|(_, backend)| expect_end(backend));
+        pairs.iter().for_each(|(_, backend)| finish(backend));
+        pairs.iter_mut().for_each(|(client, _)| expect_end(client));
+        bench.relay.wait_for("the end of all", |stats| stats.get("connections") == 0);
+        bench.relay.stop();
+    }
+}
+
+#[test]
 fn hung_up_connection_does_not_spin() {
     let chunk = frame(DATA, 0, 1, &[6; 16384]).repeat(4);
     for mode in MODES {

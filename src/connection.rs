@@ -108,7 +108,7 @@ pub use policy::{Mode, Policy, UnknownMode};
 
 pub(crate) use audit::SinceSeen;
 use conditions::Conditions;
-pub(crate) use fast_path::CycleActions;
+pub(crate) use fast_path::{CyclePlan, Extent};
 
 /// One connection's receive state. All-zero ([`Connection::default`]) is not attached.
 ///
@@ -181,6 +181,8 @@ mod flag {
     pub(super) const COUNTING: u32 = 1 << 29;
     /// The peer will send no more.
     pub(super) const PEER_CLOSED: u32 = 1 << 30;
+    /// The number of receives in one loop iteration is not the default.
+    pub(super) const OWN_READS: u32 = 1 << 31;
     pub(super) const HELD: u32 = BUFFER | SLOT;
     pub(super) const ASKED: u32 = RECLAIM | EXPIRED;
     pub(super) const FLIGHT: u32 = IN_FLIGHT | TAKEN_BACK;
@@ -194,7 +196,7 @@ mod flag {
     pub(super) const SELDOM: u32 =
         CLOSED | FAILED | YIELDED | SCHEDULED | OVER | END_SEEN | MISFIT_SEEN | ASKED | POISONED | FLIGHT;
     /// What the policy sets.
-    pub(super) const SETTINGS: u32 = PAUSE_WHEN_BLOCKED | READS_AHEAD | COUNTING | MODE;
+    pub(super) const SETTINGS: u32 = PAUSE_WHEN_BLOCKED | READS_AHEAD | COUNTING | OWN_READS | MODE;
 }
 
 /// How the byte stream ended.
@@ -224,13 +226,14 @@ impl Connection {
         let pause = if policy.pause_when_blocked { flag::PAUSE_WHEN_BLOCKED } else { 0 };
         let reads_ahead = if policy.reads_ahead { flag::READS_AHEAD } else { 0 };
         let counting = if policy.counting { flag::COUNTING } else { 0 };
+        let own_reads = if policy.reads_per_wake != 0 { flag::OWN_READS } else { 0 };
         Connection {
             capacity: 0,
             buffered_bytes: 0,
             needed_bytes: 0,
             blocked: 0,
             resume_free_bytes: policy.resume_free_bytes,
-            flags: pause | reads_ahead | counting | (policy.mode as u32) << flag::MODE_SHIFT,
+            flags: pause | reads_ahead | counting | own_reads | (policy.mode as u32) << flag::MODE_SHIFT,
             park_bytes: policy.park_bytes,
             reclaim_bytes: policy.reclaim_bytes,
             reads: 0,

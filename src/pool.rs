@@ -178,7 +178,7 @@ impl<S: BufferSource> Pool<S> {
             _ => None,
         };
         match fast {
-            Some(step) => Ok(step.actions),
+            Some(step) => Ok(step.actions()),
             None => self.handle_row(self.table.find(id)?, event),
         }
     }
@@ -192,7 +192,7 @@ impl<S: BufferSource> Pool<S> {
             _ => None,
         };
         match step {
-            Some(step) => Ok(step.actions),
+            Some(step) => Ok(step.actions()),
             None => self.handle_slowly(index, event),
         }
     }
@@ -248,7 +248,7 @@ impl<S: BufferSource> Pool<S> {
     ) -> Result<Actions, PoolError> {
         let fast = if needed_bytes == 0 { self.fast_path().decode(id, consumed_bytes) } else { None };
         match fast {
-            Some(step) => Ok(step.actions),
+            Some(step) => Ok(step.actions()),
             None => self.consume_row(self.table.find(id)?, consumed_bytes, needed_bytes, usable_bytes),
         }
     }
@@ -274,7 +274,7 @@ impl<S: BufferSource> Pool<S> {
     /// How the connection in a row stands, also while its cycle is open.
     pub(super) fn connection_at(&self, index: u32) -> Connection {
         let connection = self.table.connection(index);
-        if self.cycle.is_of(index) { self.cycle.view(connection) } else { connection.clone() }
+        if self.has_open_cycle(index) { self.cycle.view(connection) } else { connection.clone() }
     }
 
     /// Not if a borrow is open only because the host has to see a frame that does not fit.
@@ -399,7 +399,7 @@ impl<S: BufferSource> Pool<S> {
             let (connection, facts) =
                 (self.connection_at(index), self.memory.facts(index).map_err(|_| "I2: a row without memory")?);
             buffered_bytes += u64::from(connection.buffered_bytes());
-            if self.cycle.is_of(index) {
+            if self.has_open_cycle(index) {
                 if !self.memory.may_borrow_unlisted(index) {
                     return Err("I2: a receiver whose cycle is open borrows and keeps nothing beside");
                 }

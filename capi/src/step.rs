@@ -49,7 +49,7 @@ impl demuxbuf_step {
     #[inline(always)]
     pub(super) fn raw(step: RawStep) -> demuxbuf_step {
         let data = step.data.map_or(core::ptr::null_mut(), NonNull::as_ptr);
-        demuxbuf_step { data, bytes: step.bytes, actions: step.actions.bits() }
+        demuxbuf_step { data, bytes: step.bytes(), actions: step.actions().bits() }
     }
 
     pub(super) const fn status(status: i32) -> demuxbuf_step {

@@ -95,10 +95,11 @@ impl Actions {
         if bits & !Actions::ALL.0 == 0 { Some(Actions(bits)) } else { None }
     }
 
-    /// The set of some of the first eight actions.
+    /// The set whose bits these are.
     #[inline(always)]
-    pub(crate) const fn from_byte(bits: u8) -> Actions {
-        Actions(bits as u32)
+    pub(crate) const fn from_known_bits(bits: u32) -> Actions {
+        debug_assert!(bits & !Actions::ALL.0 == 0);
+        Actions(bits)
     }
 
     /// The set of these actions.

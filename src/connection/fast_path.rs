@@ -93,6 +93,11 @@ impl Connection {
     /// `Readable` for a connection that is eligible in a new loop iteration; for another, `None` and no change.
     #[inline(always)]
     pub(super) fn try_fast_become_ready(&mut self) -> Option<Actions> {
+        if self.flags & !flag::SETTINGS == flag::ATTACHED | flag::ARMED && self.blocked == 0 {
+            // It holds nothing, and its read interest is as is wanted.
+            self.set_ready();
+            return Some(Action::RequestBuffer.into());
+        }
         if !self.has_only_common_flags() || (self.needed_bytes != 0 && self.is_misfit()) {
             return None;
         }
@@ -102,18 +107,21 @@ impl Connection {
 
     /// `Sync` of a common connection, with a host that holds nothing and that nothing stops; `None`, and nothing
     /// is changed, for another.
+    #[doc(hidden)]
     #[inline(always)]
-    pub(super) fn try_fast_sync(&mut self, armed: bool) -> Option<Actions> {
+    pub fn try_fast_sync(&mut self, armed: bool) -> Option<Actions> {
         if !self.has_only_common_flags() {
             return None;
         }
         (self.buffered_bytes, self.needed_bytes, self.capacity) = (0, 0, 0);
+        if armed && self.is_single_report() {
+            // It reports what there is to receive.
+            self.flags = self.flags & (flag::ATTACHED | flag::SETTINGS) | flag::ARMED;
+            return Some(Actions::NONE);
+        }
         self.clear(flag::HELD | flag::ARMED);
         if armed {
             self.set(flag::ARMED);
-            if self.is_single_report() {
-                self.clear(flag::READY);
-            }
         }
         if !self.has(flag::READY) {
             Some(self.with_interest(Actions::NONE))
@@ -137,33 +145,44 @@ impl Connection {
     }
 
     /// It holds nothing, needs nothing and has nothing to receive, its read interest is armed, and it is readable: if so, it becomes
-    /// at once what it will be when it has received once and everything is decoded. `None`, and nothing is changed, for another.
-    /// Until then [`Connection::in_cycle`] is how it stands. `reads_max` is how many receives are allowed, where more than one may be; one that counts has to be idle for its memory.
+    /// at once what it will be when it has received once and everything is decoded. `false`, and nothing is changed, for another.
+    /// Until then [`Connection::in_cycle`] is how it stands. `plan` is that of the cycle before, and becomes that of this one. One
+    /// that counts has to be idle for its memory.
     #[inline(always)]
-    pub(crate) fn try_begin_cycle(
-        &mut self,
-        reads_max: &mut u8,
-        is_idle: impl FnOnce() -> bool,
-    ) -> Option<CycleActions> {
-        let any = flag::PAUSE_WHEN_BLOCKED | flag::READS_AHEAD | flag::COUNTING | CYCLE_MODES;
-        if self.flags & !any != flag::ATTACHED | flag::ARMED || self.blocked | self.needed_bytes != 0 {
-            return None;
-        }
-        if self.is_counting() && (self.is_single_report() || !is_idle()) {
-            return None; // The mark is of importance.
+    pub(crate) fn try_begin_cycle(&mut self, plan: &mut CyclePlan, is_idle: impl FnOnce() -> bool) -> bool {
+        let is_known = self.flags == plan.flags;
+        if self.blocked | self.needed_bytes != 0 || (!is_known && !self.try_plan_cycle(plan, is_idle)) {
+            return false;
         }
         self.reads = 1;
-        if !self.has(CYCLE_MODES | flag::READS_AHEAD) {
-            return Some(CycleActions::COMMON);
+        if plan.disarms {
+            self.flags = plan.disarmed_flags;
         }
-        if self.is_single_report() {
-            self.clear(flag::ARMED);
+        true
+    }
+
+    /// The plan of its cycle, if one may begin.
+    #[inline(always)]
+    fn try_plan_cycle(&self, plan: &mut CyclePlan, is_idle: impl FnOnce() -> bool) -> bool {
+        let any = flag::PAUSE_WHEN_BLOCKED | flag::READS_AHEAD | flag::COUNTING | flag::OWN_READS | CYCLE_MODES;
+        if self.flags & !any != flag::ATTACHED | flag::ARMED || plan.is_fixed {
+            return false;
         }
-        if !self.asks_again() {
-            return Some(CycleActions::ONE_SHOT);
+        if self.is_counting() && (self.is_single_report() || !is_idle()) {
+            return false; // The mark is of importance.
         }
-        *reads_max = self.allowed_reads();
-        Some(CycleActions::ASKS_AGAIN)
+        let is_alike = !self.has(flag::COUNTING | flag::OWN_READS);
+        plan.flags = if is_alike { self.flags } else { CyclePlan::UNKNOWN };
+        plan.reads_max = self.allowed_reads();
+        let (disarms, asks_again) = (self.is_single_report(), self.asks_again());
+        plan.disarmed_flags = self.flags & !flag::ARMED;
+        (plan.disarms, plan.leaves_nothing) = (disarms, !disarms && !asks_again);
+        let mut dry = Actions::NONE;
+        dry.set_if(disarms, Action::WantRecv);
+        let decoded = if asks_again { Action::Recv.into() } else { dry };
+        plan.received = decoded.without(Action::Recv.into()) | Action::Decode;
+        (plan.decoded, plan.dry) = (decoded.into(), dry.into());
+        true
     }
 
     /// How it stands while its cycle is open: it has a buffer of this capacity, has received so often, and these bytes are to be
@@ -185,42 +204,88 @@ impl Connection {
 
     /// Its cycle ends with a receive that found nothing, after that number of receives that found something; perhaps read interest is armed.
     #[inline(always)]
-    pub(crate) fn end_cycle_dry(&mut self, reads: u8, armed: bool) -> Actions {
+    pub(crate) fn end_cycle_dry(&mut self, reads: u8, armed: bool) {
         self.reads = reads;
         if armed {
             self.set(flag::ARMED);
         }
-        if self.has(flag::ARMED) { Actions::NONE } else { Action::WantRecv.into() }
     }
 }
 
 /// The modes in which a cycle begins with a report of the poller, and receives are done at once.
 const CYCLE_MODES: u32 = (Mode::Edge as u32 | Mode::OneShot as u32) << flag::MODE_SHIFT;
 
-/// What is pending in a cycle, by the connection's policy: first when something was received, then when all of it is decoded, which
-/// is `Recv` if only a receive that finds nothing ends the cycle. A byte is enough for each.
+/// How a cycle goes, by the connection's policy, and those that begin alike: most connections of a pool have the same policy.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CycleActions(u16);
+pub(crate) struct CyclePlan {
+    /// The flags of the connections for which this is known.
+    flags: u32,
+    /// The same, with read interest that is off.
+    disarmed_flags: u32,
+    /// What is pending when something was received.
+    pub(crate) received: Actions,
+    /// What is pending when all of it is decoded: `Recv` if only a receive that finds nothing ends the cycle.
+    pub(crate) decoded: Extent,
+    /// What is pending after such a receive, if read interest is not armed with it.
+    pub(crate) dry: Extent,
+    /// The cycle is one receive, and nothing is pending when all is decoded.
+    pub(crate) leaves_nothing: bool,
+    /// Read interest is off from its beginning on.
+    disarms: bool,
+    /// No other cycle may begin than one that is planned.
+    pub(crate) is_fixed: bool,
+    /// How many receives are allowed, where more than one may be.
+    pub(crate) reads_max: u8,
+}
 
-impl CycleActions {
-    pub(crate) const NONE: CycleActions = CycleActions::new(0, 0);
-    const COMMON: CycleActions = CycleActions::new(Action::Decode as u8, 0);
-    const ASKS_AGAIN: CycleActions = CycleActions::new(Action::Decode as u8, Action::Recv as u8);
-    const ONE_SHOT: CycleActions =
-        CycleActions::new(Action::Decode as u8 | Action::WantRecv as u8, Action::WantRecv as u8);
+/// A number of bytes and what is to be done: one word, as C returns both.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent(u64);
 
-    const fn new(received: u8, decoded: u8) -> CycleActions {
-        CycleActions(received as u16 | (decoded as u16) << 8)
+impl Extent {
+    pub(crate) const NOTHING: Extent = Extent(0);
+
+    #[inline(always)]
+    pub(crate) fn new(bytes: u32, actions: Actions) -> Extent {
+        Extent(u64::from(actions.bits()) << 32 | u64::from(bytes))
     }
 
     #[inline(always)]
-    pub(crate) fn when_received(self) -> Actions {
-        Actions::from_byte(self.0 as u8)
+    pub(crate) fn bytes(self) -> u32 {
+        self.0 as u32
     }
 
     #[inline(always)]
-    pub(crate) fn when_decoded(self) -> Actions {
-        Actions::from_byte((self.0 >> 8) as u8)
+    pub(crate) fn actions(self) -> Actions {
+        Actions::from_known_bits((self.0 >> 32) as u32)
+    }
+}
+
+impl From<Actions> for Extent {
+    #[inline(always)]
+    fn from(actions: Actions) -> Extent {
+        Extent::new(0, actions)
+    }
+}
+
+impl CyclePlan {
+    /// No flags of a connection.
+    const UNKNOWN: u32 = u32::MAX;
+    pub(crate) const NONE: CyclePlan = CyclePlan {
+        flags: CyclePlan::UNKNOWN,
+        disarmed_flags: 0,
+        received: Actions::NONE,
+        decoded: Extent::NOTHING,
+        dry: Extent::NOTHING,
+        leaves_nothing: false,
+        disarms: false,
+        is_fixed: false,
+        reads_max: 0,
+    };
+
+    /// From now on each connection is looked at.
+    pub(crate) fn forget(&mut self) {
+        self.flags = CyclePlan::UNKNOWN;
     }
 }
 
@@ -362,29 +427,31 @@ mod tests {
 
     /// Whether a cycle of this connection begins; if so, in each phase it is as the table has it.
     fn compare_cycle(before: &Connection, by_table: impl Fn(&Connection, &[Event]) -> (Actions, Connection)) -> bool {
-        let (mut row, mut reads_max) = (before.clone(), 0);
-        let Some(actions) = row.try_begin_cycle(&mut reads_max, || true) else {
+        let (mut row, mut plan) = (before.clone(), CyclePlan::NONE);
+        if !row.try_begin_cycle(&mut plan, || true) {
             assert_eq!(&row, before);
             return false;
-        };
+        }
+        let mut alike = before.clone();
+        assert!(alike.try_begin_cycle(&mut plan, || true) && alike == row, "{before:?}");
         let begun = [Event::Readable, Event::BufferGranted { capacity: CAPACITY }];
         assert_eq!(by_table(before, &begun[..1]).0, Action::RequestBuffer.into(), "{before:?}");
         assert_eq!((Action::Recv.into(), row.in_cycle(CAPACITY, 0, 0)), by_table(before, &begun), "{before:?}");
-        let goes_on = actions.when_decoded().has(Action::Recv);
+        let goes_on = plan.decoded.actions().has(Action::Recv);
         for bytes in 1..CAPACITY {
             let received = [begun[0], begun[1], Event::Received { bytes }];
             let expected = by_table(before, &received);
-            assert_eq!((actions.when_received(), row.in_cycle(CAPACITY, bytes, 1)), expected, "{before:?}");
+            assert_eq!((plan.received, row.in_cycle(CAPACITY, bytes, 1)), expected, "{before:?}");
             let decoded = [&received[..], &[Event::Consumed { bytes }]].concat();
             let (pending, connection) = by_table(before, &decoded);
             if goes_on {
-                let expected = (actions.when_decoded(), row.in_cycle(CAPACITY, 0, 1));
+                let expected = (plan.decoded.actions(), row.in_cycle(CAPACITY, 0, 1));
                 assert_eq!(expected, (pending, connection), "{before:?}");
-                assert!(1 < reads_max, "{before:?}");
+                assert!(1 < plan.reads_max, "{before:?}");
             } else {
                 assert!(pending.has(Action::ReleaseBuffer), "{before:?}");
                 let expected = by_table(before, &[&decoded[..], &[Event::BufferReleased]].concat());
-                assert_eq!((actions.when_decoded(), row.clone()), expected, "{before:?}");
+                assert_eq!((plan.decoded.actions(), row.clone()), expected, "{before:?}");
             }
         }
         let received = [begun[0], begun[1], Event::Received { bytes: 1 }, Event::Consumed { bytes: 1 }];
@@ -393,7 +460,8 @@ mod tests {
             for (event, armed) in [(Event::WouldBlock, false), (Event::WouldBlockArmed, true)] {
                 let expected = by_table(before, &[events, &[event, Event::BufferReleased][..]].concat());
                 let mut ended = row.clone();
-                let actions = ended.end_cycle_dry(reads, armed);
+                ended.end_cycle_dry(reads, armed);
+                let actions = if armed { Actions::NONE } else { plan.dry.actions() };
                 assert_eq!((actions, ended), expected, "{before:?} {reads}");
             }
         }
@@ -418,7 +486,7 @@ mod tests {
                 Connection { flags: flags | flag::BUFFER, buffered_bytes: 1, capacity: CAPACITY, ..idle.clone() };
             assert!(idle.try_fast_arm().is_none(), "{idle:?}");
             idle.set(flag::ARMED);
-            assert!(idle.try_begin_cycle(&mut 0, || true).is_none(), "{idle:?}");
+            assert!(!idle.try_begin_cycle(&mut CyclePlan::NONE.clone(), || true), "{idle:?}");
             for mut connection in [idle, holder] {
                 assert_eq!((connection.try_fast_become_ready(), connection.try_fast_sync(true)), (None, None));
             }

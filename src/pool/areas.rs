@@ -12,7 +12,7 @@ impl<S: BufferSource> Pool<S> {
     #[inline]
     pub fn readable(&mut self, id: ReceiverId) -> Result<Step<'_>, PoolError> {
         match self.fast_path().begin(id) {
-            Some(step) => Ok(Step { actions: step.actions, data: self.memory.receive_buffer_mut() }),
+            Some(step) => Ok(Step { actions: step.actions(), data: self.memory.receive_buffer_mut() }),
             None => self.step(id, Event::Readable),
         }
     }
@@ -27,7 +27,7 @@ impl<S: BufferSource> Pool<S> {
         match self.fast_path().receive(id, bytes) {
             Some(step) => {
                 let data = &mut self.memory.receive_buffer_mut()[..bytes as usize];
-                Ok(Step { actions: step.actions, data })
+                Ok(Step { actions: step.actions(), data })
             }
             None => self.step(id, Event::Received { bytes }),
         }
@@ -42,7 +42,7 @@ impl<S: BufferSource> Pool<S> {
     #[inline]
     pub fn received_and_decoded(&mut self, id: ReceiverId, bytes: u32) -> Result<Actions, PoolError> {
         match self.fast_path().receive_and_decode(id, bytes) {
-            Some(step) => Ok(step.actions),
+            Some(step) => Ok(step.actions()),
             None => self.receive_and_decode_row(self.table.find(id)?, bytes),
         }
     }
@@ -79,7 +79,7 @@ impl<S: BufferSource> Pool<S> {
     /// The handle is stale or foreign.
     pub fn data(&self, id: ReceiverId) -> Result<&[u8], PoolError> {
         let index = self.table.find(id)?;
-        if self.cycle.is_of(index) {
+        if self.has_open_cycle(index) {
             return Ok(&self.memory.receive_buffer()[..self.cycle.buffered_bytes() as usize]);
         }
         if !self.table.connection(index).is_open() {
@@ -98,7 +98,7 @@ impl<S: BufferSource> Pool<S> {
     /// The handle is stale or foreign.
     pub fn data_mut(&mut self, id: ReceiverId) -> Result<&mut [u8], PoolError> {
         let index = self.table.find(id)?;
-        if self.cycle.is_of(index) {
+        if self.has_open_cycle(index) {
             return Ok(&mut self.memory.receive_buffer_mut()[..self.cycle.buffered_bytes() as usize]);
         }
         if !self.table.connection(index).is_open() {
@@ -114,7 +114,7 @@ impl<S: BufferSource> Pool<S> {
     /// The handle is stale or foreign.
     pub fn receive_area(&mut self, id: ReceiverId) -> Result<&mut [u8], PoolError> {
         let index = self.table.find(id)?;
-        if self.cycle.is_of(index) {
+        if self.has_open_cycle(index) {
             let is_to_receive = self.cycle.buffered_bytes() == 0;
             return Ok(if is_to_receive { self.memory.receive_buffer_mut() } else { &mut [] });
         }

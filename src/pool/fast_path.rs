@@ -4,7 +4,7 @@
 //! While none but these calls are made, nothing becomes scarce. So that is looked at once, before the first cycle; any other
 //! call leaves the fast path.
 
-use super::open_cycle::{OpenCycle, Phase, RawStep};
+use super::open_cycle::{OpenCycle, Phase, Progress, RawStep};
 use super::table::Table;
 use super::{BufferSource, Pool, ReceiverId};
 use crate::connection::{Action, Actions};
@@ -32,15 +32,17 @@ impl FastPath<'_> {
     #[inline(always)]
     pub fn begin(&mut self, id: ReceiverId) -> Option<RawStep> {
         let cycle = &mut *self.cycle;
-        if cycle.phase != Phase::Ready {
+        if cycle.progress.phase != Phase::Ready {
             return None;
         }
         let (index, connection) = self.table.find_fast(id)?;
         let memory = &self.memory;
-        cycle.actions = connection.try_begin_cycle(&mut cycle.reads_max, || memory.is_idle(index))?;
+        if !connection.try_begin_cycle(&mut cycle.plan, || memory.is_idle(index)) {
+            return None;
+        }
         debug_assert!(self.memory.is_idle(index), "one that is idle for its machine is idle");
-        (cycle.phase, cycle.reads) = (Phase::Receiving, 0);
-        (cycle.id, cycle.index) = (id, index);
+        cycle.progress = Progress { phase: Phase::Receiving, reads: 0 };
+        cycle.id = id;
         self.memory.lend(cycle.buffer_bytes);
         Some(cycle.step_to_receive())
     }
@@ -51,7 +53,7 @@ impl FastPath<'_> {
         if !self.cycle.may_receive(id, bytes) {
             return None;
         }
-        (self.cycle.phase, self.cycle.received_bytes) = (Phase::Decoding, bytes);
+        (self.cycle.progress.phase, self.cycle.received_bytes) = (Phase::Decoding, bytes);
         self.memory.lend(bytes);
         Some(self.cycle.step_to_decode(bytes))
     }
@@ -72,42 +74,49 @@ impl FastPath<'_> {
     #[inline(always)]
     fn pass(&mut self, bytes: u32) -> Option<RawStep> {
         let cycle = &mut *self.cycle;
-        let actions = cycle.actions.when_decoded();
-        if actions.has(Action::Recv) {
-            let reads = cycle.reads + 1; // At most as many as are allowed.
-            if reads >= cycle.reads_max {
+        if cycle.plan.leaves_nothing {
+            cycle.progress.phase = Phase::Ready;
+            cycle.passed_bytes += u64::from(bytes);
+            self.memory.note_decoded(self.table.row(cycle.id), bytes);
+            self.memory.lend(0);
+            return Some(OpenCycle::step_at_rest(Actions::NONE));
+        }
+        if cycle.plan.decoded.actions().has(Action::Recv) {
+            let reads = cycle.progress.reads + 1; // At most as many as are allowed.
+            if reads >= cycle.plan.reads_max {
                 return None;
             }
-            (cycle.phase, cycle.reads) = (Phase::Receiving, reads);
+            cycle.progress = Progress { phase: Phase::Receiving, reads };
             cycle.passed_bytes += u64::from(bytes);
-            self.memory.note_decoded(cycle.index, bytes);
+            self.memory.note_decoded(self.table.row(cycle.id), bytes);
             self.memory.lend(cycle.buffer_bytes);
             return Some(cycle.step_to_receive());
         }
-        cycle.phase = cycle.next;
+        cycle.progress.phase = Phase::Ready;
         cycle.passed_bytes += u64::from(bytes);
-        self.memory.note_decoded(cycle.index, bytes);
+        self.memory.note_decoded(self.table.row(cycle.id), bytes);
         self.memory.lend(0);
-        Some(OpenCycle::step_at_rest(actions))
+        Some(OpenCycle::step_at_rest(cycle.plan.decoded))
     }
 
     /// A receive found nothing, and nothing is left of those before; perhaps the read interest is armed.
     #[inline(always)]
     pub fn dry(&mut self, id: ReceiverId, armed: bool) -> Option<RawStep> {
         let cycle = &mut *self.cycle;
-        if cycle.phase != Phase::Receiving || cycle.id != id {
+        if cycle.progress.phase != Phase::Receiving || cycle.id != id {
             return None;
         }
-        let actions = self.table.row_mut(cycle.index)?.end_cycle_dry(cycle.reads, armed);
-        cycle.phase = cycle.next;
+        let connection = self.table.row_mut(self.table.row(id))?;
+        connection.end_cycle_dry(cycle.progress.reads, armed);
+        cycle.progress.phase = Phase::Ready;
         self.memory.lend(0);
-        Some(OpenCycle::step_at_rest(actions))
+        Some(OpenCycle::step_at_rest(if armed { Actions::NONE.into() } else { cycle.plan.dry }))
     }
 
     /// Read interest of a connection that holds nothing is armed again.
     #[inline(always)]
     pub fn arm(&mut self, id: ReceiverId) -> Option<RawStep> {
-        if self.cycle.phase != Phase::Ready {
+        if self.cycle.progress.phase != Phase::Ready {
             return None;
         }
         let (index, connection) = self.table.find_fast(id)?;
@@ -119,7 +128,7 @@ impl FastPath<'_> {
 
     /// After a defect nothing can be trusted.
     pub fn close(&mut self) {
-        self.cycle.phase = Phase::Closed;
+        self.cycle.progress.phase = Phase::Closed;
     }
 }
 
@@ -127,21 +136,20 @@ impl<S: BufferSource> Pool<S> {
     /// As `FastPath::begin`, where it has to be seen whether anything is scarce.
     pub(super) fn look_and_begin(&mut self, index: u32) -> Option<RawStep> {
         let is_rare = self.scheduled.has_any() || self.undelivered.has_any() || !self.memory.would_lend_all();
-        if self.cycle.phase != Phase::Closed || is_rare {
-            return None;
-        }
         let has_caps = self.memory.has_caps();
-        if has_caps && !self.memory.may_borrow_unlisted(index) {
+        // A cap is looked at each time.
+        let is_looked_at = self.cycle.progress.phase == Phase::Closed || (has_caps && !self.cycle.is_open());
+        if !is_looked_at || is_rare || (has_caps && !self.memory.may_borrow_unlisted(index)) {
             return None;
         }
         self.cycle.buffer = self.memory.receive_buffer_address();
-        self.cycle.phase = Phase::Ready;
+        self.cycle.progress.phase = Phase::Ready;
+        self.cycle.plan.is_fixed = false;
         let id = self.table.id(index);
         let step = self.fast_path().begin(id);
-        // A cap is looked at each time.
-        self.cycle.next = if has_caps { Phase::Closed } else { Phase::Ready };
-        if step.is_none() {
-            self.cycle.phase = self.cycle.next;
+        self.cycle.plan.is_fixed = has_caps;
+        if has_caps {
+            self.cycle.plan.forget();
         }
         step
     }
@@ -165,7 +173,7 @@ impl<S: BufferSource> Pool<S> {
         usable_bytes: u32,
     ) -> Option<Actions> {
         let cycle = self.cycle;
-        if !cycle.is_of(index) || needed_bytes == 0 || cycle.actions.when_decoded().has(Action::Recv) {
+        if !self.has_open_cycle(index) || needed_bytes == 0 || cycle.plan.decoded.actions().has(Action::Recv) {
             return None;
         }
         let received_bytes = cycle.buffered_bytes();
@@ -176,7 +184,7 @@ impl<S: BufferSource> Pool<S> {
             return None;
         }
         connection.keep_rest_of_cycle(cycle.buffer_bytes, kept_bytes, needed_bytes);
-        self.cycle.phase = Phase::Closed;
+        self.cycle.progress.phase = Phase::Closed;
         self.counts.received_bytes += u64::from(received_bytes);
         self.counts.consumed_bytes += u64::from(consumed_bytes);
         let rest = Rest::Short { needed_bytes, usable_bytes };
@@ -185,21 +193,28 @@ impl<S: BufferSource> Pool<S> {
         Some(self.pending_at(index))
     }
 
+    /// Whether the cycle of the receiver in this row is open.
+    #[inline(always)]
+    pub(super) fn has_open_cycle(&self, index: u32) -> bool {
+        self.cycle.is_open() && self.table.row(self.cycle.id) == index
+    }
+
     /// Before anything but the common cycle: of one that is open, all is done that was left out.
     #[inline(always)]
     pub(crate) fn leave_fast_path(&mut self) {
         if self.cycle.is_open() {
             self.leave_cycle();
         }
-        self.cycle.phase = Phase::Closed;
+        self.cycle.progress.phase = Phase::Closed;
     }
 
     fn leave_cycle(&mut self) {
         let cycle = self.cycle;
-        let connection = self.table.connection_mut(cycle.index);
+        let index = self.table.row(cycle.id);
+        let connection = self.table.connection_mut(index);
         *connection = cycle.view(connection);
         self.counts.received_bytes += u64::from(cycle.buffered_bytes());
-        self.memory.list_unlisted(cycle.index, cycle.buffered_bytes());
+        self.memory.list_unlisted(index, cycle.buffered_bytes());
     }
 }
 
@@ -349,7 +364,7 @@ mod tests {
                         assert_eq!(by_fast_path, handle_slowly(&mut slow, id, event), "{event:?}");
                     }
                 }
-                let way = match (event, fast.cycle.phase) {
+                let way = match (event, fast.cycle.progress.phase) {
                     (_, Phase::Closed) => None,
                     (Event::Readable, _) => Some(BEGUN),
                     (Event::Received { .. }, Phase::Decoding) => Some(RECEIVED),

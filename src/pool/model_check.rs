@@ -49,7 +49,7 @@ impl Pool {
                 [&self.scheduled, &self.undelivered].map(|bits| bits.get(index).into());
             state.extend([name, index.into(), self.table.class(index).into(), is_scheduled, is_undelivered]);
             self.connection_at(index).state_key(state);
-            state.push(self.cycle.is_of(index).into());
+            state.push(self.has_open_cycle(index).into());
             self.memory.receiver_key(state, age_ns_max, index);
         }
         state.extend([u64::MAX, self.awaited as u64]);

@@ -1,7 +1,7 @@
 //! What is remembered of one cycle while it is open.
 
 use super::ReceiverId;
-use crate::connection::{Action, Actions, Connection, CycleActions};
+use crate::connection::{Action, Actions, Connection, CyclePlan, Extent};
 use crate::memory::Address;
 use core::ptr::NonNull;
 
@@ -12,25 +12,28 @@ use core::ptr::NonNull;
 /// the beginning.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenCycle {
-    pub(super) phase: Phase,
-    /// What follows the end of the cycle.
-    pub(super) next: Phase,
-    /// Receives of which everything is decoded.
-    pub(super) reads: u8,
-    /// Receives that are allowed in it.
-    pub(super) reads_max: u8,
-    pub(super) actions: CycleActions,
-    pub(super) index: u32,
+    pub(super) progress: Progress,
+    pub(super) plan: CyclePlan,
     pub(super) id: ReceiverId,
     /// Bytes to decode in the phase of that name.
     pub(super) received_bytes: u32,
     pub(super) buffer_bytes: u32,
+    /// What a step has in which all of the buffer is to be received into.
+    room: Extent,
     /// The most that a receive brings and leaves room: one byte less.
     received_max: u32,
     /// The receive buffer.
     pub(super) buffer: Address,
     /// Bytes of all cycles that were received and decoded.
     pub(super) passed_bytes: u64,
+}
+
+/// How far the cycle is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Progress {
+    pub(super) phase: Phase,
+    /// Receives of which everything is decoded.
+    pub(super) reads: u8,
 }
 
 /// How the cycle stands.
@@ -52,23 +55,31 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub struct RawStep {
     pub data: Option<NonNull<u8>>,
-    pub bytes: u32,
-    pub actions: Actions,
+    extent: Extent,
+}
+
+impl RawStep {
+    #[inline(always)]
+    pub fn bytes(self) -> u32 {
+        self.extent.bytes()
+    }
+
+    #[inline(always)]
+    pub fn actions(self) -> Actions {
+        self.extent.actions()
+    }
 }
 
 impl OpenCycle {
     /// None, of a pool with such buffers.
     pub(super) fn closed(buffer_bytes: u32) -> OpenCycle {
         OpenCycle {
-            phase: Phase::Closed,
-            next: Phase::Closed,
-            reads: 0,
-            reads_max: 0,
-            actions: CycleActions::NONE,
-            index: 0,
+            progress: Progress { phase: Phase::Closed, reads: 0 },
+            plan: CyclePlan::NONE,
             id: ReceiverId::from_bits(0),
             received_bytes: 0,
             buffer_bytes,
+            room: Extent::new(buffer_bytes, Action::Recv.into()),
             received_max: buffer_bytes - 1,
             buffer: Address::NOWHERE,
             passed_bytes: 0,
@@ -78,53 +89,48 @@ impl OpenCycle {
     /// Whether one is open.
     #[inline(always)]
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Receiving | Phase::Decoding)
-    }
-
-    /// Whether that of this receiver is open.
-    #[inline(always)]
-    pub(super) fn is_of(&self, index: u32) -> bool {
-        self.is_open() && self.index == index
+        matches!(self.progress.phase, Phase::Receiving | Phase::Decoding)
     }
 
     /// What was received and is not decoded yet.
     pub(super) fn buffered_bytes(&self) -> u32 {
-        if self.phase == Phase::Decoding { self.received_bytes } else { 0 }
+        if self.progress.phase == Phase::Decoding { self.received_bytes } else { 0 }
     }
 
     /// How the receiver stands whose row has this connection.
     pub(super) fn view(&self, connection: &Connection) -> Connection {
-        let reads = self.reads + u8::from(self.phase == Phase::Decoding);
+        let Progress { phase, reads } = self.progress;
+        let reads = reads + u8::from(phase == Phase::Decoding);
         connection.in_cycle(self.buffer_bytes, self.buffered_bytes(), reads)
     }
 
     /// Whether the receiver with this handle is to receive, and this may be what came: it leaves room.
     #[inline(always)]
     pub(super) fn may_receive(&self, id: ReceiverId, bytes: u32) -> bool {
-        self.phase == Phase::Receiving && self.id == id && bytes.wrapping_sub(1) < self.received_max
+        self.progress.phase == Phase::Receiving && self.id == id && bytes.wrapping_sub(1) < self.received_max
     }
 
     /// Whether the receiver with this handle is to decode, and this is all that came.
     #[inline(always)]
     pub(super) fn may_decode(&self, id: ReceiverId, bytes: u32) -> bool {
-        self.phase == Phase::Decoding && self.id == id && bytes == self.received_bytes
+        self.progress.phase == Phase::Decoding && self.id == id && bytes == self.received_bytes
     }
 
     /// What the receiver is to do now: receive.
     #[inline(always)]
     pub(super) fn step_to_receive(&self) -> RawStep {
-        RawStep { data: Some(self.buffer.get()), bytes: self.buffer_bytes, actions: Action::Recv.into() }
+        RawStep { data: Some(self.buffer.get()), extent: self.room }
     }
 
     /// What the receiver is to do now: decode.
     #[inline(always)]
     pub(super) fn step_to_decode(&self, bytes: u32) -> RawStep {
-        RawStep { data: Some(self.buffer.get()), bytes, actions: self.actions.when_received() }
+        RawStep { data: Some(self.buffer.get()), extent: Extent::new(bytes, self.plan.received) }
     }
 
     /// What the receiver is to do now, at the end of the cycle.
     #[inline(always)]
-    pub(super) fn step_at_rest(actions: Actions) -> RawStep {
-        RawStep { data: None, bytes: 0, actions }
+    pub(super) fn step_at_rest(actions: impl Into<Extent>) -> RawStep {
+        RawStep { data: None, extent: actions.into() }
     }
 }

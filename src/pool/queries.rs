@@ -39,7 +39,7 @@ impl<S: BufferSource> Pool<S> {
     #[doc(hidden)]
     #[inline]
     pub fn area(&self, index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
-        if !self.cycle.is_of(index) {
+        if !self.has_open_cycle(index) {
             return self.memory.area(index, is_receive);
         }
         let step = match self.cycle.buffered_bytes() {
@@ -47,7 +47,7 @@ impl<S: BufferSource> Pool<S> {
             bytes if bytes > 0 && !is_receive => self.cycle.step_to_decode(bytes),
             _ => return None,
         };
-        step.data.map(|data| (data, step.bytes))
+        step.data.map(|data| (data, step.bytes()))
     }
 
     /// Counts. Needs no buffer or allocation. Those of the scheduler are of all buffers, and one that receivers use, be it to

@@ -43,7 +43,7 @@ impl<S: BufferSource> Pool<S> {
     /// As `pending`, of the receiver in this row.
     #[doc(hidden)]
     pub fn pending_at(&self, index: u32) -> Actions {
-        if self.cycle.is_of(index) {
+        if self.has_open_cycle(index) {
             return self.cycle.view(self.table.connection(index)).pending();
         }
         self.host_actions(index, self.table.connection(index).pending(), self.memory.stance(index))

@@ -440,9 +440,15 @@ pub unsafe extern "C" fn demuxbuf_connection_sync(
     needed_bytes: u8,
     armed: u8,
 ) -> u32 {
-    let event = Event::Sync { buffered_bytes, capacity, blocked, needed_bytes: needed_bytes != 0, armed: armed != 0 };
+    let (needed_bytes, armed) = (needed_bytes != 0, armed != 0);
+    let holds_nothing = buffered_bytes | capacity | blocked | u32::from(needed_bytes) == 0;
+    let sync = |connection: &mut Connection| {
+        let event = Event::Sync { buffered_bytes, capacity, blocked, needed_bytes, armed };
+        let fast_actions = if holds_nothing { connection.try_fast_sync(armed) } else { None };
+        fast_actions.map_or_else(|| connection.handle(event), Ok)
+    };
     // SAFETY: as the module asks.
-    unsafe { step(connection, |connection| connection.handle_inline(event)) }
+    unsafe { step(connection, sync) }
 }
 
 /// What is to be done now, without reporting anything.

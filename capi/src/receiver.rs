@@ -179,8 +179,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_decoded_usable(
     unsafe { step(pool, receiver, Decoded { consumed, need_more, usable }) }
 }
 
-/// A hint that events of this receiver follow soon: the processor fetches its row from memory meanwhile. With more
-/// connections than the caches hold, nearly every event waits for its row otherwise.
+/// A hint that events of this receiver follow soon: the processor fetches its rows from memory meanwhile. With more
+/// connections than the caches hold, nearly every event waits for them otherwise.
 ///
 /// When the poller returns a batch, call this for all of its events first, and handle the events then; take batches of at
 /// most about 100 events, since what is fetched has to stay in the first cache until it is used. Fetch your own state of

@@ -848,8 +848,8 @@ demuxbuf_step demuxbuf_receiver_decoded_usable(demuxbuf_pool *pool,
                                                uint32_t need_more,
                                                uint32_t usable);
 
-// A hint that events of this receiver follow soon: the processor fetches its row from memory meanwhile. With more
-// connections than the caches hold, nearly every event waits for its row otherwise.
+// A hint that events of this receiver follow soon: the processor fetches its rows from memory meanwhile. With more
+// connections than the caches hold, nearly every event waits for them otherwise.
 //
 // When the poller returns a batch, call this for all of its events first, and handle the events then; take batches of at
 // most about 100 events, since what is fetched has to stay in the first cache until it is used. Fetch your own state of

@@ -26,12 +26,14 @@ impl<S: BufferSource> Pool<S> {
         self.table.find(id)
     }
 
-    /// A hint that events of this receiver follow soon: the processor fetches its row from memory meanwhile. With more
-    /// connections than the caches hold, nearly every event waits for its row otherwise. Call it for all events of a batch, of
+    /// A hint that events of this receiver follow soon: the processor fetches its rows from memory meanwhile. With more
+    /// connections than the caches hold, nearly every event waits for them otherwise. Call it for all events of a batch, of
     /// at most about 100, before you handle the first. Any handle is harmless, a stale one too.
     #[inline]
     pub fn prefetch(&self, id: ReceiverId) {
-        self.table.prefetch(id);
+        let index = self.table.row(id);
+        self.table.prefetch(index);
+        self.memory.prefetch(index);
     }
 
     /// Where the next receive goes, if `Recv` is pending, or else what is undecoded, for C: an address and a length, without a

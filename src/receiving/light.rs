@@ -9,6 +9,7 @@ use super::credit::CREDIT_MAX;
 use super::keeper::Row;
 use super::types::{After, Rest};
 use super::{NIL, Receiving};
+use crate::alloc_util::prefetch;
 use crate::memory::{Address, Arena, poison};
 use alloc::vec::Vec;
 
@@ -27,6 +28,14 @@ impl<B: Buffers> Receiving<B> {
     pub(crate) fn may_borrow_unlisted(&self, receiver: u32) -> bool {
         self.rows.get(receiver as usize).is_some_and(|row| row.keeper == NIL && !row.submits)
             && !self.is_capped(receiver)
+    }
+
+    /// A hint that the row of this number, if there is one, is used soon.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, receiver: u32) {
+        if let Some(row) = self.rows.get(receiver as usize) {
+            prefetch(row);
+        }
     }
 
     /// For borrows of which nothing is written down.

@@ -257,6 +257,11 @@ pub(crate) fn honest_source(number: usize) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 1 + number as u8, 1)
 }
 
+/// Where the client of this number that asks the server itself comes from.
+pub(crate) fn beside_source(number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 0, 2 + number as u8)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,6 +277,7 @@ mod tests {
         let options = Options::parse_from(["attack", "--connections", "9000", "--networks", "1000"]);
         let mut seen = networks((0..250).map(honest_source));
         assert_eq!(seen.len(), 250);
+        assert!(seen.is_disjoint(&networks((0..250).map(beside_source))));
         for name in Name::usual().into_iter().filter(|name| !matches!(name, Name::Overload | Name::Mixed)) {
             let band = band(name, options.connections, &options);
             let expected = band.count.min(if name == Name::Flood { 1 } else { 1000 });

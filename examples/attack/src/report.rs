@@ -60,6 +60,9 @@ pub(crate) struct Attack {
     /// Without attackers, and with all of them: the medians over the pairs.
     pub(crate) quiet_latency: Latency,
     pub(crate) latency: Latency,
+    /// The same for requests to the server itself, around the relay; nothing for another target.
+    pub(crate) quiet_beside: Latency,
+    pub(crate) beside: Latency,
     /// The same for each shape of request, over all pairs together.
     pub(crate) shapes: Vec<ShapeLatency>,
     /// Whether that latency is judged.
@@ -170,8 +173,10 @@ impl Attack {
             coming,
             during,
             after,
-            quiet_latency: Latency::of_pairs(&scene, Part::Quiet),
-            latency: Latency::of_pairs(&scene, Part::During),
+            quiet_latency: Latency::of_pairs(&scene, &scene.attempts, Part::Quiet),
+            latency: Latency::of_pairs(&scene, &scene.attempts, Part::During),
+            quiet_beside: Latency::of_pairs(&scene, &scene.beside, Part::Quiet),
+            beside: Latency::of_pairs(&scene, &scene.beside, Part::During),
             shapes: shapes(&scene),
             is_spared: options.counting && scene.name.spares_counting(),
             beyond_bound: beyond_bound(&scene),
@@ -318,9 +323,9 @@ impl Latency {
     }
 
     /// The medians over the pairs.
-    fn of_pairs(scene: &Scene, part: Part) -> Latency {
+    fn of_pairs(scene: &Scene, attempts: &[Attempt], part: Part) -> Latency {
         let of_pair = |index: usize| {
-            Latency::of(&Requests::count(scene.attempts.iter().filter(|one| place(&scene.pairs, one) == (index, part))))
+            Latency::of(&Requests::count(attempts.iter().filter(|one| place(&scene.pairs, one) == (index, part))))
         };
         let pairs: Vec<Latency> = (0..scene.pairs.len()).map(of_pair).collect();
         let median_of = |figure: fn(&Latency) -> Option<f64>| median(pairs.iter().filter_map(figure).collect());
@@ -381,6 +386,8 @@ mod tests {
             after: served(),
             quiet_latency: Latency { p99_ms: Some(1.0), ..Latency::default() },
             latency: Latency { p99_ms: Some(7.0), ..Latency::default() },
+            quiet_beside: Latency::default(),
+            beside: Latency::default(),
             shapes: Vec::new(),
             is_spared: true,
             beyond_bound: 0,
@@ -460,6 +467,7 @@ mod tests {
             attackers: 10,
             pairs: vec![pair(0.0), pair(4.0)],
             attempts: (0..8).map(attempt).collect(),
+            beside: Vec::new(),
             samples: Vec::new(),
             loads: Vec::new(),
             ended_shed: 0,
@@ -481,8 +489,8 @@ mod tests {
     fn latency_is_the_median_of_the_pairs() {
         let near = |value: Option<f64>, expected: f64| (value.expect("measured") - expected).abs() < expected / 500.0;
         let scene = scene();
-        assert!(near(Latency::of_pairs(&scene, Part::Quiet).p99_ms, 5.0));
-        assert!(near(Latency::of_pairs(&scene, Part::During).max_ms, 7.0));
+        assert!(near(Latency::of_pairs(&scene, &scene.attempts, Part::Quiet).p99_ms, 5.0));
+        assert!(near(Latency::of_pairs(&scene, &scene.attempts, Part::During).max_ms, 7.0));
         assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(Vec::new()), None);
         // Each client has one shape; the first asked without attackers and with all of them.

@@ -11,6 +11,7 @@ use demuxbuf_demo::honest::{self, Asks, Attempt, Clients, Log, Outcome, have_all
 use demuxbuf_demo::progress::Progress;
 use demuxbuf_demo::relay::{Relay, Statistics};
 use demuxbuf_demo::requests::milliseconds;
+use demuxbuf_demo::shape::SHAPES;
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -18,10 +19,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use crate::attackers::{Aim, Attackers, Tally};
 use crate::backend::{self, Backend};
 use crate::options::Options;
-use crate::plan::{self, Band, LOADS, Name, honest_source, load};
+use crate::plan::{self, Band, LOADS, Name, beside_source, honest_source, load};
 
 /// How often each honest client begins a request.
 const PACE: Duration = Duration::from_millis(40);
+
+/// Clients that ask the server itself, around the relay: one of each shape. What their requests take longer under attack is
+/// not for the relay to answer for, but the machine that all share.
+const BESIDE: usize = SHAPES.len();
 
 /// Time for what begins and ends at once: of the honest clients, of the attackers.
 const CALM: Duration = Duration::from_secs(1);
@@ -81,6 +86,8 @@ pub(crate) struct Scene {
     /// There is at least one.
     pub(crate) pairs: Vec<Pair>,
     pub(crate) attempts: Vec<Attempt>,
+    /// Of those that asked the server itself.
+    pub(crate) beside: Vec<Attempt>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) loads: Vec<Load>,
     /// Connections of attackers that ended with the reason that too much was asked for, and otherwise.
@@ -98,7 +105,7 @@ pub(crate) async fn run(options: &Options, program: Option<&Path>, name: Name) -
         relay = Some(Relay::start(program, server.address, &relay_arguments(options, name)).await?);
     }
     let target = relay.as_ref().map(|relay| relay.address).or(options.target).expect("there is one of them");
-    let mut stage = Stage::new(options, name, target);
+    let mut stage = Stage::new(options, name, target, backend.as_ref().map(|server: &Backend| server.address));
     let mut monitor =
         Monitor { name, relay, tally: stage.tally.clone(), samples: Vec::new(), progress: Progress::default() };
     let played = tokio::select! {
@@ -106,7 +113,7 @@ pub(crate) async fn run(options: &Options, program: Option<&Path>, name: Name) -
         error = monitor.sample_on() => Err(error),
     };
     // Why the relay has ended explains other errors.
-    let Played { pairs, loads, attempts } = match (played, monitor.relay.as_mut().map(Relay::check)) {
+    let Played { pairs, loads, attempts, beside } = match (played, monitor.relay.as_mut().map(Relay::check)) {
         (Err(_), Some(Err(error))) => return Err(error),
         (played, _) => played?,
     };
@@ -120,6 +127,7 @@ pub(crate) async fn run(options: &Options, program: Option<&Path>, name: Name) -
         attackers: stage.attackers(),
         pairs,
         attempts,
+        beside,
         samples: monitor.samples,
         loads,
         ended_shed: stage.tally.ended_shed.load(Relaxed),
@@ -133,8 +141,11 @@ struct Stage<'a> {
     options: &'a Options,
     name: Name,
     aim: Aim,
+    /// The server behind the relay.
+    server: Option<SocketAddr>,
     tally: Arc<Tally>,
     log: Log,
+    beside: Log,
     is_over: Arc<AtomicBool>,
     clients: JoinSet<()>,
 }
@@ -144,18 +155,19 @@ struct Played {
     pairs: Vec<Pair>,
     loads: Vec<Load>,
     attempts: Vec<Attempt>,
+    beside: Vec<Attempt>,
 }
 
 impl Stage<'_> {
-    fn new(options: &Options, name: Name, target: SocketAddr) -> Stage<'_> {
+    fn new(options: &Options, name: Name, target: SocketAddr, server: Option<SocketAddr>) -> Stage<'_> {
         let [small, large] = if options.target.is_some() {
             [&options.path; 2].map(String::as_str)
         } else {
             [backend::SMALL, backend::LARGE]
         };
         let aim = Aim { target, small: small.into(), large: large.into() };
-        let (log, is_over) = (Log::default(), Arc::new(AtomicBool::new(false)));
-        Stage { options, name, aim, tally: Arc::default(), log, is_over, clients: JoinSet::new() }
+        let (log, beside, is_over) = (Log::default(), Log::default(), Arc::new(AtomicBool::new(false)));
+        Stage { options, name, aim, server, tally: Arc::default(), log, beside, is_over, clients: JoinSet::new() }
     }
 
     fn attackers(&self) -> u64 {
@@ -170,6 +182,12 @@ impl Stage<'_> {
         let source = is_here.then_some(honest_source as fn(usize) -> Ipv4Addr);
         let (count, patience) = (self.options.honest, self.options.patience());
         let clients = Clients { count, target: *target, source, pace: PACE, patience, asks };
+        if let Some(target) = self.server {
+            let source = Some(beside_source as fn(usize) -> Ipv4Addr);
+            let beside = Clients { count: BESIDE, target, source, ..clients.clone() };
+            let is_over = self.is_over.clone();
+            self.clients.spawn(honest::work(beside, self.beside.clone(), move || is_over.load(Relaxed)));
+        }
         let is_over = self.is_over.clone();
         self.clients.spawn(honest::work(clients, self.log.clone(), move || is_over.load(Relaxed)));
 
@@ -188,8 +206,9 @@ impl Stage<'_> {
         }
         // Until now the last requests have been answered.
         pairs.last_mut().expect("there is one").ended = Instant::now();
-        let attempts = std::mem::take(&mut *self.log.lock().expect("no client panics"));
-        Ok(Played { pairs, loads, attempts })
+        let [attempts, beside] =
+            [&self.log, &self.beside].map(|log| std::mem::take(&mut *log.lock().expect("no client panics")));
+        Ok(Played { pairs, loads, attempts, beside })
     }
 
     /// A time without attackers, then one with all of them.

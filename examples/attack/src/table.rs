@@ -31,9 +31,9 @@ pub(crate) fn table(report: &Report) -> String {
     }
     table.push_str(
         "
-                        | latency of honest requests, ms                        | honest requests  |            | attackers shed              |         |
-                        | without attack            | under attack              | under attack     | honest     | at their        for | closed| longest | clock
-                        |    p50     p99      max   |    p50     p99      max   | served of sent   | shed  lost | deadline evicted memory | else  | wait    | gap
+                        | latency of honest requests, ms                        | p99 around    | honest requests  |            | attackers shed              |         |
+                        | without attack            | under attack              | relay         | under attack     | honest     | at their        for | closed| longest | clock
+                        |    p50     p99      max   |    p50     p99      max   | before  under | served of sent   | shed  lost | deadline evicted memory | else  | wait    | gap
 ",
     );
     for attack in &report.attacks {
@@ -54,11 +54,12 @@ pub(crate) fn table(report: &Report) -> String {
 }
 
 fn line(attack: &Attack) -> String {
+    let tenths = |time: Option<f64>| time.map_or("-".into(), |time| format!("{time:.1}"));
     let latency = |latency: &Latency| {
-        let [p50, p99, max] = [latency.p50_ms, latency.p99_ms, latency.max_ms]
-            .map(|time| time.map_or("-".into(), |time| format!("{time:.1}")));
+        let [p50, p99, max] = [latency.p50_ms, latency.p99_ms, latency.max_ms].map(tenths);
         format!("{p50:>6}  {p99:>6}  {max:>7}")
     };
+    let [quiet_beside, beside] = [&attack.quiet_beside, &attack.beside].map(|latency| tenths(latency.p99_ms));
     let shed = match &attack.relay {
         Some(relay) => [relay.shed_at_deadline, relay.evicted, relay.shed_for_memory].map(thousands),
         None => [thousands(attack.attackers_shed), "-".into(), "-".into()],
@@ -69,7 +70,7 @@ fn line(attack: &Attack) -> String {
         milliseconds(attack.relay.map(|relay| relay.clock_gap_max_ns)),
     ];
     format!(
-        "{:<14} {:>6}   | {}   | {}   | {:>6} of {:<6} | {:>4} {:>5} | {:>8} {:>7} {:>6} | {:>5} | {wait:>7} | {gap:>6}",
+        "{:<14} {:>6}   | {}   | {}   | {quiet_beside:>6} {beside:>6} | {:>6} of {:<6} | {:>4} {:>5} | {:>8} {:>7} {:>6} | {:>5} | {wait:>7} | {gap:>6}",
         attack.name,
         thousands(attack.attackers),
         latency(&attack.quiet_latency),

@@ -61,6 +61,9 @@ fn serves_and_never_sheds(memory_kib: &str, threads: &str) {
         ["shed_at_deadline", "evicted", "shed_for_memory"].map(|reason| number(&held["relay"], &format!("/{reason}")));
     assert_eq!(by_reason.iter().sum::<u64>(), number(held, "/relay/shed"), "{:#}", held["relay"]);
     let shapes = held["shapes"].as_array().expect("the shapes of requests");
+    for part in ["quiet_beside", "beside"] {
+        assert!(held[part]["max_ms"].is_number(), "the server itself was asked too: {:#}", held[part]);
+    }
     assert!(shapes.len() == 8 && shapes.iter().all(|shape| shape["during"]["max_ms"].is_number()), "{shapes:#?}");
     let picture =
         std::fs::read_to_string(folder.path().join("report.svg")).expect("the picture lies beside the report");
@@ -137,6 +140,7 @@ async fn target_option_reports_what_clients_see() {
     assert!(out.contains("its buffers and waits are unknown"), "{out}");
     let held = &report["attacks"][0];
     assert_eq!((&held["relay"], &held["samples"][0]["buffers_in_use"]), (&Value::Null, &Value::Null));
+    assert_eq!(held["beside"]["max_ms"], Value::Null, "there is no server behind the target");
     assert!(number(held, "/during/sent") >= 8 && held["during"]["served"] == held["during"]["sent"], "{held:#}");
     // Some are shed and leave before they get a GOAWAY.
     let statistics = relay.statistics().await.expect("the relay answers");

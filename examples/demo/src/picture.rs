@@ -46,7 +46,7 @@ fn panels(report: &Report) -> [Panel; 3] {
     let lines = |line: &dyn Fn(&RunReport) -> Vec<(f64, f64)>| report.runs.each_ref().map(line);
     [
         Panel {
-            title: "Clients connected; those beyond the memory are refused, and come again".into(),
+            title: "Clients connected; those refused, or shed past a deadline, come again".into(),
             unit: "clients",
             least_top: 10.0,
             lines: lines(&|run| run.samples.iter().map(|point| (point.time_s, point.connections as f64)).collect()),
@@ -58,7 +58,7 @@ fn panels(report: &Report) -> [Panel; 3] {
             lines: lines(&served_per_second),
         },
         Panel {
-            title: "The slowest of them in each half second".into(),
+            title: "The slowest of them in each half second; no line where none was served".into(),
             unit: "milliseconds",
             least_top: 100.0,
             lines: lines(&|run| run.slowest_ms.clone()),

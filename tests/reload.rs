@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{ShardPool, check, config, exhaust, granted, keeping, two};
+use common::{ShardPool, check, config, exhaust, granted, granted_to, keeping, two, waiting};
 use demuxbuf::ConfigError;
 use demuxbuf::connection::{Action, Event, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, PoolError};
@@ -145,6 +145,68 @@ fn deadlines_follow_the_times_in_force() {
     assert_eq!(settled_ms(Some((400 * MS, 400 * MS))), 440);
     assert_eq!(settled_ms(Some((80 * MS, 80 * MS))), 120);
     assert_eq!(settled_ms(Some((8, 8))), 40, "at once, by the clock so far");
+}
+
+/// When something happens to the receiver of each of two threads that waits, in steps of 10 ms, after the times of the first
+/// thread were set to these at 30 ms.
+fn settled_ms_of_threads(times: (u64, u64)) -> [u64; 2] {
+    let (_shared_pool, mut a, mut b) = two(&PoolConfig { frame_grace_ns: 160 * MS, ..config() });
+    exhaust(&mut a, &mut b);
+    let mut pools = [a, b];
+    for pool in &mut pools {
+        waiting(pool, 2);
+    }
+    let bounds_ns = pools.each_ref().map(|pool| pool.stats().memory_model.wait_ns_max);
+    let mut settled_ms = [None; 2];
+    for now_ms in (10..2_000).step_by(10) {
+        for (pool, settled_ms) in pools.iter_mut().zip(&mut settled_ms) {
+            pool.handle_timeout(now_ms * MS);
+            if settled_ms.is_none() && granted_to(pool) == Some(2) {
+                *settled_ms = Some(now_ms);
+            }
+        }
+        if now_ms == 30 {
+            pools[0].set_times(times.0, times.1).expect("they are allowed");
+            let bounds_now_ns = pools.each_ref().map(|pool| pool.stats().memory_model.wait_ns_max);
+            assert_eq!(bounds_now_ns[0] + 180 * MS, bounds_ns[0] + times.0 + times.0 / 8);
+            assert_eq!(bounds_now_ns[1], bounds_ns[1], "the other thread has its own");
+        }
+        check(&pools[0], &pools[1]);
+    }
+    settled_ms.map(|settled_ms| settled_ms.expect("each claim is settled"))
+}
+
+/// On a shared pool the times are for one thread.
+#[test]
+fn times_of_a_thread_are_its_own() {
+    assert_eq!(settled_ms_of_threads((160 * MS, 2_000 * MS)), [200, 200]);
+    assert_eq!(settled_ms_of_threads((400 * MS, 2_000 * MS)), [440, 200]);
+    assert_eq!(settled_ms_of_threads((80 * MS, 2_000 * MS)), [120, 200]);
+}
+
+/// A grant that a thread does not pick up goes on after the grace that the shared pool was made with, whatever each thread
+/// has now.
+#[test]
+fn grant_goes_on_after_the_first_grace() {
+    for grace_ms in [20, 5_000] {
+        let (_shared_pool, mut a, mut b) = two(&PoolConfig { frame_grace_ns: 160 * MS, ..config() });
+        let mut leases = exhaust(&mut b, &mut a);
+        for (token, pool) in [&mut a, &mut b].into_iter().enumerate() {
+            assert!(matches!(pool.request(0, token as u64), Ok(Outcome::Queued(_))));
+            pool.set_times(grace_ms * MS, 2_000 * MS).expect("they are allowed");
+        }
+        b.release(leases.pop().expect("there are some")).expect("it is the host's");
+        assert_eq!(
+            (b.poll_wake(), b.poll_notice()),
+            (Some(0), None),
+            "given: it is assigned to the thread that sleeps"
+        );
+        let picked_up = |now_ms: &u64| {
+            b.handle_timeout(now_ms * MS);
+            granted_to(&mut b) == Some(1)
+        };
+        assert_eq!((10..6_000).step_by(10).find(picked_up), Some(160), "grace of {grace_ms} ms");
+    }
 }
 
 /// Times that are out of range are refused, with the sentence of the configuration, and change nothing.

@@ -429,6 +429,37 @@ fn s58_grant_leaves_a_thread_that_hangs() {
     check(&a, &b);
 }
 
+/// While a receiver borrows, no other one is granted. Two threads at which one does so, and one waits, do not pass what is free to
+/// each other, and wake each other, without end.
+#[test]
+fn threads_that_borrow_leave_what_is_free() {
+    let (_shared_pool, a, b) = two(&config());
+    let mut pools = [a, b];
+    let [a, b] = &mut pools;
+    let leases = exhaust(a, b);
+    for pool in &mut pools {
+        waiting(pool, 1);
+        assert_eq!(pool.poll_notice(), None);
+        let other = attach(pool, 2);
+        assert!(pool.handle(other, Event::Readable).unwrap().has(Action::Recv), "given: it borrows");
+    }
+    // The reserve, and one beside it.
+    let buffers = pools[0].memory().split().reserve as usize + 1;
+    leases.into_iter().take(buffers).for_each(|lease| pools[0].release(lease).unwrap());
+    let mut awake: Vec<usize> = vec![0, 1];
+    for _ in 0..16 {
+        let Some(at) = awake.pop() else { break };
+        let pool: &mut ShardPool = &mut pools[at];
+        assert_eq!(pool.poll_notice(), None);
+        awake.extend(std::iter::from_fn(|| pool.poll_wake()).map(|named| named as usize));
+    }
+    assert_eq!(awake, [], "they come to rest");
+    // The next loop iteration ends the borrow.
+    pools[1].handle_timeout(1);
+    assert_eq!(granted_to(&mut pools[1]), Some(1), "what is free is for the first that asks");
+    check(&pools[0], &pools[1]);
+}
+
 /// Buffers that a dropped shard used or waited for go to other threads.
 #[test]
 fn dropped_shard_returns_its_buffers_and_waits() {

@@ -21,9 +21,10 @@ pub trait Buffers {
     #[inline(always)]
     fn look(&mut self) {}
 
-    /// What waits for memory now that nothing is left to poll. `true` if a buffer came at once.
+    /// What waits for memory now that nothing is left to poll, and whether it may begin to ask for it now. `true` if a buffer came
+    /// at once.
     #[inline(always)]
-    fn settle(&mut self, _wanted: Option<Wanted>) -> bool {
+    fn settle(&mut self, _wanted: Option<Wanted>, _may_ask: bool) -> bool {
         false
     }
 

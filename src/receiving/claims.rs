@@ -130,7 +130,8 @@ impl<B: Buffers> Receiving<B> {
     fn settle(&mut self) -> bool {
         let first = self.first_claim().or_else(|| self.next_off());
         let wanted = first.map(|keeper| if self.is_in_credit(keeper) { Wanted::Any } else { Wanted::BesideReserve });
-        self.buffers.settle(wanted)
+        // What comes while a receiver borrows serves none: two threads would pass it to each other without end.
+        self.buffers.settle(wanted, self.open_borrows == 0)
     }
 
     /// Whether there is nothing that `poll` could report, as far as a short look shows, and no receiver waits.

@@ -205,14 +205,15 @@ impl Buffers for PoolShard {
         self.seen_free = self.shard.free_buffers().saturating_sub(self.common.receivers_reserve());
     }
 
-    fn settle(&mut self, wanted: Option<Wanted>) -> bool {
+    fn settle(&mut self, wanted: Option<Wanted>, may_ask: bool) -> bool {
         while self.stock.len() > 1 {
             let buffer = self.take().expect("there is more than one");
             self.release_at(buffer);
         }
         // One that is in credit has what it needs.
         let wanted = wanted.filter(|wanted| *wanted == Wanted::BesideReserve || self.stock.is_empty());
-        if self.wait.map(|(_, wanted)| wanted) == wanted {
+        let is_asked = self.wait.map(|(_, wanted)| wanted) == wanted;
+        if is_asked || wanted.is_some() && !may_ask {
             return false;
         }
         self.end_wait();

@@ -6,7 +6,7 @@ mod shared;
 
 pub use c::{CConnection, CPool};
 pub use rust::{RustPool, RustScheduler};
-pub(crate) use shared::{CExported, CSharedPool};
+pub(crate) use shared::{CArea, CExported, CSharedPool};
 
 use crate::Facts;
 use crate::receiving_system::Reason;

@@ -77,6 +77,41 @@ impl CSharedPool {
     }
 }
 
+/// Memory that a receive brings bytes to, or a look: the host's to write until its outcome.
+#[derive(Debug)]
+pub(crate) struct CArea {
+    data: *mut u8,
+    bytes: u32,
+}
+
+impl CArea {
+    /// What a system fills memory with that it has for a receive.
+    const IN_FLIGHT: u8 = 0xa5;
+
+    pub(crate) fn bytes(&self) -> u32 {
+        self.bytes
+    }
+
+    /// Writes as much as there is room for.
+    pub(crate) fn write(&self, bytes: &[u8]) {
+        let length = bytes.len().min(self.bytes as usize);
+        // SAFETY: the pool lets nothing else use these bytes before the outcome, and none was reported; `bytes` is the caller's.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.data, length) };
+    }
+
+    /// As the system has it, once a receive is submitted.
+    pub(crate) fn fill(&self) {
+        self.write(&vec![CArea::IN_FLIGHT; self.bytes as usize]);
+    }
+
+    /// Whether it is as `fill` left it.
+    pub(crate) fn is_untouched(&self) -> bool {
+        // SAFETY: as in `write`.
+        let shown = unsafe { std::slice::from_raw_parts(self.data, self.bytes as usize) };
+        shown.iter().all(|&byte| byte == CArea::IN_FLIGHT)
+    }
+}
+
 impl Drop for CSharedPool {
     fn drop(&mut self) {
         // SAFETY: made in `new`, and nothing else has it.
@@ -96,6 +131,14 @@ impl CPool {
         // SAFETY: our own pool; a pointer to a local.
         let status = unsafe { demuxbuf_pool_poll_wake(self.as_ptr(), &mut index) };
         named(status, index)
+    }
+
+    /// Where a receiver receives now, or looks.
+    pub(crate) fn area(&mut self, receiver: u64) -> Option<CArea> {
+        // SAFETY: our own pool.
+        let shown = unsafe { demuxbuf_receiver_pending(self.as_ptr(), receiver) };
+        let has_area = shown.actions & DEMUXBUF_ERROR == 0 && shown.actions & (DEMUXBUF_RECV | DEMUXBUF_PEEK) != 0;
+        has_area.then_some(CArea { data: shown.data, bytes: shown.bytes })
     }
 
     /// Takes a receiver off this thread.

@@ -1,13 +1,16 @@
 //! Pools of several threads through the C functions, interleaved on one thread: receivers that move, threads that come and
 //! go, and requests of the host's own, whichever thread they come from.
 
+mod config;
+mod receives;
 mod threads;
 
+use self::config::{config, in_flight_max};
+use self::receives::InFlight;
 use super::ops::event;
 use super::text::{Line, lines};
 use crate::system::{Ask, Asked, Attach, CExported, CPool, CSharedPool, Notice, System, Taken};
-use demuxbuf::connection::{Action, Actions, Event, Mode};
-use demuxbuf::pool::PoolConfig;
+use demuxbuf::connection::{Action, Actions, Event};
 use demuxbuf_capi::{DEMUXBUF_ERR_NO_DEADLINE, DEMUXBUF_ERR_POOL_CLOSED, DEMUXBUF_ERR_STALE};
 use std::collections::BTreeSet;
 
@@ -27,6 +30,9 @@ pub(super) const EXAMPLES: &[&str] = &[
     "classes 2",
     "reserve 1 1",
     "cap 1 8",
+    "counting",
+    "reads-ahead",
+    "in-flight 2",
     "attach 0",
     "attach 1",
     "attach-with 0 70",
@@ -34,7 +40,10 @@ pub(super) const EXAMPLES: &[&str] = &[
     "take 0",
     "request 0 0",
     "request 1 1",
+    "request 0 0 1",
     "try 0 0",
+    "try 0 0 1",
+    "exhaust 0",
     "renew 0 0",
     "release 1 0",
     "cancel 0 0",
@@ -55,12 +64,23 @@ pub(super) const EXAMPLES: &[&str] = &[
     "shard 1",
     "shard 2",
     "shut 0",
+    "no-more 0",
+    "times 0 80 160",
+    "set-policy 0 4",
+    "set-policy 0 0 1",
     "obey 0 0 70",
     "obey 0 1 70",
     "obey 0 2 70",
     "obey 1 0 200",
     "obey 2 2 1",
+    "obey 0 5 200",
     "decoded 0 5 9",
+    "deliver 0 100",
+    "deliver 1 200",
+    "delivered 0 60 9",
+    "delivered 1 100 0",
+    "peer-closed 0",
+    "kernel-full 0",
     "readable 0",
     "readable 1",
     "received 0 70",
@@ -96,6 +116,11 @@ struct Receiver {
     token: u64,
     /// What was received and not decoded.
     undecoded: Vec<u8>,
+    in_flight: Option<InFlight>,
+    /// The last bytes that were delivered may be in the host's memory still.
+    is_delivering: bool,
+    /// Closed while a receive is in flight: it is over with the outcome.
+    is_closing: bool,
 }
 
 /// A receiver between its export and its import.
@@ -108,7 +133,10 @@ struct Exported {
 struct Play {
     shared_pool: Option<CSharedPool>,
     pools: Vec<Option<CPool>>,
+    /// Threads that take no new receivers.
+    drained: BTreeSet<usize>,
     buffer_bytes: u32,
+    in_flight_max: u32,
     /// Free buffers at first, when each thread had its pool.
     free: u32,
     now_ns: u64,
@@ -126,6 +154,12 @@ struct Play {
     next: u8,
 }
 
+impl Receiver {
+    fn new(home: usize, id: u64, token: u64, undecoded: Vec<u8>) -> Receiver {
+        Receiver { home, id, token, undecoded, in_flight: None, is_delivering: false, is_closing: false }
+    }
+}
+
 impl Play {
     fn new(text: &[u8]) -> Result<Play, String> {
         let (config, shards) = config(text);
@@ -136,7 +170,9 @@ impl Play {
         Ok(Play {
             shared_pool: Some(shared_pool),
             pools,
+            drained: BTreeSet::new(),
             buffer_bytes: config.buffer_bytes,
+            in_flight_max: in_flight_max(&config, shards),
             free,
             now_ns: 0,
             receivers: Vec::new(),
@@ -157,8 +193,9 @@ impl Play {
             "attach-with" => self.attach(first, line.short(1) % (self.buffer_bytes + 2)),
             "adopt" => self.adopt(first, second, line.short(2), line.short(3)),
             "take" => self.take(first),
-            "request" => self.request(first, second as u8),
-            "try" => self.try_request(first, second as u8),
+            "request" => self.request(first, second as u8, line.number(2) != 0),
+            "try" => self.try_request(first, second as u8, line.number(2) != 0),
+            "exhaust" => self.exhaust(first),
             "renew" => self.renew(first, second),
             "release" => self.release(first, second),
             "cancel" => self.cancel(first, second),
@@ -186,6 +223,14 @@ impl Play {
                 self.shared_pool = None;
                 Ok(())
             }
+            "no-more" => self.drain(first),
+            "times" => {
+                let [grace_ns, blocked_ns] = [1, 2].map(|at| line.number(at).saturating_mul(MS));
+                self.set_times(first, grace_ns, blocked_ns)
+            }
+            "set-policy" => self.set_policy(first, line.short(1), line.number(2) != 0),
+            "deliver" => self.deliver(first, line.short(1)),
+            "delivered" => self.delivered(first, line.short(1), line.short(2)),
             "obey" => self.obey(first, line.short(1), line.short(2)),
             "decoded" => self.decoded(first, line.short(1), line.short(2)),
             _ => event(line).map_or(Ok(()), |event| self.report(first, event)),
@@ -236,7 +281,10 @@ impl Play {
         let Some((home, pool)) = self.pool(thread) else { return Ok(()) };
         let outcome = pool.attach(Attach::new(0, token), &undecoded);
         self.is_refused_rightly(&outcome)?;
-        self.receivers.extend(outcome.map(|id| Receiver { home, id, token, undecoded }));
+        if outcome.is_ok() && self.drained.contains(&home) {
+            return Err("it is attached to a pool that is drained".into());
+        }
+        self.receivers.extend(outcome.map(|id| Receiver::new(home, id, token, undecoded)));
         Ok(())
     }
 
@@ -252,7 +300,7 @@ impl Play {
         if let Ok(id) = outcome {
             self.leases.remove(nth);
             let undecoded = content[offset as usize..][..buffered_bytes as usize].to_vec();
-            self.receivers.push(Receiver { home, id, token, undecoded });
+            self.receivers.push(Receiver::new(home, id, token, undecoded));
         }
         if is_over { Err("a lease that was adopted is released".into()) } else { Ok(()) }
     }
@@ -272,11 +320,11 @@ impl Play {
         Ok(())
     }
 
-    fn request(&mut self, thread: usize, class: u8) -> Result<(), String> {
+    fn request(&mut self, thread: usize, class: u8, has_deadline: bool) -> Result<(), String> {
         self.tokens += 1;
         let token = self.tokens;
         let Some((at, pool)) = self.pool(thread) else { return Ok(()) };
-        let outcome = pool.request(Ask::new(class, token));
+        let outcome = pool.request(Ask { has_deadline, ..Ask::new(class, token) });
         self.is_refused_rightly(&outcome)?;
         match outcome {
             Ok(Asked::Lease(lease)) => self.leases.push(lease),
@@ -286,12 +334,48 @@ impl Play {
         Ok(())
     }
 
-    fn try_request(&mut self, thread: usize, class: u8) -> Result<(), String> {
+    fn try_request(&mut self, thread: usize, class: u8, has_deadline: bool) -> Result<(), String> {
         let Some((_, pool)) = self.pool(thread) else { return Ok(()) };
-        let outcome = pool.try_request(Ask::new(class, 0));
+        let outcome = pool.try_request(Ask { has_deadline, ..Ask::new(class, 0) });
         self.is_refused_rightly(&outcome)?;
         self.leases.extend(outcome.ok().flatten());
         Ok(())
+    }
+
+    /// The host takes all that it can have.
+    fn exhaust(&mut self, thread: usize) -> Result<(), String> {
+        let mut leases = self.leases.len();
+        loop {
+            self.try_request(thread, 0, false)?;
+            if self.leases.len() == std::mem::replace(&mut leases, self.leases.len()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A thread takes no new receivers but those that are imported.
+    fn drain(&mut self, thread: usize) -> Result<(), String> {
+        // Seldom, as "shut".
+        if thread % 8 != 7 {
+            return Ok(());
+        }
+        if let Some((at, pool)) = self.pool(thread) {
+            pool.drain();
+            self.drained.insert(at);
+        }
+        Ok(())
+    }
+
+    fn set_times(&mut self, thread: usize, frame_grace_ns: u64, blocked_ns: u64) -> Result<(), String> {
+        let Some((_, pool)) = self.pool(thread) else { return Ok(()) };
+        let is_allowed = frame_grace_ns >= 8 && blocked_ns >= 8;
+        match pool.set_times(frame_grace_ns, blocked_ns) {
+            Ok(()) if !is_allowed => Err("times are accepted that are too short".into()),
+            Err(status) if is_allowed && frame_grace_ns.max(blocked_ns) < u64::MAX / 4 => {
+                Err(format!("times are refused with {status}"))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     fn renew(&mut self, thread: usize, nth: usize) -> Result<(), String> {
@@ -351,77 +435,17 @@ impl Play {
                 return Err(format!("{lease} is overdue, and is no lease"));
             }
             Some(Notice::Overdue { .. }) => {}
+            // Leases of the host's own are none of a shard's.
+            Some(Notice::Drained) => {
+                let has_receivers = self.receivers.iter().any(|receiver| receiver.home == at);
+                let has_waits = self.waits.iter().any(|&(home, ..)| home == at);
+                if !self.drained.contains(&at) || has_receivers || has_waits {
+                    return Err(format!("thread {at} is drained"));
+                }
+            }
             Some(notice) => return Err(format!("{notice:?} was not asked for")),
         }
         Ok(true)
-    }
-
-    /// Does one of the things that are asked for.
-    fn obey(&mut self, nth: usize, choice: u32, amount: u32) -> Result<(), String> {
-        let Some(at) = self.which(nth) else { return Ok(()) };
-        let (id, there) = (self.receivers[at].id, self.receivers[at].undecoded.len() as u32);
-        let step = self.home(at).pending(id).map_err(|status| format!("a receiver is refused with {status}"))?;
-        let actions = Actions::from_bits(step.actions).ok_or("an unknown action")?;
-        let outcomes = actions.intersection(Actions::ACKNOWLEDGED);
-        if actions.has(Action::Shed) && choice % 2 == 0 {
-            return self.report(at, Event::Close);
-        }
-        if !outcomes.is_empty() && choice % 8 != 7 {
-            return self.report(at, Event::Done(outcomes));
-        }
-        if actions.has(Action::Decode) {
-            return match choice % 8 {
-                0 => self.decoded(at, there, 0),
-                1 | 2 => self.decoded(at, amount % (there + 1), 1 + amount % self.buffer_bytes),
-                3 => self.report(at, Event::Consumed { bytes: amount % (there + 1) }),
-                4 => self.report(at, Event::Block { reasons: 1 }),
-                5 => self.report(at, Event::Yield),
-                6 => self.export(at).map(|_| ()),
-                _ => self.decoded(at, 0, (self.buffer_bytes - there).max(1)),
-            };
-        }
-        if actions.has(Action::Recv) {
-            let bytes = [step.area, 1 + amount % step.area, 1][choice as usize % 3];
-            return self.report(at, if choice < 6 { Event::Received { bytes } } else { Event::WouldBlock });
-        }
-        self.report(at, [Event::Readable, Event::Wake, Event::Unblock { reasons: 1 }][choice as usize % 3])
-    }
-
-    fn report(&mut self, nth: usize, event: Event) -> Result<(), String> {
-        let Some(at) = self.which(nth) else { return Ok(()) };
-        let Receiver { home, id, .. } = self.receivers[at];
-        let mut received = Vec::new();
-        if let Event::Received { bytes } = event {
-            let area = self.home(at).pending(id).map_err(|status| format!("it is refused with {status}"))?.area;
-            received = self.sent(bytes.min(area));
-            self.home(at).write(id, &received);
-        }
-        let Ok(step) = self.home(at).report(id, event) else { return Ok(()) };
-        match event {
-            Event::Received { bytes } if bytes as usize != received.len() => {
-                return Err(format!("{bytes} bytes are accepted, room was for {}", received.len()));
-            }
-            Event::Received { .. } => self.receivers[at].undecoded.extend(received),
-            Event::Consumed { bytes } => drop(self.receivers[at].undecoded.drain(..bytes as usize)),
-            Event::Close if step.actions != Actions::from(Action::Finished).bits() => {
-                return Err(format!("it does not finish: {:#x}", step.actions));
-            }
-            Event::Close => {
-                self.receivers.remove(at);
-                self.closed.push((home, id));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn decoded(&mut self, nth: usize, consumed: u32, needed: u32) -> Result<(), String> {
-        let Some(at) = self.which(nth) else { return Ok(()) };
-        let id = self.receivers[at].id;
-        if self.home(at).decoded(id, consumed, needed, needed).is_ok() {
-            self.receivers[at].undecoded.drain(..consumed as usize);
-        }
-        Ok(())
     }
 
     /// What must hold after every call.
@@ -429,8 +453,12 @@ impl Play {
         for pool in self.pools.iter_mut().flatten() {
             pool.check_invariants()?;
         }
+        self.check_in_flight()?;
         for receiver in &mut self.receivers {
-            let Receiver { home, id, ref mut undecoded, token } = *receiver;
+            let Receiver { home, id, ref mut undecoded, ref mut is_delivering, token, is_closing, .. } = *receiver;
+            if is_closing {
+                continue;
+            }
             let pool = self.pools[home].as_mut().expect("its receivers end with a pool");
             let info = pool.describe(id).map_err(|status| format!("{token} is refused with {status}"))?;
             let step = pool.pending(id).map_err(|status| format!("{token} is refused with {status}"))?;
@@ -442,7 +470,9 @@ impl Play {
                 return Err(format!("undecoded are {} bytes of {token}: {info:?}", undecoded.len()));
             }
             let is_decoding = step.actions & Actions::from(Action::Decode).bits() != 0;
-            if is_decoding && (undecoded.is_empty() || bytes_of(step.data.clone()) != *undecoded) {
+            *is_delivering &= !(undecoded.is_empty() || is_decoding && !step.data.is_empty());
+            let shows_all = *is_delivering || bytes_of(step.data.clone()) == *undecoded;
+            if is_decoding && (undecoded.is_empty() || !shows_all) {
                 return Err(format!("undecoded are {undecoded:?}: {step:?}"));
             }
         }
@@ -471,6 +501,7 @@ impl Play {
             self.tokens += 1;
             self.import(thread, 0)?;
             self.report(thread, Event::Close)?;
+            self.report(thread, Event::WouldBlock)?;
             self.release(thread, 0)?;
             if let Some(&(home, ..)) = self.waits.first() {
                 self.cancel(home, 0)?;
@@ -494,39 +525,4 @@ impl Play {
 
 fn bytes_of(cells: Vec<Option<u8>>) -> Vec<u8> {
     cells.into_iter().map(|cell| cell.expect("C shows bytes")).collect()
-}
-
-/// An allowed configuration, small enough that a few lines exhaust it, and how many threads.
-fn config(text: &[u8]) -> (PoolConfig, u32) {
-    let (mut shards, mut spare) = (2, 0);
-    let (buffer_bytes, frame_grace_ns, blocked_ns, waiters_max) = (256, 80 * MS, 80 * MS, 2);
-    let mut config = PoolConfig { buffer_bytes, frame_grace_ns, blocked_ns, waiters_max, ..PoolConfig::new(0, 4) };
-    for line in lines(text) {
-        let (number, class) = (line.short(0), line.short(0) as usize % 4);
-        match line.word {
-            "shards" => shards = 1 + number.wrapping_sub(1) % 4,
-            "spare" => spare = u64::from(number % 16),
-            "bytes" => config.buffer_bytes = 128 + number / 64 % 20 * 64,
-            "receivers" => config.receivers_max = 1 + number.wrapping_sub(1) % 12,
-            // A receive in flight moves nowhere.
-            "mode" => config.policy.mode = Mode::try_from((number % 4) as u8).unwrap_or_default(),
-            "reads" => config.policy.reads_per_wake = number as u8 % 4,
-            "grace-ms" => config.frame_grace_ns = (line.number(0) * MS).max(8),
-            "blocked-ms" => config.blocked_ns = (line.number(0) * MS).max(8),
-            "lease-ms" => config.lease_ns = Some((line.number(0).min(1 << 40) * MS).max(1)),
-            "waits" => config.waiters_max = number % 4,
-            "classes" => config.classes = 1 + number.wrapping_sub(1) as u8 % 4,
-            "reserve" => config.reserves[class] = line.short(1) % 4,
-            "cap" => config.class_caps[class] = line.short(1).max(1),
-            _ => {}
-        }
-    }
-    for class in usize::from(config.classes)..config.reserves.len() {
-        config.reserves[class] = 0;
-    }
-    let buffers = 8 * u64::from(shards) + spare;
-    config.memory_bytes = buffers * u64::from(config.buffer_bytes);
-    let last = usize::from(config.classes) - 1;
-    config.class_caps[last] = u32::MAX;
-    (config, shards)
 }

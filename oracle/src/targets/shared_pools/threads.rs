@@ -62,7 +62,7 @@ impl Play {
             return Err(format!("it is imported again: {again:?}"));
         }
         let Exported { token, undecoded, .. } = self.exported.remove(nth);
-        self.receivers.push(Receiver { home: at, id, token, undecoded });
+        self.receivers.push(Receiver::new(at, id, token, undecoded));
         Ok(())
     }
 
@@ -82,7 +82,9 @@ impl Play {
     /// A thread ends, with its receivers and waits. What was exported and leased stays.
     pub(super) fn free(&mut self, thread: usize) -> Result<(), String> {
         let at = thread % self.pools.len();
+        self.end_receives(at)?;
         self.pools[at] = None;
+        self.drained.remove(&at);
         self.receivers.retain(|receiver| receiver.home != at);
         self.closed.retain(|&(home, _)| home != at);
         self.waits.retain(|&(home, ..)| home != at);

@@ -100,6 +100,7 @@ mod audit;
 mod conditions;
 mod event;
 mod fast_path;
+mod kept_cycle;
 mod policy;
 
 pub use action::{Action, Actions, ActionsIter};

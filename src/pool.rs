@@ -38,6 +38,7 @@ mod audit;
 mod audited;
 mod bits;
 mod budget;
+mod check;
 mod completion;
 mod config;
 mod counting;
@@ -47,6 +48,7 @@ mod events;
 mod fast_path;
 mod finding;
 mod host;
+mod kept_cycle;
 #[cfg(feature = "model-check")]
 mod model_check;
 mod open_cycle;
@@ -87,6 +89,7 @@ use audit::Audit;
 use bits::Bits;
 use core::cell::Cell;
 use core::marker::PhantomData;
+use kept_cycle::KeptCycle;
 use open_cycle::OpenCycle;
 
 /// What the host learns once it is so.
@@ -108,6 +111,8 @@ pub struct Pool<S: BufferSource = Budget> {
     pub(super) cycle: OpenCycle,
     pub(crate) table: Table,
     pub(crate) memory: Receiving<S>,
+    /// A cycle with kept bytes that is open.
+    kept_cycle: KeptCycle,
     /// But for what passed in common cycles.
     pub(crate) counts: Counts,
     pub(super) policy: Policy,
@@ -148,6 +153,7 @@ impl<S: BufferSource> Pool<S> {
     ) -> Result<Pool<S>, ConfigError> {
         Ok(Pool {
             cycle: OpenCycle::closed(config.buffer_bytes),
+            kept_cycle: KeptCycle::NONE,
             scheduled: Bits::new("receivers_max", config.receivers_max)?,
             undelivered: Bits::new("receivers_max", config.receivers_max)?,
             table: Table::new(config.receivers_max, stamp)?,
@@ -186,13 +192,14 @@ impl<S: BufferSource> Pool<S> {
     /// As `handle`, of the receiver in this row, where the fast path does not apply, or not yet.
     #[doc(hidden)]
     pub fn handle_row(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
+        let is_fresh = self.table.connection(index).hold() == Hold::None && !self.kept_cycle.is_open();
         let step = match event {
-            Event::Readable => self.look_and_begin(index),
+            Event::Readable if is_fresh => self.look_and_begin(index),
             Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.look_and_arm(index),
             _ => None,
         };
-        match step {
-            Some(step) => Ok(step.actions()),
+        match step.map(|step| step.actions()).or_else(|| self.try_kept_step(index, event)) {
+            Some(actions) => Ok(actions),
             None => self.handle_slowly(index, event),
         }
     }
@@ -211,9 +218,9 @@ impl<S: BufferSource> Pool<S> {
             | Event::Sync { .. } => return Err(PoolError::InternalEvent),
             event if !self.table.connection(index).is_open() => return self.handle_closed(index, event),
             Event::Received { bytes } => self.receive(index, bytes)?,
-            Event::Consumed { bytes } => return self.consume_row(index, bytes, 0, 0),
+            Event::Consumed { bytes } => return self.consume_slowly(index, bytes, 0, 0),
             Event::Close => return self.close(index),
-            Event::NeedMore { bytes } if bytes > 0 => return self.consume_row(index, 0, bytes, 0),
+            Event::NeedMore { bytes } if bytes > 0 => return self.consume_slowly(index, 0, bytes, 0),
             Event::EndOfStream | Event::TransportError => {
                 self.check_not_in_place(index)?;
                 self.apply(index, event)?;
@@ -370,7 +377,8 @@ impl<S: BufferSource> Pool<S> {
     /// Bytes that came and went.
     pub fn counts(&self) -> Counts {
         let OpenCycle { passed_bytes, .. } = self.cycle;
-        let received_bytes = self.counts.received_bytes + passed_bytes + u64::from(self.cycle.buffered_bytes());
+        let open_bytes = self.cycle.buffered_bytes() + self.kept_cycle.received_bytes();
+        let received_bytes = self.counts.received_bytes + passed_bytes + u64::from(open_bytes);
         Counts { received_bytes, consumed_bytes: self.counts.consumed_bytes + passed_bytes, ..self.counts }
     }
 
@@ -382,57 +390,6 @@ impl<S: BufferSource> Pool<S> {
     /// The memory, for looking.
     pub fn memory(&self) -> &Receiving<impl Buffers> {
         &self.memory
-    }
-
-    /// Checks what must always hold, walking everything: for tests.
-    ///
-    /// # Errors
-    ///
-    /// Names the rule that is broken.
-    pub fn check_invariants(&self) -> Result<(), &'static str> {
-        self.memory.check_invariants()?;
-        let mut buffered_bytes = 0;
-        for index in self.table.iter() {
-            if self.check_in_flight(index)? {
-                continue;
-            }
-            let (connection, facts) =
-                (self.connection_at(index), self.memory.facts(index).map_err(|_| "I2: a row without memory")?);
-            buffered_bytes += u64::from(connection.buffered_bytes());
-            if self.has_open_cycle(index) {
-                if !self.memory.may_borrow_unlisted(index) {
-                    return Err("I2: a receiver whose cycle is open borrows and keeps nothing beside");
-                }
-                continue;
-            }
-            if facts.is_shed {
-                // The machine learns of it with the notice.
-                continue;
-            }
-            if connection.buffered_bytes() != facts.kept_bytes {
-                return Err("I5: the machine knows what is undecoded");
-            }
-            let hold = match (facts.is_borrowing, facts.kept_bytes) {
-                (true, _) => Hold::Buffer,
-                (false, 0) => Hold::None,
-                (false, _) => Hold::Slot,
-            };
-            if connection.hold() != hold && !self.is_misfit_seen(index) {
-                return Err("I2: the machine knows what is held");
-            }
-            let waits = facts.claim_since_ns.is_some() || facts.is_off;
-            // A claim goes on while the host is to ask again in the next loop iteration.
-            let asks = connection.pending().has(Action::RequestBuffer);
-            let is_known = if connection.is_waiting() { waits } else { !waits || asks };
-            if !is_known && !facts.is_borrowing {
-                return Err("I2: the machine knows what is waited for");
-            }
-        }
-        let Counts { received_bytes, consumed_bytes, dropped_bytes, taken_bytes } = self.counts();
-        if received_bytes != consumed_bytes + dropped_bytes + taken_bytes + buffered_bytes {
-            return Err("I5: the counters add up");
-        }
-        self.memory.buffers().check_invariants()
     }
 
     /// Reports to the machine what it asked for.
@@ -477,9 +434,19 @@ impl<S: BufferSource> Pool<S> {
         needed_bytes: u32,
         usable_bytes: u32,
     ) -> Result<Actions, PoolError> {
-        if let Some(actions) = self.try_keep_rest(index, consumed_bytes, needed_bytes, usable_bytes) {
-            return Ok(actions);
+        match self.try_report(index, consumed_bytes, needed_bytes, usable_bytes) {
+            Some(actions) => Ok(actions),
+            None => self.consume_slowly(index, consumed_bytes, needed_bytes, usable_bytes),
         }
+    }
+
+    fn consume_slowly(
+        &mut self,
+        index: u32,
+        consumed_bytes: u32,
+        needed_bytes: u32,
+        usable_bytes: u32,
+    ) -> Result<Actions, PoolError> {
         self.check_open(index)?;
         self.leave_fast_path();
         self.follow_shed(index);

@@ -196,12 +196,6 @@ impl Connection {
         connection
     }
 
-    /// Its cycle ends with these bytes, of which the decoder needs more, in a slot of this capacity.
-    pub(crate) fn keep_rest_of_cycle(&mut self, capacity: u32, buffered_bytes: u32, needed_bytes: u32) {
-        (self.capacity, self.buffered_bytes, self.needed_bytes) = (capacity, buffered_bytes, needed_bytes);
-        self.set(flag::SLOT);
-    }
-
     /// Its cycle ends with a receive that found nothing, after that number of receives that found something; perhaps read interest is armed.
     #[inline(always)]
     pub(crate) fn end_cycle_dry(&mut self, reads: u8, armed: bool) {

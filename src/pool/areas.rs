@@ -82,6 +82,9 @@ impl<S: BufferSource> Pool<S> {
         if self.has_open_cycle(index) {
             return Ok(&self.memory.receive_buffer()[..self.cycle.buffered_bytes() as usize]);
         }
+        if self.kept_cycle.is_of(index) {
+            return Ok(&self.memory.receive_buffer()[..self.kept_cycle.buffered_bytes() as usize]);
+        }
         if !self.table.connection(index).is_open() {
             return Ok(&[]);
         }
@@ -101,6 +104,9 @@ impl<S: BufferSource> Pool<S> {
         if self.has_open_cycle(index) {
             return Ok(&mut self.memory.receive_buffer_mut()[..self.cycle.buffered_bytes() as usize]);
         }
+        if self.kept_cycle.is_of(index) {
+            return Ok(&mut self.memory.receive_buffer_mut()[..self.kept_cycle.buffered_bytes() as usize]);
+        }
         if !self.table.connection(index).is_open() {
             return Ok(&mut []);
         }
@@ -117,6 +123,9 @@ impl<S: BufferSource> Pool<S> {
         if self.has_open_cycle(index) {
             let is_to_receive = self.cycle.buffered_bytes() == 0;
             return Ok(if is_to_receive { self.memory.receive_buffer_mut() } else { &mut [] });
+        }
+        if self.kept_cycle.is_of(index) {
+            return Ok(&mut self.memory.receive_buffer_mut()[self.kept_cycle.room()]);
         }
         Ok(if self.is_to_receive(index) { self.memory.receive_area(index).expect("it is attached") } else { &mut [] })
     }

@@ -8,7 +8,7 @@ use super::open_cycle::{OpenCycle, Phase, Progress, RawStep};
 use super::table::Table;
 use super::{BufferSource, Pool, ReceiverId};
 use crate::connection::{Action, Actions};
-use crate::receiving::{Rest, Unlisted};
+use crate::receiving::Unlisted;
 
 /// What a common cycle needs of a pool, whatever kind that is.
 #[doc(hidden)]
@@ -163,36 +163,6 @@ impl<S: BufferSource> Pool<S> {
         Some(OpenCycle::step_at_rest(connection.try_fast_arm()?))
     }
 
-    /// A common cycle ends with a partial frame, of which the decoder needs that many bytes more: it is kept at once, and nothing
-    /// else is left to be done. Not where the receiver goes on to receive, or may leave bytes to the kernel.
-    pub(super) fn try_keep_rest(
-        &mut self,
-        index: u32,
-        consumed_bytes: u32,
-        needed_bytes: u32,
-        usable_bytes: u32,
-    ) -> Option<Actions> {
-        let cycle = self.cycle;
-        if !self.has_open_cycle(index) || needed_bytes == 0 || cycle.plan.decoded.actions().has(Action::Recv) {
-            return None;
-        }
-        let received_bytes = cycle.buffered_bytes();
-        let kept_bytes = received_bytes.checked_sub(consumed_bytes).filter(|&bytes| bytes > 0)?;
-        let connection = self.table.connection_mut(index);
-        let fits = kept_bytes.checked_add(needed_bytes).is_some_and(|bytes| bytes <= cycle.buffer_bytes);
-        if !fits || connection.is_counting() {
-            return None;
-        }
-        connection.keep_rest_of_cycle(cycle.buffer_bytes, kept_bytes, needed_bytes);
-        self.cycle.progress.phase = Phase::Closed;
-        self.counts.received_bytes += u64::from(received_bytes);
-        self.counts.consumed_bytes += u64::from(consumed_bytes);
-        let rest = Rest::Short { needed_bytes, usable_bytes };
-        let after = self.memory.keep_unlisted(index, received_bytes, consumed_bytes, rest);
-        self.follow(index, after);
-        Some(self.pending_at(index))
-    }
-
     /// Whether the cycle of the receiver in this row is open.
     #[inline(always)]
     pub(super) fn has_open_cycle(&self, index: u32) -> bool {
@@ -204,6 +174,9 @@ impl<S: BufferSource> Pool<S> {
     pub(crate) fn leave_fast_path(&mut self) {
         if self.cycle.is_open() {
             self.leave_cycle();
+        }
+        if self.kept_cycle.is_open() {
+            self.leave_kept_cycle();
         }
         self.cycle.progress.phase = Phase::Closed;
     }
@@ -311,7 +284,7 @@ mod tests {
         let index = halves.table.find(id).expect("it was found");
         // What would be kept between them may find no buffer to be decoded in.
         let buffered_bytes = halves.table.connection(index).buffered_bytes();
-        let decoded = halves.consume_row(index, buffered_bytes, 0, 0);
+        let decoded = halves.consume_slowly(index, buffered_bytes, 0, 0);
         if decoded != Err(PoolError::NoBufferFree) {
             assert_eq!(fused, (decoded, halves.counts()));
         }
@@ -353,7 +326,7 @@ mod tests {
                         let index = slow.table.find(id).expect("it is attached");
                         let consumed_bytes = random.u32(0..=slow.table.connection(index).buffered_bytes() + 1);
                         let by_fast_path = fast.decoded_usable(id, consumed_bytes, needed_bytes, 7);
-                        assert_eq!(by_fast_path, slow.consume_row(index, consumed_bytes, needed_bytes, 7));
+                        assert_eq!(by_fast_path, slow.consume_slowly(index, consumed_bytes, needed_bytes, 7));
                     }
                     Event::Received { bytes } if random.u8(0..4) == 0 => {
                         let by_fast_path = fast.received_and_decoded(id, bytes);

@@ -13,6 +13,7 @@ impl<S: BufferSource + Clone> Clone for Pool<S> {
         cycle.buffer = memory.receive_buffer_address();
         Pool {
             cycle,
+            kept_cycle: self.kept_cycle,
             table: self.table.clone(),
             counts: self.counts,
             memory,
@@ -50,6 +51,7 @@ impl Pool {
             state.extend([name, index.into(), self.table.class(index).into(), is_scheduled, is_undelivered]);
             self.connection_at(index).state_key(state);
             state.push(self.has_open_cycle(index).into());
+            state.push(self.kept_cycle.key(index));
             self.memory.receiver_key(state, age_ns_max, index);
         }
         state.extend([u64::MAX, self.awaited as u64]);

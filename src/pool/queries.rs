@@ -41,6 +41,10 @@ impl<S: BufferSource> Pool<S> {
     #[doc(hidden)]
     #[inline]
     pub fn area(&self, index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
+        if self.kept_cycle.is_of(index) {
+            let (start, bytes) = self.kept_cycle.place(is_receive);
+            return self.memory.receive_buffer_area(start, bytes);
+        }
         if !self.has_open_cycle(index) {
             return self.memory.area(index, is_receive);
         }

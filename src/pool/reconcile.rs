@@ -46,7 +46,9 @@ impl<S: BufferSource> Pool<S> {
         if self.has_open_cycle(index) {
             return self.cycle.view(self.table.connection(index)).pending();
         }
-        self.host_actions(index, self.table.connection(index).pending(), self.memory.stance(index))
+        let is_kept = self.kept_cycle.is_of(index);
+        let stance = if is_kept { self.kept_cycle.stance() } else { self.memory.stance(index) };
+        self.host_actions(index, self.table.connection(index).pending(), stance)
     }
 
     /// What is left for the host of what is pending, of a receiver that stands so.

@@ -1,5 +1,6 @@
 //! What is known of a borrow.
 
+use super::NIL;
 use super::types::Borrowed;
 
 /// A receiver's use of a buffer.
@@ -64,6 +65,25 @@ pub(super) enum Flight {
 }
 
 impl Borrow {
+    /// Of a buffer that has these bytes, from `start` on.
+    pub(super) fn new(buffer: u32, start: u32, lender: Lender, purpose: Purpose, bytes: u32) -> Borrow {
+        Borrow {
+            keeper: NIL,
+            buffer,
+            start,
+            lender,
+            purpose,
+            max_bytes: 0,
+            before_bytes: bytes,
+            consumed_bytes: 0,
+            is_unreported: purpose == Purpose::Decode,
+            is_filled: false,
+            receives: 0,
+            flight: Flight::No,
+            is_counted: false,
+        }
+    }
+
     pub(super) fn describe(&self) -> Borrowed {
         let is_in_flight = self.flight != Flight::No;
         let (is_look, is_whole) = (self.purpose == Purpose::Look, self.purpose == Purpose::Whole);

@@ -32,44 +32,52 @@ impl<B: Buffers> Receiving<B> {
     /// Moves what a receiver has borrowed to a cell that fits it, and as much as `want`. `false`, and nothing is changed, if there
     /// is no room for one.
     pub(super) fn keep(&mut self, keeper: u32, want_bytes: u32) -> bool {
-        let Some(size) = self.choose_size(keeper, want_bytes) else {
+        let lender = self.borrows[self.keepers[keeper].borrow as usize].lender;
+        let Some(size) = self.choose_size(keeper, want_bytes, lender) else {
             return false;
         };
-        let state = &self.keepers[keeper];
-        let kept_bytes = state.kept_bytes;
-        if self.size_of(state.place) == Some(size) {
-            let borrow = self.close_borrow(keeper);
-            match &mut self.keepers[keeper].place {
-                Place::Whole { start, .. } => *start = borrow.start,
-                &mut Place::Cell { size, index } => {
-                    let to = self.cells.locate(size, index);
-                    self.retire_cell(size, to);
-                    self.move_bytes((borrow.buffer, borrow.start as usize), kept_bytes, to);
-                }
-                Place::Nowhere => {}
-            }
-            self.end_use(&borrow);
-            return true;
-        }
-        self.settle_charge(keeper);
-        let counted_bytes = self.counted_bytes(keeper);
-        let borrow = self.close_borrow(keeper);
-        let emptied = self.leave_place(keeper, borrow.lender);
-        self.enter(keeper, size, borrow, emptied);
-        self.recount(keeper, counted_bytes);
+        let Borrow { buffer, start, .. } = self.close_borrow(keeper);
+        self.put(keeper, size, (buffer, start), lender);
         true
     }
 
-    /// The size of the cell for what is borrowed, in which its own cell counts as free, and so does a buffer that it borrows of
-    /// the pool.
-    fn choose_size(&self, keeper: u32, want_bytes: u32) -> Option<Size> {
+    /// Moves what is in a buffer that was lent, from here on, to a cell of this size; its own if it has one of that.
+    pub(super) fn put(&mut self, keeper: u32, size: Size, from: (u32, u32), lender: Lender) {
+        let state = &mut self.keepers[keeper];
+        match &mut state.place {
+            Place::Whole { start, .. } if size == self.cells.sizes.whole() => {
+                *start = from.1;
+                self.end_use(from.0, lender);
+            }
+            &mut Place::Cell { size: own, index } if size == own => {
+                let (kept_bytes, to) = (state.kept_bytes, self.cells.locate(size, index));
+                self.retire_cell(size, to);
+                self.move_bytes((from.0, from.1 as usize), kept_bytes, to);
+                self.end_use(from.0, lender);
+            }
+            _ => {
+                self.settle_charge(keeper);
+                let counted_bytes = self.counted_bytes(keeper);
+                let emptied = self.leave_place(keeper, lender);
+                self.enter(keeper, size, from, lender, emptied);
+                self.recount(keeper, counted_bytes);
+            }
+        }
+    }
+
+    /// The size of the cell for what is in a buffer of this lender, in which its own cell counts as free, and so does a buffer
+    /// that it borrows of the pool.
+    pub(super) fn choose_size(&self, keeper: u32, want_bytes: u32, lender: Lender) -> Option<Size> {
         let state = &self.keepers[keeper];
         let fit_bytes = state.kept_bytes.max(want_bytes);
         let smallest = self.cells.sizes.fitting(fit_bytes);
         let own = self.size_of(state.place);
+        let has_header_cell = own.map_or_else(|| self.cells.has_header_cell(), |own| own == HEADER);
+        if smallest == HEADER && want_bytes == 0 && has_header_cell {
+            return Some(HEADER);
+        }
         let own_fits = own.filter(|&own| self.cells.sizes.bytes(own) >= fit_bytes);
-        let borrows_free = self.borrows[state.borrow as usize].lender == Lender::Pool;
-        let free = self.free_buffers() + u32::from(borrows_free);
+        let free = self.free_buffers() + u32::from(lender == Lender::Pool);
         if let Some(own) = own_fits.filter(|&own| own == smallest || free <= self.split.reserve) {
             return Some(own);
         }
@@ -102,9 +110,8 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// Moves the content of a borrow that is closed into a new place; whatever buffer is left over is free.
-    fn enter(&mut self, keeper: u32, size: Size, borrow: Borrow, emptied: Option<u32>) {
+    fn enter(&mut self, keeper: u32, size: Size, (buffer, start): (u32, u32), lender: Lender, emptied: Option<u32>) {
         let kept_bytes = self.keepers[keeper].kept_bytes;
-        let Borrow { buffer, start, lender, .. } = borrow;
         let mut spare = emptied;
         // The thread keeps its own; any other buffer is left over, unless it becomes the place.
         let mut left_over = (lender != Lender::Thread).then_some(buffer);
@@ -163,7 +170,7 @@ impl<B: Buffers> Receiving<B> {
     pub(super) fn end_borrow(&mut self, keeper: u32) {
         if self.keepers[keeper].borrow != NIL {
             let borrow = self.close_borrow(keeper);
-            self.end_use(&borrow);
+            self.end_use(borrow.buffer, borrow.lender);
         }
     }
 

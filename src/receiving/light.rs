@@ -3,15 +3,16 @@
 //! Most borrows end with everything decoded, so that nothing is written down before it is known that one does not. Then the
 //! borrow is made, as if it had been there from the beginning.
 
-use super::borrow::Purpose;
+use super::borrow::{Borrow, Lender, Purpose};
 use super::buffers::Buffers;
 use super::credit::CREDIT_MAX;
-use super::keeper::Row;
+use super::keeper::{Place, Row, Standing};
 use super::types::{After, Rest};
 use super::{NIL, Receiving};
 use crate::alloc_util::prefetch;
 use crate::memory::{Address, Arena, poison};
 use alloc::vec::Vec;
+use core::ptr::NonNull;
 
 impl<B: Buffers> Receiving<B> {
     /// Whether a receiver that is idle, does not submit and has no cap would be lent all of the receive buffer.
@@ -53,17 +54,113 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
-    /// As `list_unlisted`, and the decoder's report follows at once.
-    pub(crate) fn keep_unlisted(
+    /// The content of a receiver that keeps it in a cell, held or not, is copied to the front of the receive buffer, as if that was
+    /// borrowed to decode it (`is_held`) or to receive behind it. Nothing of that is written down. Returns how many bytes; `None` where it is not so.
+    pub(crate) fn lend_with_kept(&mut self, receiver: u32, is_held: bool) -> Option<u32> {
+        let row = self.rows.get(receiver as usize)?;
+        if row.keeper == NIL || row.submits || self.is_capped(receiver) {
+            return None;
+        }
+        let state = &self.keepers[row.keeper];
+        let (kept_bytes, Place::Cell { size, index }) = (state.kept_bytes, state.place) else {
+            return None;
+        };
+        let stands = match state.standing {
+            Standing::Held { .. } => is_held,
+            Standing::Resting => !is_held,
+            _ => false,
+        };
+        if !stands || state.borrow != NIL {
+            return None;
+        }
+        self.move_bytes(self.cells.locate(size, index), kept_bytes, (self.receive_buffer, 0));
+        Some(kept_bytes)
+    }
+
+    /// That receiver borrows the receive buffer, where its content is, and has received this much behind it; or nothing, to decode it.
+    pub(crate) fn list_with_kept(&mut self, receiver: u32, received_bytes: u32, is_to_decode: bool) {
+        let keeper = self.keeper(receiver);
+        self.end_hold(keeper);
+        let room = self.config.buffer_bytes - self.keepers[keeper].kept_bytes;
+        let (purpose, max_bytes) = if is_to_decode { (Purpose::Decode, 0) } else { (Purpose::Receive, room) };
+        self.borrow_in_place(keeper, purpose, max_bytes);
+        if received_bytes > 0 {
+            self.received(receiver, received_bytes).expect("as many fit into a buffer");
+        }
+    }
+
+    /// A receiver borrows the receive buffer, at the front of which its content is.
+    fn borrow_in_place(&mut self, keeper: u32, purpose: Purpose, max_bytes: u32) {
+        self.end_rest(keeper);
+        self.is_receive_buffer_lent = true;
+        let borrow = Borrow::new(self.receive_buffer, 0, Lender::Thread, purpose, self.keepers[keeper].kept_bytes);
+        self.list_borrow(Borrow { keeper, max_bytes, ..borrow });
+    }
+
+    /// What follows the report of a decoder, of a receiver that used the receive buffer and of which nothing was written down: as
+    /// if it had borrowed it, received this much behind what it kept, and reported.
+    pub(crate) fn report_unlisted(
         &mut self,
         receiver: u32,
         received_bytes: u32,
         consumed_bytes: u32,
         rest: Rest,
     ) -> After {
-        self.list_unlisted(receiver, received_bytes);
         let keeper = self.keeper(receiver);
-        self.report(keeper, consumed_bytes, rest)
+        self.end_rest(keeper);
+        self.end_hold(keeper);
+        if consumed_bytes > 0 {
+            self.add_credit(keeper, consumed_bytes);
+        }
+        let now_ns = self.clock.now_ns();
+        let state = &mut self.keepers[keeper];
+        if received_bytes > 0 {
+            state.start_ns.get_or_insert(now_ns);
+        }
+        if consumed_bytes > 0 && (received_bytes == 0 || consumed_bytes >= state.kept_bytes) {
+            state.start_ns = Some(now_ns);
+        }
+        state.looked_bytes = 0;
+        state.kept_bytes = state.kept_bytes + received_bytes - consumed_bytes;
+        self.note_rest(keeper, rest, consumed_bytes > 0);
+        if self.keepers[keeper].kept_bytes == 0 {
+            self.end_unlisted(keeper);
+            return After::Ended;
+        }
+        let Some(size) = self.choose_size(keeper, 0, Lender::Thread) else {
+            return self.keep_listed(keeper, consumed_bytes);
+        };
+        self.put(keeper, size, (self.receive_buffer, consumed_bytes), Lender::Thread);
+        self.make_evictable(keeper);
+        After::Ended
+    }
+
+    /// Everything that a receiver had is decoded.
+    fn end_unlisted(&mut self, keeper: u32) {
+        self.free_place(keeper);
+        self.keepers[keeper].start_ns = None;
+        self.retire(self.receive_buffer);
+        self.forget_if_idle(keeper);
+    }
+
+    /// What is left, from here on, has no place before others lose theirs.
+    fn keep_listed(&mut self, keeper: u32, start: u32) -> After {
+        self.borrow_in_place(keeper, Purpose::Receive, 0);
+        self.borrows[self.keepers[keeper].borrow as usize].start = start;
+        let after = self.keep_leftovers(keeper);
+        self.rest(keeper);
+        self.acknowledge_shed(keeper, after)
+    }
+
+    /// The host has the use of the first bytes of the receive buffer, and of nothing else in it, for memory checkers.
+    pub(crate) fn lend_receive_buffer(&self, bytes: u32) {
+        self.arena.lend(self.receive_buffer, 0..bytes);
+    }
+
+    /// A part of the receive buffer, `None` if it is empty.
+    pub(crate) fn receive_buffer_area(&self, start: usize, bytes: u32) -> Option<(NonNull<u8>, u32)> {
+        let at = NonNull::new(self.arena.address(self.receive_buffer).as_ptr().wrapping_add(start))?;
+        (bytes > 0).then_some((at, bytes))
     }
 
     /// Where the receive buffer is.

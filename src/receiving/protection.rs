@@ -2,7 +2,7 @@
 //!
 //! A step lends what it returns. Kept bytes may move with each call, so that what was lent of them is taken back then.
 
-use super::borrow::{Borrow, Lender};
+use super::borrow::Lender;
 use super::buffers::Buffers;
 use super::sizes::Size;
 use super::{NIL, Receiving};
@@ -31,11 +31,11 @@ impl<B: Buffers> Receiving<B> {
         self.buffers.give(buffer);
     }
 
-    /// A borrow is closed, and its content is elsewhere or gone.
-    pub(super) fn end_use(&mut self, borrow: &Borrow) {
-        match borrow.lender {
-            Lender::Thread => self.retire(borrow.buffer),
-            Lender::Pool => self.give(borrow.buffer),
+    /// A borrow of this buffer is closed, and its content is elsewhere or gone.
+    pub(super) fn end_use(&mut self, buffer: u32, lender: Lender) {
+        match lender {
+            Lender::Thread => self.retire(buffer),
+            Lender::Pool => self.give(buffer),
             Lender::Receiver => {}
         }
     }

@@ -1,6 +1,6 @@
 //! From `begin` to the decoder's report.
 
-use super::borrow::{Borrow, Flight, Lender, Purpose};
+use super::borrow::{Borrow, Lender, Purpose};
 use super::buffers::Buffers;
 use super::config::HEADER_BYTES;
 use super::keeper::{Place, Standing, Transport};
@@ -106,9 +106,7 @@ impl<B: Buffers> Receiving<B> {
 
     /// The receiver uses a buffer from now on, to receive with its content at the front.
     pub(super) fn borrow(&mut self, keeper: u32, purpose: Purpose, max_bytes: u32) {
-        self.dequeue(keeper);
-        self.end_off(keeper);
-        self.end_mark(keeper);
+        self.end_rest(keeper);
         let kept_bytes = self.keepers[keeper].kept_bytes;
         let (from, from_start) = self.where_is(keeper);
         let (buffer, lender) = match self.keepers[keeper].place {
@@ -121,21 +119,15 @@ impl<B: Buffers> Receiving<B> {
         let start = if lender == Lender::Receiver && purpose == Purpose::Decode { from_start } else { 0 };
         self.move_bytes((from, from_start), kept_bytes, (buffer, start));
         let is_counted = !matches!(purpose, Purpose::Decode | Purpose::Look | Purpose::Whole) && self.submits(keeper);
-        self.list_borrow(Borrow {
-            keeper,
-            buffer,
-            start: start as u32,
-            lender,
-            purpose,
-            max_bytes,
-            before_bytes: kept_bytes,
-            consumed_bytes: 0,
-            is_unreported: purpose == Purpose::Decode,
-            is_filled: false,
-            receives: 0,
-            flight: Flight::No,
-            is_counted,
-        });
+        let borrow = Borrow::new(buffer, start as u32, lender, purpose, kept_bytes);
+        self.list_borrow(Borrow { keeper, max_bytes, is_counted, ..borrow });
+    }
+
+    /// A receiver is about to borrow: it is in no order any more.
+    pub(super) fn end_rest(&mut self, keeper: u32) {
+        self.dequeue(keeper);
+        self.end_off(keeper);
+        self.end_mark(keeper);
     }
 
     /// Copies content to another place, if it is not there.
@@ -222,7 +214,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// The host decodes what it held.
-    fn end_hold(&mut self, keeper: u32) {
+    pub(super) fn end_hold(&mut self, keeper: u32) {
         let now_ns = self.clock.now_ns();
         let state = &mut self.keepers[keeper];
         if let Standing::Held { since_ns } = state.standing {
@@ -381,7 +373,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// A receiver that is shed by its own report needs no notice.
-    fn acknowledge_shed(&mut self, keeper: u32, after: After) -> After {
+    pub(super) fn acknowledge_shed(&mut self, keeper: u32, after: After) -> After {
         if let After::Shed { .. } = after {
             self.keepers.unlink(&mut self.shed, keeper);
         }
@@ -398,6 +390,13 @@ impl<B: Buffers> Receiving<B> {
         if has_consumed && (borrow.receives == 0 || borrow.consumed_bytes >= borrow.before_bytes) {
             state.start_ns = Some(now_ns);
         }
+        self.note_rest(keeper, rest, has_consumed);
+        self.review(keeper, has_consumed)
+    }
+
+    /// A decoder reported why it left what is kept.
+    pub(super) fn note_rest(&mut self, keeper: u32, rest: Rest, has_consumed: bool) {
+        let state = &mut self.keepers[keeper];
         (state.needed_bytes, state.usable_bytes) = match rest {
             Rest::Short { needed_bytes, usable_bytes } if state.kept_bytes > 0 => {
                 (needed_bytes, usable_bytes.max(needed_bytes))
@@ -407,13 +406,13 @@ impl<B: Buffers> Receiving<B> {
         let is_held = rest == Rest::Held && state.kept_bytes > 0;
         if has_consumed || is_held {
             self.end_claim(keeper);
+            let since_ns = self.clock.now_ns();
             let state = &mut self.keepers[keeper];
             (state.is_kept_for_good, state.is_full) = (false, false);
+            if is_held {
+                state.standing = Standing::Held { since_ns };
+            }
         }
-        if is_held {
-            self.keepers[keeper].standing = Standing::Held { since_ns: now_ns };
-        }
-        self.review(keeper, has_consumed)
     }
 
     /// What follows a report, or a receive that brought nothing.

@@ -8,7 +8,7 @@
 //! where the other decoders do what this library leaves to its host.
 
 use crate::support::Report;
-use crate::{COPYING, Case, Counts, Decode, Error, PIECE_BYTES, Protocol, Way};
+use crate::{COPYING, Case, Counts, Decode, Error, PIECE_BYTES, Protocol, Way, processor_time};
 use demuxbuf::framing::h2::{Decoder, FrameHeader, HEAD_BYTES, Next, PREFACE, Side, flags, kind};
 use demuxbuf_ffi_tests::try_run;
 use futures_core::Stream;
@@ -17,7 +17,7 @@ use std::io;
 use std::pin::Pin;
 use std::process::Command;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// The client's settings, and the headers of a request on stream 1.
@@ -142,7 +142,7 @@ pub(crate) fn with_h2(prologue: &[u8], frames: &[u8], times: u32) -> Result<(Cou
         next()?.ok_or("the prologue has more frames")?;
     }
     let mut counts = Counts::default();
-    let begin = Instant::now();
+    let begin = processor_time();
     while let Some(frame) = next()? {
         match frame {
             Frame::Data(data) => counts.count(data.payload().len(), 0),
@@ -153,7 +153,7 @@ pub(crate) fn with_h2(prologue: &[u8], frames: &[u8], times: u32) -> Result<(Cou
             other => return Err(format!("there is no such frame: {other:?}").into()),
         }
     }
-    Ok((counts, begin.elapsed()))
+    Ok((counts, processor_time() - begin))
 }
 
 /// The prologue, and then the frames, this many times.

@@ -49,6 +49,7 @@ mod fast_path;
 mod finding;
 mod host;
 mod kept_cycle;
+mod limit;
 #[cfg(feature = "model-check")]
 mod model_check;
 mod open_cycle;
@@ -72,6 +73,8 @@ pub use error::PoolError;
 #[doc(hidden)]
 pub use fast_path::FastPath;
 pub use finding::{Finding, FindingKind};
+#[cfg(feature = "std")]
+pub(crate) use limit::Limits;
 #[doc(hidden)]
 pub use open_cycle::RawStep;
 pub use source::BufferSource;

@@ -80,6 +80,7 @@ mod stats;
 mod tenants;
 mod types;
 mod waits;
+mod withhold;
 
 pub(crate) use config::INDEX_MAX;
 #[doc(hidden)]
@@ -132,6 +133,8 @@ pub struct Scheduler {
     classes: [Class; CLASSES_MAX],
     classes_used: u8,
     class_burst: u32,
+    /// Buffers that are to be withheld once they are free.
+    to_withhold: u32,
     assigned: List,
     clock: Clock,
     stats: SchedulerStats,
@@ -174,6 +177,7 @@ impl Scheduler {
             classes: core::array::from_fn(class),
             classes_used: config.classes,
             class_burst: config.class_burst,
+            to_withhold: 0,
             assigned: List::EMPTY,
             clock: Clock::new(config.lease_ns),
             stats: SchedulerStats::default(),
@@ -244,10 +248,10 @@ impl Scheduler {
         Some(lease)
     }
 
-    /// Whether no request is queued or assigned: there is nothing to poll then.
+    /// Whether no request is queued or assigned, and no buffer is to be withheld: there is nothing to poll then.
     #[inline(always)]
     pub(crate) fn nothing_to_poll(&self) -> bool {
-        self.stats.waiting == 0 && self.assigned.is_empty()
+        self.stats.waiting | self.to_withhold == 0 && self.assigned.is_empty()
     }
 
     /// Queues a request that may not be had now.

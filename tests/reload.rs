@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::{ShardPool, check, config, exhaust, granted, granted_to, keeping, two, waiting};
+use common::{ShardPool, attach, check, config, config_of, exhaust, granted, granted_to, keeping, two, waiting};
 use demuxbuf::ConfigError;
 use demuxbuf::connection::{Action, Event, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, PoolError};
-use demuxbuf::scheduler::{Outcome, Request};
+use demuxbuf::scheduler::{Outcome, Request, SchedulerStats};
 
 const MS: u64 = 1_000_000;
 
@@ -230,29 +230,224 @@ fn times_out_of_range_are_refused() {
     assert_eq!(pool.stats().clock_skipped_ns, 990 * MS);
 }
 
-/// Less memory: what the host leases and does not touch is not resident, so the pool has that much less until it is released.
+fn sizes(stats: SchedulerStats) -> [u32; 3] {
+    [stats.free, stats.leased, stats.withheld]
+}
+
+/// A limit takes what is free with the next advance of the clock, and the rest as it comes back, before any request. A higher
+/// one makes it free again.
 #[test]
-fn leases_that_are_not_touched_take_memory_away() {
+fn limit_is_met_as_memory_comes_back() {
+    let mut pool = Pool::new(&PoolConfig { buffer_bytes: 256, ..PoolConfig::new(20 * 256, 2) }).expect("it is allowed");
+    let leases: Vec<_> = (0..16).map(|_| pool.request(0, 0).expect("a buffer is free")).collect();
+    // One to receive into, one of cells of 64 bytes.
+    assert_eq!(sizes(pool.stats().scheduler), [2, 18, 0]);
+    pool.set_memory_limit(10 * 256 + 255).expect("it is allowed");
+    assert_eq!(sizes(pool.stats().scheduler), [2, 18, 0], "what is borrowed may need a place");
+    assert_eq!(pool.stats().scheduler.to_withhold, 10);
+    pool.handle_timeout(1);
+    assert_eq!((sizes(pool.stats().scheduler), pool.check_invariants()), ([0, 18, 2], Ok(())));
+    assert_eq!(pool.stats().scheduler.to_withhold, 8);
+    let Ok(Outcome::Queued(wait)) = pool.request(0, 1) else { panic!("nothing is free") };
+    for (at, &lease) in leases.iter().enumerate() {
+        let Outcome::Granted(lease) = lease else { panic!("a buffer was free") };
+        assert_eq!(pool.poll_notice(), None, "{at} were released");
+        pool.release(lease).expect("it is the host's");
+        if at == 8 {
+            break;
+        }
+    }
+    assert!(matches!(pool.poll_notice(), Some(Notice::Lease { wait: ended, .. }) if ended == wait));
+    assert_eq!((sizes(pool.stats().scheduler), pool.check_invariants()), ([0, 10, 10], Ok(())));
+    pool.set_memory_limit(20 * 256).expect("it is allowed");
+    pool.handle_timeout(2);
+    assert_eq!((sizes(pool.stats().scheduler), pool.check_invariants()), ([10, 10, 0], Ok(())));
+    assert!(pool.nothing_to_poll() && pool.stats().scheduler.to_withhold == 0);
+}
+
+/// Content past its deadline goes, in the order of deadlines, though nothing waits for memory; what is in time stays.
+#[test]
+fn limit_evicts_what_is_past_its_deadline() {
+    let mut pool =
+        Pool::new(&PoolConfig { buffer_bytes: 256, ..PoolConfig::new(20 * 256, 18) }).expect("it is allowed");
+    pool.handle_timeout(0);
+    for token in 0..14 {
+        let id = pool.attach(&AttachOptions::new(0, token)).expect("there is room");
+        assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
+        pool.handle(id, Event::Received { bytes: 200 }).expect("there is room");
+        pool.decoded(id, 0, 50).expect("it is attached");
+    }
+    pool.set_memory_limit(10 * 256).expect("it is allowed");
+    let (mut now_ns, mut shed) = (0, Vec::new());
+    while pool.stats().scheduler.withheld < 10 {
+        assert!(now_ns < 1_500 * MS, "{:?}", pool.stats());
+        now_ns = pool.poll_timeout().unwrap_or(now_ns).max(now_ns + 1);
+        pool.handle_timeout(now_ns);
+        while let Some(notice) = pool.poll_notice() {
+            let Notice::Receiver { token, actions, .. } = notice else { panic!("{notice:?}") };
+            assert!(actions.has(Action::Shed) && now_ns > 1_000 * MS, "after {now_ns} ns: {notice:?}");
+            shed.push(token);
+        }
+        assert_eq!(pool.check_invariants(), Ok(()));
+    }
+    // 18 buffers were in use, of which 10 may stay.
+    assert_eq!(shed, (0..8).collect::<Vec<u64>>());
+}
+
+/// A limit below what receivers and the host's classes need, or above what there is, is refused with what is allowed.
+#[test]
+fn limits_out_of_range_are_refused() {
+    let mut config = PoolConfig { buffer_bytes: 256, classes: 2, ..PoolConfig::new(40 * 256, 2) };
+    (config.reserves[0], config.reserves[1]) = (0, 12);
+    let mut pool = Pool::new(&config).expect("it is allowed");
+    // Beside the reserve: one to receive into, one of cells of 64 bytes, and two more.
+    let (least, most) = (16 * 256, 40 * 256);
+    for refused in [0, least - 1, most + 256, u64::MAX] {
+        let sentence = format!("limit_bytes is {refused}; allowed is {least} to {most}");
+        assert_eq!(pool.set_memory_limit(refused).map_err(|error| error.to_string()), Err(sentence));
+        pool.handle_timeout(1);
+        assert_eq!(pool.stats().scheduler.withheld, 0);
+    }
+    pool.set_memory_limit(least).expect("it is allowed");
+    pool.handle_timeout(2);
+    assert_eq!(pool.stats().scheduler.withheld, 24);
+    // In each class there is a buffer to be had.
+    assert!([1, 0].into_iter().all(|class| matches!(pool.request(class, 0), Ok(Outcome::Granted(_)))));
+    let plain = PoolConfig { buffer_bytes: 256, ..PoolConfig::new(40 * 256, 2) };
+    let (_shared_pool, mut a, b) = two(&plain);
+    let refused = a.set_memory_limit(16 * 256 - 1).map_err(|error| error.to_string());
+    assert_eq!(refused, Err("limit_bytes is 4095; allowed is 4096 to 10240".to_owned()), "8 for each thread");
+    a.set_memory_limit(16 * 256).expect("it is allowed");
+    check(&a, &b);
+}
+
+/// On a shared pool one thread sets the limit for all: what others cache is withheld at once, and what they release.
+#[test]
+fn limit_of_a_shared_pool_is_for_all_threads() {
+    let (shared_pool, mut a, mut b) = two(&config_of(40));
+    let mut leases: Vec<_> = (0..20).map(|token| granted(&mut b, token)).collect();
+    b.release(leases.pop().expect("there are 20")).expect("it is the host's");
+    a.set_memory_limit(18 * 256).expect("it is allowed");
+    check(&a, &b);
+    let before = shared_pool.stats().scheduler;
+    // Each thread has one to receive into, two of cells of 64 bytes, and a spare.
+    assert_eq!((before.free, before.withheld, before.to_withhold), (0, 40 - 19 - 2 * 4, 9));
+    let Ok(Outcome::Queued(wait)) = a.request(0, 7) else { panic!("nothing is free") };
+    for left in (0..9).rev() {
+        assert_eq!(granted_to(&mut a), None, "{left} are to be withheld");
+        b.release(leases.pop().expect("there are some")).expect("it is the host's");
+    }
+    assert_eq!((shared_pool.stats().scheduler.withheld, granted_to(&mut a)), (22, None));
+    b.release(leases.pop().expect("there are some")).expect("it is the host's");
+    assert_eq!(granted_to(&mut a), Some(7));
+    assert!(a.cancel(wait).is_err());
+    b.set_memory_limit(40 * 256).expect("it is allowed");
+    assert_eq!(shared_pool.stats().scheduler.withheld, 0);
+    assert!(a.try_request(&Request::new(0, 0)).expect("it is allowed").is_some());
+    check(&a, &b);
+}
+
+/// The reserve is an eighth of the limit, too: a receiver without credit has what is free beside it.
+#[test]
+fn reserve_follows_the_limit() {
+    let room = |free: u32, limit: u64| {
+        let mut pool =
+            Pool::new(&PoolConfig { buffer_bytes: 256, ..PoolConfig::new(64 * 256, 2) }).expect("it is allowed");
+        pool.set_memory_limit(limit * 256).expect("it is allowed");
+        pool.handle_timeout(1);
+        while pool.stats().scheduler.free > free {
+            pool.request(0, 0).expect("a buffer is free");
+        }
+        let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
+        pool.handle(id, Event::Readable).expect("it is attached");
+        pool.receive_area(id).expect("it is to receive").len()
+    };
+    assert_eq!([room(9, 64), room(8, 64), room(8, 32), room(5, 32), room(4, 32)], [256, 64, 256, 256, 64]);
+
+    // On a shared pool, what waits without credit is granted what is free beside it.
+    for (limit, is_granted) in [(64, false), (32, true)] {
+        let (_shared_pool, mut a, mut b) = two(&config_of(64));
+        a.set_memory_limit(limit * 256).expect("it is allowed");
+        [&mut a, &mut b].into_iter().for_each(|pool| pool.handle_timeout(0));
+        let mut leases = exhaust(&mut b, &mut a);
+        let id = waiting(&mut a, 1);
+        assert_eq!(granted_to(&mut a), None);
+        leases.drain(..6).for_each(|lease| b.release(lease).expect("it is the host's"));
+        assert_eq!(granted_to(&mut a) == Some(1), is_granted, "{limit}");
+        assert_eq!(a.pending(id).expect("it is attached").has(Action::Recv), is_granted);
+        // Out of shortage is what has more than the reserve, as its thread sees it.
+        let fresh = attach(&mut b, 2);
+        b.handle_timeout(1);
+        b.handle(fresh, Event::Readable).expect("it is attached");
+        assert_eq!(b.receive_area(fresh).expect("it is to receive").len() == 256, is_granted, "{limit}");
+        check(&a, &b);
+    }
+}
+
+/// What is withheld leaves the process with the next trim.
+#[test]
+fn withheld_memory_is_not_resident() {
     let page_bytes = 65_536;
     let config = PoolConfig { buffer_bytes: page_bytes, ..PoolConfig::new(16 * u64::from(page_bytes), 2) };
     let mut pool = Pool::new(&config).expect("it is allowed");
-    let use_all = |pool: &mut Pool| {
-        let leases: Vec<_> =
-            std::iter::from_fn(|| pool.try_request(&Request::new(0, 0)).expect("it is allowed")).collect();
-        leases.iter().for_each(|&lease| pool.buffer(lease).expect("it is the host's")[0] = 1);
-        leases.iter().for_each(|&lease| pool.release(lease).expect("it is the host's"));
-        leases.len()
-    };
-    let before = use_all(&mut pool);
-    pool.trim();
-    let withheld: Vec<_> = (0..4).map(|_| pool.try_request(&Request::new(0, 0)).expect("it is allowed")).collect();
-    assert_eq!(use_all(&mut pool), before - 4);
+    let leases: Vec<_> = std::iter::from_fn(|| pool.try_request(&Request::new(0, 0)).expect("it is allowed")).collect();
+    leases.iter().for_each(|&lease| pool.buffer(lease).expect("it is the host's")[0] = 1);
+    pool.set_memory_limit(8 * u64::from(page_bytes)).expect("it is allowed");
+    pool.handle_timeout(1);
+    leases[..8].iter().for_each(|&lease| pool.release(lease).expect("it is the host's"));
+    assert_eq!(pool.stats().scheduler.withheld, 8);
     // Miri knows no madvise(2).
     if cfg!(all(target_os = "linux", not(miri))) {
-        assert_eq!(pool.trim(), (before - 4) * page_bytes as usize, "no other page was touched");
+        assert_eq!(pool.trim(), 8 * page_bytes as usize);
     }
-    withheld.into_iter().flatten().for_each(|lease| pool.release(lease).expect("it is the host's"));
-    assert_eq!(use_all(&mut pool), before);
-    let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");
-    assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
+}
+
+/// Threads take and release while each of them changes the limit; what is left is what the last one said.
+#[test]
+fn limit_changes_while_threads_work() {
+    let rounds = if cfg!(miri) { 50 } else { 5_000 };
+    let config = config_of(40);
+    let (shared_pool, a, b) = two(&config);
+    let work = |mut pool: ShardPool, seed: u64| {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (mut leases, mut waits) = (Vec::new(), 0);
+        for round in 1..=rounds {
+            pool.handle_timeout(round * MS);
+            if random.u8(..16) == 0 {
+                pool.set_memory_limit(random.u64(16..=40) * 256).expect("it is allowed");
+            }
+            match pool.request(0, round) {
+                Ok(Outcome::Granted(lease)) => leases.push(lease),
+                Ok(Outcome::Queued(_)) => waits += 1,
+                Err(_) => assert_eq!(waits, 8, "as many wait as may"),
+            }
+            while !leases.is_empty() && (leases.len() > 12 || random.bool()) {
+                let lease = leases.swap_remove(random.usize(..leases.len()));
+                pool.release(lease).expect("it is the host's");
+            }
+            while let Some(notice) = pool.poll_notice() {
+                let Notice::Lease { lease, .. } = notice else { panic!("{notice:?}") };
+                (waits, _) = (waits - 1, leases.push(lease));
+            }
+        }
+        leases.drain(..).for_each(|lease| pool.release(lease).expect("it is the host's"));
+        (pool, waits)
+    };
+    let [(mut a, waits_of_a), (mut b, waits_of_b)] = std::thread::scope(|scope| {
+        let threads = [(a, 1), (b, 2)].map(|(pool, seed)| scope.spawn(move || work(pool, seed)));
+        threads.map(|thread| thread.join().expect("it does not panic"))
+    });
+    check(&a, &b);
+    a.set_memory_limit(40 * 256).expect("it is allowed");
+    for (pool, waits) in [(&mut a, waits_of_a), (&mut b, waits_of_b)] {
+        for _ in 0..waits {
+            let Some(Notice::Lease { lease, .. }) = pool.poll_notice() else { panic!("all are free") };
+            pool.release(lease).expect("it is the host's");
+        }
+    }
+    check(&a, &b);
+    a.set_memory_limit(16 * 256).expect("it is allowed");
+    let stats = shared_pool.stats().scheduler;
+    assert_eq!((stats.withheld, stats.to_withhold), (24, 0));
+    check(&a, &b);
 }

@@ -62,7 +62,12 @@ struct Siege<S: BufferSource> {
     served: u32,
     /// Attackers that were shed; each comes back at once.
     shed: u32,
+    /// Limits of memory, in buffers, one after the other.
+    limits: &'static [u32],
 }
+
+/// How long each limit is in force.
+const LIMIT_NS: u64 = 5_000_000_000;
 
 impl<S: BufferSource> Siege<S> {
     fn new(mut pool: Pool<S>, attack: Attack, buffer_bytes: u32) -> Siege<S> {
@@ -84,6 +89,7 @@ impl<S: BufferSource> Siege<S> {
             longest_ns: 0,
             served: 0,
             shed: 0,
+            limits: &[],
         }
     }
 
@@ -199,6 +205,7 @@ impl<S: BufferSource> Siege<S> {
         let until_ns = self.now_ns + time_ns;
         while self.now_ns < until_ns {
             self.now_ns += STEP_NS;
+            self.limit();
             self.pool.handle_timeout(self.now_ns);
             for at in 0..self.attackers.len() {
                 let id = self.attackers[at].id;
@@ -212,6 +219,19 @@ impl<S: BufferSource> Siege<S> {
             self.poll();
             self.pool.check_invariants().expect("the invariants hold");
         }
+    }
+
+    /// The next limit, some time after the last one, which is met by then.
+    fn limit(&mut self) {
+        let (before, since_ns) = ((self.now_ns / LIMIT_NS) as usize, self.now_ns % LIMIT_NS);
+        if self.limits.is_empty() || since_ns != 0 {
+            return;
+        }
+        let of_pool = self.pool.stats().scheduler;
+        let withheld = if before > 1 { of_pool.capacity - self.limits[(before - 1) % self.limits.len()] } else { 0 };
+        assert_eq!(of_pool.withheld, withheld, "{:?} after {} s", self.attack, self.now_ns / 1_000_000_000);
+        let limit = u64::from(self.limits[before % self.limits.len()]);
+        self.pool.set_memory_limit(limit * u64::from(self.buffer_bytes)).expect("it is allowed");
     }
 
     /// A minute of it. Memory is short, and the honest client is served over and over, each time within the bound.
@@ -252,6 +272,24 @@ fn s52_byte_in_each_step_delays_no_claim() {
 fn s59_partial_frames_hold_memory_for_a_time() {
     let shed = withstand(Attack::Stop { bytes: 65 }, 256);
     assert!(shed.iter().all(|&shed| shed > 100), "{shed:?} were shed");
+}
+
+/// While memory is limited to less and less, and to more again, the honest client is served within the same bound, and only what
+/// attackers keep past its deadline goes.
+#[test]
+fn limit_that_changes_under_attack_keeps_the_bound() {
+    for (attack, buffer_bytes) in [
+        (Attack::Stop { bytes: 65 }, 256),
+        (Attack::Stop { bytes: 255 }, 256),
+        (Attack::Stop { bytes: 16_447 }, 16_448),
+        (Attack::Trickle, 256),
+    ] {
+        let config = PoolConfig { memory_bytes: 20 * u64::from(buffer_bytes), ..config(buffer_bytes) };
+        let limits = &[20, 10, 20, 15, 10, 9, 12];
+        Siege { limits, ..Siege::new(pool(&config), attack, buffer_bytes) }.withstand();
+        let (_shared_pool, shard) = shard(&config);
+        Siege { limits, ..Siege::new(shard, attack, buffer_bytes) }.withstand();
+    }
 }
 
 /// What is above the smallest cells cannot be kept beside the frames of all attackers.

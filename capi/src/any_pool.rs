@@ -69,6 +69,7 @@ impl AnyPool {
         fn buffer_area(&; lease: LeaseId) -> Result<(NonNull<u8>, u32), PoolError>;
         fn lease_of_address(&; address: *const u8) -> Result<LeaseId, PoolError>;
         fn drain(&mut;);
+        fn set_memory_limit(&mut; limit_bytes: u64) -> Result<(), ConfigError>;
         fn set_times(&mut; frame_grace_ns: u64, blocked_ns: u64) -> Result<(), ConfigError>;
         fn nothing_to_poll(&;) -> bool;
         fn poll_notice(&mut;) -> Option<Notice>;

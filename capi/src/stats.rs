@@ -82,6 +82,10 @@ pub struct demuxbuf_pool_stats {
     pub wait_ns_max: u64,
     /// Bytes copied between cells and buffers.
     pub copied_bytes: u64,
+    /// Buffers that a limit keeps out of use (`demuxbuf_pool_set_memory_limit`); of a shared pool, of all threads.
+    pub withheld: u32,
+    /// Buffers that are still to be withheld for that; 0 if the limit is met.
+    pub to_withhold: u32,
 }
 
 growable!(demuxbuf_pool_stats, 288);
@@ -144,6 +148,8 @@ impl demuxbuf_pool_stats {
             longest_claim_ns: stats.memory_model.longest_claim_ns,
             wait_ns_max: stats.memory_model.wait_ns_max,
             copied_bytes: stats.memory_model.copied_bytes,
+            withheld: stats.scheduler.withheld,
+            to_withhold: stats.scheduler.to_withhold,
         }
     }
 }

@@ -80,16 +80,14 @@ static inline int move_to_pool(demuxbuf_pool *from, uint64_t *receiver, demuxbuf
     return 1;
 }
 
-/* Takes up to this number of buffers away from a pool that lives, and their memory from the process; returns how many. Others
-   are in use: call it again later. Release the leases to have the memory back. */
-static inline uint32_t withhold(demuxbuf_pool *pool, uint64_t *leases, uint32_t buffers) {
-    demuxbuf_request request = {.struct_size = sizeof request};
+/* Changes how much memory a pool uses, and returns what it does not use to the system. 1: no more is in use; else call
+   it again later. */
+static inline int limit_memory(demuxbuf_pool *pool, uint64_t limit_bytes) {
+    demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
     uint64_t trimmed_bytes;
-    uint32_t count = 0;
-    demuxbuf_pool_trim(pool, &trimmed_bytes); /* what is free is not resident from here on */
-    while (count < buffers && demuxbuf_pool_try_request(pool, &request, &leases[count], NULL, NULL) == DEMUXBUF_OK)
-        count++;
-    return count;
+    return demuxbuf_pool_set_memory_limit(pool, limit_bytes, NULL, NULL) == DEMUXBUF_OK &&
+           demuxbuf_pool_trim(pool, &trimmed_bytes) == DEMUXBUF_OK &&
+           demuxbuf_pool_get_stats(pool, &stats) == DEMUXBUF_OK && stats.to_withhold == 0;
 }
 
 /* What a connection waits for, in one line. */

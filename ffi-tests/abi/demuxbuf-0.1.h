@@ -1186,6 +1186,10 @@ typedef struct {
   uint64_t wait_ns_max;
   // Bytes copied between cells and buffers.
   uint64_t copied_bytes;
+  // Buffers that a limit keeps out of use (`demuxbuf_pool_set_memory_limit`); of a shared pool, of all threads.
+  uint32_t withheld;
+  // Buffers that are still to be withheld for that; 0 if the limit is met.
+  uint32_t to_withhold;
 } demuxbuf_pool_stats;
 
 // What a tenant may have: buffers of the host's own in its name, and what its receivers keep. Counts are buffers.
@@ -1305,6 +1309,25 @@ int32_t demuxbuf_pool_set_times(demuxbuf_pool *pool,
                                 uint64_t blocked_ns,
                                 char *message,
                                 size_t *message_bytes);
+
+// From the next advance of the clock on, the pool uses at most `limit_bytes`, rounded down to whole buffers: from the least
+// that `memory_bytes` of the configuration may be, with the reserves of the classes, up to `memory_bytes` itself, which is no
+// limit. A pool begins without one. What a pool reserves is not resident before it is used: so reserve the most that is ever to
+// be used, and limit it.
+//
+// Buffers that are free beyond the limit are withheld at once, others as they are released, before any request that waits.
+// Until then memory counts as short, and what receivers keep past its deadline is evicted, as for a request of the host's own:
+// no receiver is shed that is in time. Leases of the host's own stay. `to_withhold` of `demuxbuf_pool_stats` is 0 once the limit is
+// met; `demuxbuf_pool_trim` returns what is withheld to the operating system. With a higher limit buffers are free again.
+//
+// On a shared pool it is for all threads, from this call on; `demuxbuf_pool_poll_wake` names threads to signal.
+// `message` and `message_bytes` are as for `demuxbuf_pool_new`. Cost: O(buffers that are withheld, or free again).
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (`limit_bytes` is out of range),
+// and nothing is changed.
+int32_t demuxbuf_pool_set_memory_limit(demuxbuf_pool *pool,
+                                       uint64_t limit_bytes,
+                                       char *message,
+                                       size_t *message_bytes);
 
 // Checks everything that must always hold, walking all tables: for tests, not for the receive path. On a shared pool,
 // no other thread may be inside a call for any of its pools meanwhile: the check reads what they change, and would

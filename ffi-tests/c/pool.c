@@ -64,6 +64,8 @@ static void null_is_refused_everywhere(void) {
     CHECK_NUMBER(demuxbuf_pool_drain(NULL), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_set_times(NULL, 8, 8, NULL, NULL), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_set_times(pool, 8, 8, message, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_set_memory_limit(NULL, 8, NULL, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_set_memory_limit(pool, 8, message, NULL), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_trim(pool, NULL), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_get_stats(NULL, &stats), DEMUXBUF_ERR_NULL);
     CHECK_NUMBER(demuxbuf_pool_get_stats(pool, NULL), DEMUXBUF_ERR_NULL);

@@ -172,7 +172,7 @@ static int is_drained(demuxbuf_pool *pool) {
 
 /* Touches all buffers that the host can lease; returns how many. */
 static uint32_t use_all(demuxbuf_pool *pool) {
-    enum { ALL = 16 };
+    enum { ALL = 32 };
     uint64_t leases[ALL];
     uint8_t *data;
     uint32_t bytes, count = 0;
@@ -187,21 +187,38 @@ static uint32_t use_all(demuxbuf_pool *pool) {
     return count;
 }
 
-/* Buffers that are withheld are not resident, whatever was used before, until they are released. */
-static void memory_is_withheld(void) {
-    const demuxbuf_pool_config config = config_of(8, 4, 65536); /* whole pages */
+/* What is limited is not resident any more, whatever was used before, until the limit is higher. */
+static void memory_is_limited(void) {
+    const demuxbuf_pool_config config = config_of(16, 4, 65536); /* whole pages */
     demuxbuf_pool *pool = pool_of(&config);
-    uint64_t leases[3], trimmed_bytes;
+    demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
+    char message[100];
+    size_t room = sizeof message;
+    uint64_t least, lease, trimmed_bytes;
     const uint32_t all = use_all(pool);
-    CHECK_NUMBER(withhold(pool, leases, 3), 3);
-    CHECK_NUMBER(use_all(pool), all - 3);
+    CHECK_NUMBER(demuxbuf_pool_set_memory_limit(pool, 1, message, &room), DEMUXBUF_ERR_CONFIG);
+    CHECK_NUMBER(sscanf(message, "limit_bytes is 1; allowed is %" SCNu64, &least), 1);
+    CHECK_NUMBER(limit_memory(pool, least), 0); /* from the next advance on */
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 1), DEMUXBUF_OK);
+    CHECK_NUMBER(limit_memory(pool, least), 1);
+    CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
+    CHECK_NUMBER(stats.withheld, stats.buffers - least / 65536);
+    CHECK_NUMBER(use_all(pool), all - stats.withheld);
     CHECK_NUMBER(demuxbuf_pool_trim(pool, &trimmed_bytes), DEMUXBUF_OK);
-    CHECK_NUMBER(trimmed_bytes, (all - 3) * 65536);
-    for (int at = 0; at < 3; at++)
-        CHECK_NUMBER(demuxbuf_pool_release(pool, leases[at]), DEMUXBUF_OK);
-    CHECK_NUMBER(use_all(pool), all);
+    CHECK_NUMBER(trimmed_bytes, (all - stats.withheld) * 65536);
+    CHECK_NUMBER(limit_memory(pool, config.memory_bytes), 1);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 2), DEMUXBUF_OK);
+    /* What is leased stays. */
+    CHECK_NUMBER(demuxbuf_pool_request(pool, 0, 0, &lease), DEMUXBUF_OK);
     leave_free(pool, 1);
-    CHECK_NUMBER(withhold(pool, leases, 3), 1);
+    CHECK_NUMBER(demuxbuf_pool_set_memory_limit(pool, least, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_handle_timeout(pool, 3), DEMUXBUF_OK);
+    CHECK_NUMBER(limit_memory(pool, least), 0);
+    CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
+    CHECK_NUMBER(stats.withheld, 1);
+    CHECK_NUMBER(demuxbuf_pool_release(pool, lease), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
+    CHECK_NUMBER(stats.withheld, 2);
     demuxbuf_pool_free(pool);
 }
 
@@ -369,7 +386,7 @@ int main(void) {
     frame_is_handed_on_in_place();
     connection_is_stolen();
     queued_machine_moves();
-    memory_is_withheld();
+    memory_is_limited();
     connection_moves_to_a_new_pool();
     stalls_are_printed();
     return check_end();

@@ -1,6 +1,7 @@
 //! Buffers out of the budget that the host's own requests have as well: a scheduler decides between them.
 
 use super::bits::Bits;
+use super::limit::{Limit, Limits, needed_beside};
 use super::{PoolError, Source};
 use crate::config_error::{Allowed, ConfigError};
 use crate::memory::{Arena, Reach};
@@ -23,6 +24,10 @@ pub struct Budget {
     taken: u32,
     /// Leases of the host's own.
     host_leases: Bits,
+    limits: Limits,
+    limit: Limit,
+    /// From the next advance of the clock on: nothing is borrowed then.
+    next_limit: Option<Limit>,
 }
 
 impl Budget {
@@ -36,7 +41,9 @@ impl Budget {
         let class = requests.classes - 1;
         let reserve = requests.reserves[usize::from(class)];
         let host_leases = Bits::new("memory_bytes", split.buffers)?;
-        Ok(Budget { scheduler, class, reserve, taken: 0, host_leases })
+        let limits = Limits::new(requests, split, 1);
+        let limit = Limit { withheld: 0, reserve: split.reserve };
+        Ok(Budget { scheduler, class, reserve, taken: 0, host_leases, limits, limit, next_limit: None })
     }
 }
 
@@ -47,8 +54,7 @@ pub(crate) fn check_receivers(requests: &SchedulerConfig, split: &Split) -> Resu
     let refused =
         |field, at, value: u32, allowed| ConfigError::Refused { field, index: Some(at), value: value.into(), allowed };
     for (at, &reserve) in requests.reserves[..=last].iter().enumerate() {
-        let left = if at == last { split.in_use } else { split.always + 1 };
-        let max = split.buffers - left;
+        let max = split.buffers - needed_beside(split, at == last);
         if reserve > max {
             return Err(refused("reserves", at, reserve, Allowed::Range { min: 0, max: max.into() }));
         }
@@ -69,6 +75,8 @@ impl Budget {
         wait: &dyn Fn(WaitId) -> u64,
         lease: &dyn Fn(LeaseId) -> u64,
     ) {
+        let limits = [Some(self.limit), self.next_limit];
+        state.extend(limits.map(|limit| limit.map_or(u64::MAX, |limit| limit.withheld.into())));
         let leases = |of: LeaseId| if self.host_leases.get(of.index()) { lease(of) } else { u64::MAX };
         self.scheduler.state_key(state, wait, &leases);
     }
@@ -100,6 +108,17 @@ impl Buffers for Budget {
     fn give(&mut self, buffer: u32) {
         self.taken -= 1;
         self.scheduler.release_at(buffer);
+    }
+
+    fn look(&mut self) {
+        if let Some(limit) = self.next_limit.take() {
+            self.limit = limit;
+            self.scheduler.set_withheld(limit.withheld);
+        }
+    }
+
+    fn reserve(&self, _before: u32) -> u32 {
+        self.limit.reserve
     }
 
     fn is_wanted(&self) -> bool {
@@ -319,13 +338,22 @@ impl Source for Budget {
         self.scheduler.unpin_tenant(index);
     }
 
+    fn set_limit(&mut self, bytes: u64) -> Result<(), ConfigError> {
+        self.next_limit = Some(self.limits.check(bytes)?);
+        Ok(())
+    }
+
     fn trim(&mut self, arena: &mut Arena) -> usize {
         let rows = 0..self.scheduler.buffers_max();
         arena.trim(self.scheduler.free_to_trim(rows))
     }
 
     fn stats(&self) -> SchedulerStats {
-        self.scheduler.stats()
+        let stats = self.scheduler.stats();
+        match self.next_limit {
+            Some(limit) => SchedulerStats { to_withhold: limit.withheld.saturating_sub(stats.withheld), ..stats },
+            None => stats,
+        }
     }
 
     fn bypass_bound(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 use super::budget::check_receivers;
 use super::counting::check_config;
+use super::limit::receivers_reserve;
 use crate::config_error::ConfigError;
 use crate::connection::Policy;
 use crate::memory::{Arena, Protection};
@@ -102,16 +103,13 @@ impl PoolConfig {
         Ok(Split { reserve: self.reserve(&split), ..split })
     }
 
-    /// Part of the buffers that receivers may have. Something more is free while nothing is used, or what is off would be so
-    /// forever.
     fn reserve(&self, split: &Split) -> u32 {
         // Classes that are not allowed are refused with the other settings of requests.
         let last = usize::from(self.classes).saturating_sub(1);
         let (Some(reserve), Some(&cap)) = (self.reserves.get(last), self.class_caps.get(last)) else {
             return split.reserve;
         };
-        let reachable = split.buffers.saturating_sub(*reserve).min(cap);
-        (reachable / 8).min(reachable.saturating_sub(split.always + 1))
+        receivers_reserve(split, *reserve, cap)
     }
 
     /// The longest that a receiver waits for memory, in nanoseconds of pool time, whatever others do.

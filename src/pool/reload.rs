@@ -1,4 +1,4 @@
-//! What changes in a pool that lives: its times, and that it takes no new receivers.
+//! What changes in a pool that lives: its times, how much memory it uses, and that it takes no new receivers.
 
 use super::{Awaited, BufferSource, ConfigError, Notice, Pool};
 
@@ -22,6 +22,26 @@ impl<S: BufferSource> Pool<S> {
     /// A value is out of range. Nothing is changed.
     pub fn set_times(&mut self, frame_grace_ns: u64, blocked_ns: u64) -> Result<(), ConfigError> {
         self.memory.set_times(frame_grace_ns, blocked_ns)
+    }
+
+    /// From the next advance of the clock on, the pool uses at most this many bytes, rounded down to whole buffers: from the least
+    /// that `memory_bytes` may be, with the reserves of the host's classes, up to
+    /// [`memory_bytes`](super::PoolConfig::memory_bytes) itself, which is no limit. A pool begins without one. What a pool
+    /// reserves is not resident before it is used: so reserve the most that is ever to be used, and limit it.
+    ///
+    /// Buffers that are free beyond the limit are *withheld* at once, others as they are released, before any request that waits.
+    /// Until then memory counts as short, and what receivers keep past its deadline is evicted, as for a request of the host's
+    /// own. So no receiver is shed that is in time, and the limit is met once every deadline has passed, unless leases of the
+    /// host's own hold more. `to_withhold` of the statistics is what is missing. What is withheld leaves the process with
+    /// [`trim`](Pool::trim). With a higher limit, buffers are free again at once.
+    ///
+    /// On a shared pool it is for all threads, from this call on. Cost: O(buffers that are withheld or come back).
+    ///
+    /// # Errors
+    ///
+    /// The limit is out of range. Nothing is changed.
+    pub fn set_memory_limit(&mut self, limit_bytes: u64) -> Result<(), ConfigError> {
+        self.memory.buffers_mut().set_limit(limit_bytes)
     }
 
     /// What the host waits for, once: an attach that was refused because the table was full can be repeated, or nothing is left.

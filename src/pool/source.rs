@@ -1,6 +1,7 @@
 //! What a pool needs of the place where its buffers come from, beside what its receivers need.
 
 use super::PoolError;
+use crate::config_error::ConfigError;
 use crate::memory::{Arena, Reach};
 use crate::receiving::Buffers;
 use crate::scheduler::{
@@ -78,6 +79,8 @@ pub trait Source: Buffers {
     fn leave(&mut self, _retire: &mut dyn FnMut(u32)) {}
 
     // Memory and counts.
+    /// All memory, of all threads, is limited to this, from the next advance of the clock on or before.
+    fn set_limit(&mut self, bytes: u64) -> Result<(), ConfigError>;
     fn trim(&mut self, arena: &mut Arena) -> usize;
     fn stats(&self) -> SchedulerStats;
     fn bypass_bound(&self) -> u64;

@@ -21,6 +21,12 @@ pub trait Buffers {
     #[inline(always)]
     fn look(&mut self) {}
 
+    /// At most this number is free while a receiver without credit is in shortage. It is `before` unless a limit of memory changes
+    /// it.
+    fn reserve(&self, before: u32) -> u32 {
+        before
+    }
+
     /// What waits for memory now that nothing is left to poll, and whether it may begin to ask for it now. `true` if a buffer came
     /// at once.
     #[inline(always)]

@@ -63,6 +63,11 @@ pub struct Split {
     pub buffer_bytes: u32,
 }
 
+/// The fewest buffers that memory may be limited to where it is split so.
+pub(crate) fn threads_least(split: &Split, threads: u32) -> u32 {
+    split.in_use.max(threads.saturating_mul(BUFFERS_MIN))
+}
+
 impl ReceivingConfig {
     /// Buffers of 16,448 bytes; a grace of 1 s; content held for at most 2 s in shortage.
     pub fn new(memory_bytes: u64, receivers_max: u32) -> ReceivingConfig {

@@ -496,6 +496,7 @@ impl<B: Buffers> Receiving<B> {
         self.before_ns = self.clock.now_ns();
         self.clock.advance(now_ns);
         self.buffers.look();
+        self.split.reserve = self.buffers.reserve(self.split.reserve);
         (self.trials_left, self.evictions_left) = (super::PER_ITERATION, super::PER_ITERATION);
     }
 

@@ -16,6 +16,8 @@ pub(super) enum LeaseState {
     Free,
     Leased,
     Assigned,
+    /// Out of the budget.
+    Withheld,
 }
 
 /// One buffer, or a link of its size's free list.
@@ -49,6 +51,9 @@ pub(super) struct Buffers {
     sizes: [Size; SIZES_MAX],
     units: u32,
     free_units: u32,
+    /// Head of the list of those that are withheld, and how many there are.
+    first_withheld: u32,
+    withheld: u32,
     /// Of each buffer, how often it had been taken when it was trimmed last. Empty before that.
     trimmed: Vec<u32>,
 }
@@ -77,7 +82,7 @@ impl Buffers {
             }));
             lists[size_index] = Size { units: size_units, free: if count > 0 { first } else { NIL } };
         }
-        Buffers { table, sizes: lists, units, free_units: units, trimmed }
+        Buffers { table, sizes: lists, units, free_units: units, first_withheld: NIL, withheld: 0, trimmed }
     }
 
     pub(super) fn table(&self) -> &[Lease] {
@@ -134,19 +139,52 @@ impl Buffers {
         (list.units, was)
     }
 
+    /// Buffers that are withheld.
+    pub(super) fn withheld(&self) -> u32 {
+        self.withheld
+    }
+
+    /// Withholds a free buffer of the default size. `false` if there is none.
+    pub(super) fn withhold(&mut self) -> bool {
+        let index = self.sizes[0].free;
+        if index == NIL || self.free_units < self.sizes[0].units {
+            return false;
+        }
+        let lease = &mut self.table[index as usize];
+        self.sizes[0].free = core::mem::replace(&mut lease.next, self.first_withheld);
+        lease.state = LeaseState::Withheld;
+        self.free_units -= self.sizes[0].units;
+        (self.first_withheld, self.withheld) = (index, self.withheld + 1);
+        true
+    }
+
+    /// Frees a buffer that is withheld. `false` if there is none.
+    pub(super) fn restore(&mut self) -> bool {
+        let Some(lease) = self.table.get_mut(self.first_withheld as usize) else {
+            return false;
+        };
+        let index = core::mem::replace(&mut self.first_withheld, lease.next);
+        lease.next = core::mem::replace(&mut self.sizes[0].free, index);
+        lease.state = LeaseState::Free;
+        self.free_units += self.sizes[0].units;
+        self.withheld -= 1;
+        true
+    }
+
     pub(super) fn find(&self, lease: LeaseId) -> Option<&Lease> {
         let entry = self.table.get(lease.index() as usize)?;
         (entry.generation == lease.generation() && entry.state == LeaseState::Leased).then_some(entry)
     }
 
-    /// The free buffers of these rows in the order of their numbers, and of each whether it was taken since it was named
-    /// here last.
+    /// The buffers of these rows that are free or withheld, in the order of their numbers, and of each whether it was taken
+    /// since it was named here last.
     pub(super) fn free_to_trim(&mut self, rows: Range<u32>) -> impl Iterator<Item = (u32, bool)> {
         // Inside what was reserved at start.
         self.trimmed.resize(self.table.len(), 0);
         let inside = rows.start as usize..rows.end as usize;
         let free = rows.zip(&self.table[inside.clone()]).zip(&mut self.trimmed[inside]);
-        free.filter(|((_, lease), _)| lease.state == LeaseState::Free).map(|((index, lease), trimmed)| {
+        let is_unused = |state| matches!(state, LeaseState::Free | LeaseState::Withheld);
+        free.filter(move |((_, lease), _)| is_unused(lease.state)).map(|((index, lease), trimmed)| {
             let taken = lease.generation.uses_before();
             (index, core::mem::replace(trimmed, taken) != taken)
         })

@@ -36,14 +36,15 @@ impl Scheduler {
 
     pub(super) fn check_tenants(&self) -> Result<(), &'static str> {
         let queued = |wait: &&Wait| wait.state == WaitState::Queued;
-        let held = |lease: &&Lease| lease.state != LeaseState::Free;
+        let held = |lease: &&Lease| is_outstanding(lease);
         let outstanding = |tenant: u32| {
             let leases = self.buffers.table().iter().filter(held).filter(|lease| lease.tenant == tenant);
             leases.map(|lease| self.buffers.units_of(lease.size_index)).sum()
         };
         let waiting =
             |tenant: u32| self.waits.table().iter().filter(queued).filter(|wait| wait.tenant == tenant).count() as u32;
-        let all_outstanding = self.buffers.units() - self.buffers.free_units();
+        let withheld = self.buffers.withheld() * self.buffers.units_of(0);
+        let all_outstanding = self.buffers.units() - self.buffers.free_units() - withheld;
         self.tenants.check(self.waits.table(), outstanding, waiting, (all_outstanding, self.stats.waiting))
     }
 
@@ -53,20 +54,28 @@ impl Scheduler {
         let units = |lease: &Lease| self.buffers.units_of(lease.size_index);
         let outstanding = leases.iter().filter(|lease| lease.state != LeaseState::Free).map(units).sum::<u32>();
         ensure(outstanding + self.buffers.free_units() == self.buffers.units(), "I1: outstanding and free are all")?;
+        let withheld = self.buffers.withheld();
+        ensure(count(LeaseState::Withheld) == withheld as usize, "I1: as many buffers are withheld as are counted")?;
+        let is_idle = self.to_withhold > 0 && self.buffers.free_units() >= self.buffers.units_of(0);
+        ensure(!is_idle, "I3: no buffer is free while one is to be withheld")?;
         let listed = (0..SIZES_MAX as u8).map(|size_index| self.buffers.free_of(size_index).count()).sum::<usize>();
         ensure(listed == count(LeaseState::Free), "I1: every free buffer is in a free list")?;
         ensure(count(LeaseState::Assigned) == self.assigned.len as usize, "I1: every assigned buffer has a waiter")?;
         for (index, class) in self.classes.iter().enumerate() {
-            let of_class = |lease: &&Lease| lease.state != LeaseState::Free && usize::from(lease.class) == index;
+            let of_class = |lease: &&Lease| is_outstanding(lease) && usize::from(lease.class) == index;
             let outstanding = leases.iter().filter(of_class).map(units).sum::<u32>();
             ensure(outstanding == class.outstanding, "I1: a class has outstanding what is counted")?;
         }
         let has_deadline = |index: u32| {
             let lease = &leases[index as usize];
-            lease.state != LeaseState::Free && lease.has_deadline
+            is_outstanding(lease) && lease.has_deadline
         };
         self.deadlines.check(has_deadline, |tenant| self.tenants.is_cap_blocked(tenant))
     }
+}
+
+fn is_outstanding(lease: &Lease) -> bool {
+    matches!(lease.state, LeaseState::Leased | LeaseState::Assigned)
 }
 
 #[cfg(test)]

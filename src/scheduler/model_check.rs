@@ -12,6 +12,7 @@ impl Scheduler {
     /// the past is left out: counts, ages of waits, and how often an entry of a table was used.
     pub fn state_key(&self, state: &mut Vec<u64>, wait: &dyn Fn(WaitId) -> u64, lease: &dyn Fn(LeaseId) -> u64) {
         state.push(self.clock.has_begun().into());
+        state.extend([self.buffers.withheld(), self.to_withhold].map(u64::from));
         state.extend(self.classes[..self.classes_used.into()].iter().map(|class| class.bypassed));
         let write_wait = |state: &mut Vec<u64>, index: u32| {
             let Wait { class, size_index, tenant, has_deadline, .. } = self.waits.table()[index as usize];

@@ -5,8 +5,8 @@ use super::{Class, LeaseId, Request, Scheduler, SchedulerError, TenantId, WaitId
 use core::ops::Range;
 
 impl Scheduler {
-    /// The free buffers of these rows in the order of their numbers, and of each whether it was taken since it was named
-    /// here last.
+    /// The buffers of these rows that are free or withheld, in the order of their numbers, and of each whether it was taken
+    /// since it was named here last.
     pub(crate) fn free_to_trim(&mut self, rows: Range<u32>) -> impl Iterator<Item = (u32, bool)> {
         self.buffers.free_to_trim(rows)
     }
@@ -29,8 +29,11 @@ impl Scheduler {
         self.serve_waiters();
     }
 
-    /// Whether more free buffers might serve a waiter.
+    /// Whether more free buffers might serve a waiter, or are to be withheld.
     pub(crate) fn is_wanted(&self) -> bool {
+        if self.to_withhold > 0 {
+            return true;
+        }
         let is_wanted = |(at, class): (usize, &Class)| self.tenants.is_ready(at) && class.outstanding < class.cap;
         self.stats.waiting > 0 && self.classes.iter().enumerate().any(is_wanted)
     }

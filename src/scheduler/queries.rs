@@ -77,6 +77,8 @@ impl Scheduler {
             free: self.buffers.free_units(),
             leased: self.stats.outstanding() - self.assigned.len,
             assigned: self.assigned.len,
+            withheld: self.buffers.withheld(),
+            to_withhold: self.to_withhold,
             clock_backwards: self.clock.backwards(),
             waiting_by_class: self.classes.map(|class| class.waiting),
             outstanding_by_class: self.classes.map(|class| class.outstanding),

@@ -118,15 +118,18 @@ impl Scheduler {
         }
     }
 
-    /// Assigns free buffers until no eligible waiter is left.
+    /// Withholds what is to be withheld, then assigns free buffers until no eligible waiter is left.
     #[inline]
     pub(super) fn serve_waiters(&mut self) {
-        if self.stats.waiting > 0 {
+        if self.stats.waiting | self.to_withhold > 0 {
             self.serve_each_waiter();
         }
     }
 
     fn serve_each_waiter(&mut self) {
+        while self.to_withhold > 0 && self.buffers.withhold() {
+            self.to_withhold -= 1;
+        }
         while self.stats.waiting > 0 && self.buffers.free_units() > 0 {
             let Some(next) = self.next_served() else {
                 return;

@@ -8,8 +8,12 @@ use super::{CLASSES_MAX, ReclaimKind};
 pub struct SchedulerStats {
     /// The budget, in units: buffers, if there is one size.
     pub capacity: u32,
-    /// Units that are neither leased nor assigned.
+    /// Units that are neither leased nor assigned nor withheld.
     pub free: u32,
+    /// Buffers that a limit of the pool's memory keeps out of use.
+    pub withheld: u32,
+    /// Buffers that are still to be withheld for that; 0 if the limit is met.
+    pub to_withhold: u32,
     /// Buffers held.
     pub leased: u32,
     /// Buffers handed over and not picked up yet.

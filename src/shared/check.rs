@@ -17,8 +17,8 @@ impl Shared {
         let queued = tickets.iter().filter(|ticket| matches!(ticket.state, State::Queued(_))).count() as u32;
         let stats = scheduler.stats();
         ensure(
-            scheduler.free_buffers() + cached + held + assigned == self.buffers.len() as u32,
-            "I1: free, cached, held or assigned is all",
+            scheduler.free_buffers() + scheduler.withheld() + cached + held + assigned == self.buffers.len() as u32,
+            "I1: free, withheld, cached, held or assigned is all",
         )?;
         ensure(assigned == tickets.assigned, "I1: as many buffers are assigned as are counted")?;
         for home in 0..self.shard_states.len() as u32 {
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn each_rule_that_is_broken_is_named() {
-        assert_named("I1: free, cached, held or assigned is all", |two| {
+        assert_named("I1: free, withheld, cached, held or assigned is all", |two| {
             let buffer = &two.here.shared.buffers[two.held.index() as usize];
             buffer.release(two.held, |_| true).expect("it is held");
         });

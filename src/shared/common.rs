@@ -1,17 +1,17 @@
 //! What the pools of all threads have in common.
 
-use super::SharedScheduler;
 use super::cache::Holder;
 use super::exports::Exports;
+use super::{SchedulerShard, SharedScheduler};
 use crate::alloc_util::reserve;
 use crate::config_error::ConfigError;
 use crate::memory::Arena;
-use crate::pool::PoolConfig;
+use crate::pool::{Limits, PoolConfig};
 use crate::receiving::Split;
 use crate::scheduler::{LeaseId, Request};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Mutex;
 
 /// Alive as long as the shared pool or the pool of any thread: so are the buffers.
@@ -24,6 +24,9 @@ pub(super) struct Common {
     /// How memory is split, with the header buffers of one thread.
     pub(super) split: Split,
     pub(super) shards: u32,
+    limits: Limits,
+    /// The reserve under the limit that is in force.
+    reserve: AtomicU32,
     /// How often the pool of a thread was made.
     pub(super) made: AtomicU32,
     /// Of each thread that has no pool: the leases that wait for one.
@@ -57,8 +60,24 @@ impl Common {
             }
             seeds.push(Mutex::new(leases));
         }
-        let (config, made, seeds) = (*config, AtomicU32::new(0), seeds.into_boxed_slice());
-        Ok(Common { scheduler, exports, arena, config, split, shards, made, seeds })
+        let limits = Limits::new(&config.requests(split.buffers), &split, shards);
+        let (made, reserve) = (AtomicU32::new(0), AtomicU32::new(split.reserve));
+        let (config, seeds) = (*config, seeds.into_boxed_slice());
+        Ok(Common { scheduler, exports, arena, config, split, shards, limits, reserve, made, seeds })
+    }
+
+    /// All memory is limited to this many bytes; the caller has a shard.
+    pub(super) fn set_limit(&self, shard: &SchedulerShard, bytes: u64) -> Result<(), ConfigError> {
+        let limit = self.limits.check(bytes)?;
+        let reserve = self.receivers_reserve() + limit.reserve;
+        shard.set_withheld(limit.withheld, self.receivers_class() + 1, reserve);
+        self.reserve.store(limit.reserve, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// At most this number is free while a receiver without credit is in shortage.
+    pub(super) fn reserve(&self) -> u32 {
+        self.reserve.load(Ordering::Relaxed)
     }
 
     /// The buffers that wait for the pool of a thread.

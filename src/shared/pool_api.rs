@@ -182,6 +182,14 @@ impl SchedulerShard {
         self.has_waiters() && self.shared.is_exhausted.0.load(Ordering::Relaxed)
     }
 
+    /// This many buffers are withheld from all shards from now on, and a class has this reserve.
+    pub(crate) fn set_withheld(&self, buffers: u32, class: u8, reserve: u32) {
+        self.locked(|state| {
+            state.scheduler.set_reserve(class, reserve);
+            state.scheduler.set_withheld(buffers);
+        });
+    }
+
     /// Buffers that are free, on whichever shard, as of late. It takes no lock, and looks at each shard.
     pub(crate) fn free_buffers(&self) -> u32 {
         self.shared.free_buffers()

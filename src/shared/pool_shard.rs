@@ -205,6 +205,10 @@ impl Buffers for PoolShard {
         self.seen_free = self.shard.free_buffers().saturating_sub(self.common.receivers_reserve());
     }
 
+    fn reserve(&self, _before: u32) -> u32 {
+        self.common.reserve()
+    }
+
     fn settle(&mut self, wanted: Option<Wanted>, may_ask: bool) -> bool {
         while self.stock.len() > 1 {
             let buffer = self.take().expect("there is more than one");
@@ -503,6 +507,10 @@ impl Source for PoolShard {
     }
 
     /// Trims a few buffers at a time: other threads can wait for the pool meanwhile.
+    fn set_limit(&mut self, bytes: u64) -> Result<(), ConfigError> {
+        self.common.set_limit(&self.shard, bytes)
+    }
+
     fn trim(&mut self, arena: &mut Arena) -> usize {
         let rows = (TRIM_BYTES_MAX / arena.buffer_bytes(0)).clamp(1, TRIM_BUFFERS_MAX);
         self.shard.with_free(rows, |free| arena.trim(free))

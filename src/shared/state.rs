@@ -26,7 +26,7 @@ pub(super) struct Shared {
     /// A bit for each shard that is to be woken and was not named yet.
     wakes: Box<[AtomicU64]>,
     pub(super) is_exhausted: CachePadded<AtomicBool>,
-    /// Whether a request waited when the lock was released last; also while the pool is not exhausted, behind a class's cap.
+    /// Whether a request waited when the lock was released last, or a buffer was to be withheld; also while the pool is not exhausted, behind a class's cap.
     pub(super) has_waiters: CachePadded<AtomicBool>,
     pub(super) is_closed: AtomicBool,
     /// How long a lease may be idle while others wait; also how long a grant stays with a shard that does not look. If
@@ -264,7 +264,8 @@ impl Shared {
     /// lock, so all that it took since it had the lock last counts as outstanding.
     pub(super) fn note_peak(&self, state: &Locked) {
         let cached_since = if self.is_exhausted.0.load(Ordering::Relaxed) { 0 } else { self.cached_since() };
-        let leased = self.buffers.len() as u32 - state.scheduler.free_buffers();
+        let in_use = self.buffers.len() as u32 - state.scheduler.withheld();
+        let leased = in_use - state.scheduler.free_buffers();
         self.published.0.note_outstanding(leased.saturating_sub(cached_since));
     }
 
@@ -275,7 +276,7 @@ impl Shared {
 
     /// While no request waits no shard polls its deadlines; when one begins to wait, all others are woken.
     fn call_all_to_poll_deadlines(&self, state: &Locked, here: Option<u32>) -> u64 {
-        let has_waiters = state.scheduler.waiting().any(|count| count > 0);
+        let has_waiters = state.scheduler.to_withhold() > 0 || state.scheduler.waiting().any(|count| count > 0);
         if has_waiters == self.has_waiters.0.load(Ordering::Relaxed) {
             return 0;
         }

@@ -140,6 +140,8 @@ impl Counts {
 #[derive(Debug, Default)]
 pub(super) struct PublishedStats {
     free: AtomicU32,
+    withheld: AtomicU32,
+    to_withhold: AtomicU32,
     assigned: AtomicU32,
     waiting_by_class: [AtomicU32; CLASSES_MAX],
     leased_peak: AtomicU32,
@@ -157,6 +159,8 @@ impl PublishedStats {
 
     pub(super) fn publish(&self, scheduler: &Scheduler, assigned: u32) {
         self.free.store(scheduler.free_buffers(), Ordering::Relaxed);
+        self.withheld.store(scheduler.withheld(), Ordering::Relaxed);
+        self.to_withhold.store(scheduler.to_withhold(), Ordering::Relaxed);
         self.assigned.store(assigned, Ordering::Relaxed);
         self.waiting_peak.store(scheduler.waiting_peak(), Ordering::Relaxed);
         self.bypass_peak.store(scheduler.bypass_peak(), Ordering::Relaxed);
@@ -173,7 +177,9 @@ impl PublishedStats {
     /// `cached_since` buffers were cached all the time.
     pub(super) fn add_to(&self, stats: &mut SchedulerStats, cached_since: u32) {
         let free = self.free.load(Ordering::Relaxed);
-        let outstanding = stats.capacity.saturating_sub(free + cached_since);
+        stats.withheld = self.withheld.load(Ordering::Relaxed);
+        stats.to_withhold = self.to_withhold.load(Ordering::Relaxed);
+        let outstanding = stats.capacity.saturating_sub(stats.withheld + free + cached_since);
         stats.leased_peak = self.leased_peak.load(Ordering::Relaxed).max(outstanding);
         stats.free += free;
         stats.assigned = self.assigned.load(Ordering::Relaxed);

@@ -6,14 +6,15 @@
 #include <demuxbuf.h>
 
 static inline uint8_t embed_mode(const embed_options *options) {
-    return strcmp(options->trigger, "edge") == 0    ? DEMUXBUF_MODE_EDGE
-           : strcmp(options->trigger, "level") == 0 ? DEMUXBUF_MODE_LEVEL
-                                                    : DEMUXBUF_MODE_ONE_SHOT;
+    return strcmp(options->trigger, "edge") == 0       ? DEMUXBUF_MODE_EDGE
+           : strcmp(options->trigger, "level") == 0    ? DEMUXBUF_MODE_LEVEL
+           : strcmp(options->trigger, "one-shot") == 0 ? DEMUXBUF_MODE_ONE_SHOT
+                                                       : DEMUXBUF_MODE_OPTIMISTIC;
 }
 
 static inline uint32_t embed_epoll_flag(const embed_options *options) {
     uint8_t mode = embed_mode(options);
-    return mode == DEMUXBUF_MODE_EDGE ? (uint32_t)EPOLLET : mode == DEMUXBUF_MODE_ONE_SHOT ? (uint32_t)EPOLLONESHOT : 0;
+    return mode == DEMUXBUF_MODE_EDGE ? (uint32_t)EPOLLET : mode == DEMUXBUF_MODE_LEVEL ? 0 : (uint32_t)EPOLLONESHOT;
 }
 
 /* All memory to receive into is within --memory-kib. */

@@ -1,5 +1,5 @@
-/* An echo server for TLS, with OpenSSL on epoll, level-triggered, edge-triggered or one-shot. It ends with SIGTERM or
-   SIGINT. OpenSSL may hold bytes that epoll does not report: hence `reads_ahead` in the policy. */
+/* An echo server for TLS, with OpenSSL on epoll, level-triggered, edge-triggered, one-shot or optimistic. It ends with SIGTERM
+   or SIGINT. OpenSSL may hold bytes that epoll does not report: hence `reads_ahead` in the policy. */
 #include "tls.h"
 
 enum { EVENTS = 64 };
@@ -221,7 +221,7 @@ static void iterate(int listener) {
 
 int main(int argc, char **argv) {
     tls = tls_parse(&argc, argv);
-    embed_options options = embed_parse(argc, argv, "level|edge|one-shot");
+    embed_options options = embed_parse(argc, argv, "level|edge|one-shot|optimistic");
     int signals = embed_signals();
     context = tls_context(&tls);
     options.reads_ahead = 1;

@@ -169,25 +169,37 @@ server!(
     openssl_level,
     openssl(&[]),
     &[
-        (&["--trigger", "sideways"], "level|edge|one-shot"),
+        (&["--trigger", "sideways"], "level|edge|one-shot|optimistic"),
         (&["--records", "some"], "whole|any|ahead"),
         (&["--socket-kib", "65537"], "65536"),
         (&["--key", "none.pem"], "PEM"),
     ]
 );
-server!(openssl_edge, openssl(&["--trigger", "edge"]), &[(&["--trigger", "leve"], "level|edge|one-shot")]);
-server!(openssl_one_shot, openssl(&["--trigger", "one-shot"]), &[(&["--trigger", ""], "level|edge|one-shot")]);
+server!(openssl_edge, openssl(&["--trigger", "edge"]), &[(&["--trigger", "leve"], "level|edge|one-shot|optimistic")]);
+server!(
+    openssl_one_shot,
+    openssl(&["--trigger", "one-shot"]),
+    &[(&["--trigger", ""], "level|edge|one-shot|optimistic")]
+);
+server!(
+    openssl_optimistic,
+    openssl(&["--trigger", "optimistic"]),
+    &[(&["--trigger", "o"], "level|edge|one-shot|optimistic")]
+);
 server!(openssl_ahead, openssl(&["--records", "ahead"]), &[(&["--records", ""], "whole|any|ahead")]);
 server!(mio_rustls, rustls(), &[(&["--key", "none.pem"], "PEM")]);
 
 records!(openssl_level_records, openssl(&[]), true, true);
 records!(openssl_edge_records, openssl(&["--trigger", "edge"]), true, true);
 records!(openssl_one_shot_records, openssl(&["--trigger", "one-shot"]), true, true);
+records!(openssl_optimistic_records, openssl(&["--trigger", "optimistic"]), true, true);
 records!(openssl_level_any, openssl(&["--records", "any"]), false, true);
+records!(openssl_edge_any, openssl(&["--trigger", "edge", "--records", "any"]), false, true);
 records!(openssl_one_shot_any, openssl(&["--trigger", "one-shot", "--records", "any"]), false, true);
 records!(openssl_level_ahead, openssl(&["--records", "ahead"]), false, true);
 records!(openssl_edge_ahead, openssl(&["--trigger", "edge", "--records", "ahead"]), false, true);
 records!(openssl_one_shot_ahead, openssl(&["--trigger", "one-shot", "--records", "ahead"]), false, true);
+records!(openssl_optimistic_ahead, openssl(&["--trigger", "optimistic", "--records", "ahead"]), false, true);
 records!(rustls_records, rustls(), false, false);
 
 /// The kernel cannot hold some records, and is read as soon as it is full.

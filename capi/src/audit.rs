@@ -25,12 +25,15 @@ pub const DEMUXBUF_FINDING_OUTCOME_MISSING: u32 = 5;
 pub const DEMUXBUF_FINDING_RECEIVE_IDLE: u32 = 6;
 /// A receiver was reported in each of `count` iterations, and received nothing.
 pub const DEMUXBUF_FINDING_SPINNING: u32 = 7;
-/// A grant was not picked up with `demuxbuf_pool_poll_notice`.
+/// A notice was not picked up with `demuxbuf_pool_poll_notice`.
 pub const DEMUXBUF_FINDING_NOTICE_LEFT: u32 = 8;
 /// The clock was not advanced in this iteration.
 pub const DEMUXBUF_FINDING_CLOCK_STOPPED: u32 = 9;
 /// The host slept beyond `demuxbuf_pool_poll_timeout`, by more than an eighth of `frame_grace_ns`.
 pub const DEMUXBUF_FINDING_OVERSLEPT: u32 = 10;
+/// Delivered bytes are in place, and are not to be decoded now: you blocked before you reported on them. No other receiver is
+/// granted meanwhile.
+pub const DEMUXBUF_FINDING_IN_PLACE_LEFT: u32 = 11;
 
 /// A mistake of the host, as an audit sees it.
 #[allow(non_camel_case_types)]
@@ -154,6 +157,7 @@ mod tests {
             (FindingKind::NoticeLeft, DEMUXBUF_FINDING_NOTICE_LEFT),
             (FindingKind::ClockStopped, DEMUXBUF_FINDING_CLOCK_STOPPED),
             (FindingKind::Overslept, DEMUXBUF_FINDING_OVERSLEPT),
+            (FindingKind::InPlaceLeft, DEMUXBUF_FINDING_IN_PLACE_LEFT),
         ];
         for (kind, number) in numbers {
             assert_eq!(kind as u32, number);

@@ -1083,7 +1083,7 @@ int32_t demuxbuf_pool_poll_notice(demuxbuf_pool *pool,
 // A receiver was reported in each of `count` iterations, and received nothing.
 #define DEMUXBUF_FINDING_SPINNING 7
 
-// A grant was not picked up with `demuxbuf_pool_poll_notice`.
+// A notice was not picked up with `demuxbuf_pool_poll_notice`.
 #define DEMUXBUF_FINDING_NOTICE_LEFT 8
 
 // The clock was not advanced in this iteration.
@@ -1091,6 +1091,10 @@ int32_t demuxbuf_pool_poll_notice(demuxbuf_pool *pool,
 
 // The host slept beyond `demuxbuf_pool_poll_timeout`, by more than an eighth of `frame_grace_ns`.
 #define DEMUXBUF_FINDING_OVERSLEPT 10
+
+// Delivered bytes are in place, and are not to be decoded now: you blocked before you reported on them. No other receiver is
+// granted meanwhile.
+#define DEMUXBUF_FINDING_IN_PLACE_LEFT 11
 
 // A mistake of the host, as an audit sees it.
 typedef struct {

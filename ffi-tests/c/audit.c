@@ -99,10 +99,30 @@ static void ignored_step_of_a_notice_is_named(void) {
     for (int at = 0; at < 4; at++) {
         CHECK_NUMBER(demuxbuf_pool_release(pool, leases[at]), DEMUXBUF_OK);
     }
-    audit(pool, waiter, 8, "a grant is not picked up: drain poll_notice in each iteration, before you sleep");
+    audit(pool, waiter, 8, "a notice is not picked up: drain poll_notice in each iteration, before you sleep");
     CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_OK);
     audit(pool, waiter, 8,
           "WANT_RECV|RECV is undone: receive, then report the outcome, would_block if there was nothing");
+    demuxbuf_pool_free(pool);
+}
+
+/* A decoder is blocked while delivered bytes are in place, and the host does not report them. */
+static void bytes_in_place_that_are_left_are_named(void) {
+    demuxbuf_pool *pool = make_pool(DEMUXBUF_MODE_LEVEL, 4);
+    uint64_t receiver = 0;
+    uint32_t accepted = 0;
+    uint8_t memory[20] = {0};
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, OPTIONS(.token = 7), &receiver, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_receiver_deliver(pool, receiver, memory, 20, &accepted).actions & DEMUXBUF_DECODE,
+                 DEMUXBUF_DECODE);
+    demuxbuf_receiver_block(pool, receiver, 1);
+    demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV);
+    audit(pool, receiver, 7,
+          "delivered bytes are in place for 0 ns and not to be decoded: report them as delivered, with 0 consumed if "
+          "need be, before you sleep");
+    demuxbuf_receiver_delivered(pool, receiver, memory, 0, 0);
+    demuxbuf_receiver_done(pool, receiver, DEMUXBUF_STOP_RECV);
+    audit(pool, receiver, 7, "");
     demuxbuf_pool_free(pool);
 }
 
@@ -156,7 +176,8 @@ static void refusals_write_nothing(void) {
 
 static void text_is_cut_at_the_end_of_the_room(void) {
     demuxbuf_finding finding = {.struct_size = sizeof finding, .kind = DEMUXBUF_FINDING_NOTICE_LEFT};
-    static const char whole[] = "pool: a grant is not picked up: drain poll_notice in each iteration, before you sleep";
+    static const char whole[] =
+        "pool: a notice is not picked up: drain poll_notice in each iteration, before you sleep";
     char line[sizeof whole + 8];
     memset(line, '.', sizeof line);
     CHECK_NUMBER(demuxbuf_finding_str(&finding, NULL, 99), sizeof whole);
@@ -164,17 +185,18 @@ static void text_is_cut_at_the_end_of_the_room(void) {
     CHECK_SAME(line, "pool:\0.", 7);
     CHECK_NUMBER(demuxbuf_finding_str(&finding, line, sizeof line), sizeof whole);
     CHECK(strcmp(line, whole) == 0);
-    for (uint32_t kind = DEMUXBUF_FINDING_ACTION_UNDONE; kind <= DEMUXBUF_FINDING_OVERSLEPT; kind++) {
+    for (uint32_t kind = DEMUXBUF_FINDING_ACTION_UNDONE; kind <= DEMUXBUF_FINDING_IN_PLACE_LEFT; kind++) {
         finding.kind = kind;
         CHECK(demuxbuf_finding_str(&finding, line, sizeof line) > 40);
     }
-    finding.kind = DEMUXBUF_FINDING_OVERSLEPT + 1;
+    finding.kind = DEMUXBUF_FINDING_IN_PLACE_LEFT + 1;
     CHECK_NUMBER(demuxbuf_finding_str(&finding, line, sizeof line), 0);
 }
 
 int main(void) {
     s66_ignored_error_leaves_an_action_undone();
     ignored_step_of_a_notice_is_named();
+    bytes_in_place_that_are_left_are_named();
     s72_hang_up_that_is_not_masked_is_named();
     refusals_write_nothing();
     text_is_cut_at_the_end_of_the_room();

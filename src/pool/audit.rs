@@ -38,6 +38,9 @@ pub(crate) trait Audited {
     /// Whether `CannotFit` was done and the frame at the front still cannot fit.
     fn is_misfit_left(&self, row: u32) -> bool;
 
+    /// Whether bytes of it are in the host's memory.
+    fn has_in_place(&self, row: u32) -> bool;
+
     /// Whether the poller reports once more what these undone actions are about.
     fn is_reported_again(&self, row: u32, actions: Actions) -> bool;
 }
@@ -60,11 +63,23 @@ pub(crate) struct PoolState {
 /// What `poll_notice` would bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LeftNotice {
-    /// The wait that it ends, if it ends one.
-    pub(crate) wait: Option<WaitId>,
-    /// The receiver; `None` for a request of the host's own.
+    pub(crate) of: NoticeOf,
+    /// The receiver, if it is about one.
     pub(crate) receiver: Option<ReceiverId>,
+    /// That of the receiver or of the request; 0 if it is not known before.
     pub(crate) token: u64,
+}
+
+/// What a notice is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoticeOf {
+    /// A request of the host's own that was granted.
+    Grant(WaitId),
+    Receiver,
+    /// A lease that is held for too long.
+    Overdue,
+    /// What the host waits for.
+    Awaited,
 }
 
 /// What the audit remembers.
@@ -101,6 +116,7 @@ enum Condition {
     Misfit,
     TakenBack,
     InFlight,
+    InPlace,
 }
 
 /// One audit: its time, and where it goes on.
@@ -233,6 +249,8 @@ impl Condition {
             Condition::Scheduled
         } else if pool.is_misfit_left(row) {
             Condition::Misfit
+        } else if pool.has_in_place(row) {
+            Condition::InPlace
         } else if connection.is_taken_back() {
             Condition::TakenBack
         } else if connection.is_in_flight() && connection.hold() == Hold::Buffer && connection.buffered_bytes() == 0 {
@@ -279,6 +297,7 @@ impl Seen {
             Condition::Undone => self.undone(is_reported_again, is_old && holds, round),
             Condition::Scheduled => if_old(FindingKind::NotWoken),
             Condition::Misfit => if_old(FindingKind::MisfitLeft),
+            Condition::InPlace => Some((FindingKind::InPlaceLeft, 0)),
             Condition::TakenBack => if_overdue(FindingKind::OutcomeMissing, 0),
             Condition::InFlight if round.waiting > 0 => if_overdue(FindingKind::ReceiveIdle, round.waiting),
             Condition::Rest if u32::from(self.iterations) >= SPINNING_MIN => {

@@ -1,7 +1,7 @@
 //! What the audit sees of a pool on the memory model. Here no memory outlives an iteration: an advance of the clock ends
 //! borrows, so that what the host left undone is a receive that is put off, or bytes that are kept and not decoded.
 
-use super::audit::{Audited, LeftNotice, PoolState};
+use super::audit::{Audited, LeftNotice, NoticeOf, PoolState};
 use super::{BufferSource, Finding, Pool, PoolError, Table};
 use crate::connection::{Action, Actions, Mode, Policy};
 
@@ -30,10 +30,15 @@ impl<S: BufferSource> Pool<S> {
         let buffers = self.memory.buffers();
         if let Some(wait) = buffers.next_grant() {
             let token = buffers.describe_wait(wait).map_or(0, |wait| wait.token);
-            return Some(LeftNotice { wait: Some(wait), receiver: None, token });
+            return Some(LeftNotice { of: NoticeOf::Grant(wait), receiver: None, token });
         }
-        let row = self.memory.next_served()?;
-        Some(LeftNotice { wait: None, receiver: Some(self.table.id(row)), token: self.table.token(row) })
+        if let Some(row) = self.memory.next_served() {
+            let (receiver, token) = (Some(self.table.id(row)), self.table.token(row));
+            return Some(LeftNotice { of: NoticeOf::Receiver, receiver, token });
+        }
+        let is_overdue = buffers.has_overdue(self.memory.has_waiting_receivers());
+        let of = if is_overdue { Some(NoticeOf::Overdue) } else { self.next_awaited().map(|_| NoticeOf::Awaited) };
+        of.map(|of| LeftNotice { of, receiver: None, token: 0 })
     }
 }
 
@@ -80,6 +85,10 @@ impl<S: BufferSource> Audited for Pool<S> {
 
     fn is_misfit_left(&self, row: u32) -> bool {
         self.table.connection(row).is_misfit_left()
+    }
+
+    fn has_in_place(&self, row: u32) -> bool {
+        self.in_place_bytes(row) > 0
     }
 
     fn is_reported_again(&self, row: u32, actions: Actions) -> bool {

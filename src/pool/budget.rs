@@ -241,6 +241,10 @@ impl Source for Budget {
         self.scheduler.poll_overdue(receivers_wait)
     }
 
+    fn has_overdue(&self, receivers_wait: bool) -> bool {
+        self.scheduler.has_overdue(receivers_wait)
+    }
+
     fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
         Ok(self.scheduler.cancel(wait)?)
     }

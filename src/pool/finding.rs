@@ -46,17 +46,20 @@ pub enum FindingKind {
     ReceiveIdle = 6,
     /// A receiver was reported in each of many iterations, and received nothing.
     Spinning = 7,
-    /// A grant was not picked up with `poll_notice`.
+    /// A notice was not picked up with `poll_notice`.
     NoticeLeft = 8,
     /// The clock was not advanced in this iteration.
     ClockStopped = 9,
     /// The host slept beyond `poll_timeout`, by more than an eighth of `frame_grace_ns`.
     Overslept = 10,
+    /// Delivered bytes are in place, and are not to be decoded now: the host blocked before it reported on them. No other
+    /// receiver is granted meanwhile.
+    InPlaceLeft = 11,
 }
 
 impl FindingKind {
     /// Every kind, in the order of the numbers.
-    pub const ALL: [FindingKind; 10] = [
+    pub const ALL: [FindingKind; 11] = [
         FindingKind::ActionUndone,
         FindingKind::AreaOutlived,
         FindingKind::NotWoken,
@@ -67,6 +70,7 @@ impl FindingKind {
         FindingKind::NoticeLeft,
         FindingKind::ClockStopped,
         FindingKind::Overslept,
+        FindingKind::InPlaceLeft,
     ];
 }
 
@@ -143,11 +147,16 @@ impl Finding {
                  STOP_RECV, as a hang-up cannot be masked; pause_recv while a receive has to write first"
             ),
             FindingKind::NoticeLeft => {
-                f.write_str("a grant is not picked up: drain poll_notice in each iteration, before you sleep")
+                f.write_str("a notice is not picked up: drain poll_notice in each iteration, before you sleep")
             }
             FindingKind::ClockStopped => write!(
                 f,
                 "the clock was not advanced for {age}: call handle_timeout in each iteration, before the events"
+            ),
+            FindingKind::InPlaceLeft => write!(
+                f,
+                "delivered bytes are in place for {age} and not to be decoded: report them as delivered, with 0 consumed if \
+                 need be, before you sleep"
             ),
             FindingKind::Overslept => {
                 write!(f, "slept {age} too long: sleep at most until poll_timeout, or no deadline is noticed")

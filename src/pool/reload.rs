@@ -46,12 +46,19 @@ impl<S: BufferSource> Pool<S> {
 
     /// What the host waits for, once: an attach that was refused because the table was full can be repeated, or nothing is left.
     pub(super) fn poll_awaited(&mut self) -> Option<Notice> {
-        let notice = match self.awaited {
-            Awaited::Attachable if self.table.check_free().is_ok() => Notice::Attachable,
-            Awaited::Drained if self.table.len() == 0 && !self.memory.buffers().is_used_by_host() => Notice::Drained,
-            _ => return None,
-        };
+        let notice = self.next_awaited()?;
         self.awaited = Awaited::Nothing;
         Some(notice)
+    }
+
+    /// As `poll_awaited`, but it stays.
+    pub(super) fn next_awaited(&self) -> Option<Notice> {
+        match self.awaited {
+            Awaited::Attachable if self.table.check_free().is_ok() => Some(Notice::Attachable),
+            Awaited::Drained if self.table.len() == 0 && !self.memory.buffers().is_used_by_host() => {
+                Some(Notice::Drained)
+            }
+            _ => None,
+        }
     }
 }

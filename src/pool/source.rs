@@ -36,6 +36,8 @@ pub trait Source: Buffers {
     fn renew(&mut self, lease: LeaseId) -> Result<(), PoolError>;
     /// The next lease whose deadline passed, and the token of its request, while a request waits or `receivers_wait`.
     fn poll_overdue(&mut self, receivers_wait: bool) -> Option<(LeaseId, u64)>;
+    /// Whether `poll_overdue` would bring one, as far as a look shows.
+    fn has_overdue(&self, receivers_wait: bool) -> bool;
     fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError>;
     fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, PoolError>;
     /// The next of them that waited and was granted.

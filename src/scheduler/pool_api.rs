@@ -92,6 +92,13 @@ impl Scheduler {
         Some((self.lease_at(index), self.buffers.table()[index as usize].token))
     }
 
+    /// Whether `poll_overdue` would bring one; where requests wait for the caps of their tenants alone, only if the last poll left
+    /// one.
+    pub(crate) fn has_overdue(&self, receivers_wait: bool) -> bool {
+        let scope = self.pool_scope(receivers_wait);
+        scope.is_some_and(|scope| self.deadlines.has_idle(scope, self.clock.now_ns()))
+    }
+
     /// When to advance the clock for `poll_overdue` at the latest, in the host's time.
     pub(crate) fn overdue_ns(&self, receivers_wait: bool) -> Option<u64> {
         self.clock.host_ns(self.deadlines.next_idle_ns(self.pool_scope(receivers_wait)?)?)

@@ -68,6 +68,11 @@ impl LeaseDeadlines {
         }
     }
 
+    /// Whether there is one to poll, which may not be held any more.
+    pub(super) fn has_overdue(&self) -> bool {
+        self.deadlines.has_idle(WaiterScope::Any, self.clock.now_ns())
+    }
+
     /// When to poll at the latest, in the host's time.
     pub(super) fn next_ns(&self) -> Option<u64> {
         self.clock.host_ns(self.deadlines.next_idle_ns(WaiterScope::Any)?)

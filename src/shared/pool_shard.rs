@@ -353,6 +353,11 @@ impl Source for PoolShard {
         self.deadlines.as_mut()?.poll(|lease| self.shard.check_host_lease(lease, Reach::HERE).is_ok())
     }
 
+    fn has_overdue(&self, receivers_wait: bool) -> bool {
+        let may_be = receivers_wait || self.shard.has_waiters();
+        may_be && self.deadlines.as_ref().is_some_and(LeaseDeadlines::has_overdue)
+    }
+
     fn cancel(&mut self, wait: WaitId) -> Result<(), PoolError> {
         self.describe_wait(wait)?;
         self.shard.cancel(wait)?;

@@ -2,6 +2,7 @@
 //! What it cannot see, and what is none, leaves it silent.
 
 mod completion;
+mod left;
 mod newcomers;
 #[cfg(not(loom))]
 mod shards;
@@ -376,7 +377,7 @@ fn s67_grant_that_is_not_picked_up_is_named() {
     });
     assert_eq!((findings.as_slice(), leases.len()), ([].as_slice(), 6));
     host.drains_notices = false;
-    let line = "a grant is not picked up: drain poll_notice in each iteration, before you sleep";
+    let line = "a notice is not picked up: drain poll_notice in each iteration, before you sleep";
     let mut release_all = || std::mem::take(&mut leases);
     let findings = host.iterate(|pool| {
         release_all().into_iter().for_each(|lease| pool.release(lease).expect("it is the host's"));

@@ -1,6 +1,7 @@
 //! Pools that threads share: each thread audits its own receivers.
 
 use super::*;
+use demuxbuf::pool::Notice;
 use demuxbuf::shared::{PoolShard, SharedPool};
 
 /// A pool that two threads share.
@@ -34,7 +35,7 @@ fn shards_audit_their_own_receivers() {
     let findings = there.iterate(|_| {});
     assert_eq!(
         only(Some(waiter), &findings),
-        "a grant is not picked up: drain poll_notice in each iteration, before you sleep"
+        "a notice is not picked up: drain poll_notice in each iteration, before you sleep"
     );
     there.drains_notices = true;
     let findings = there.iterate(|_| {});
@@ -55,4 +56,25 @@ fn imported_receiver_is_new_to_the_audit() {
     let id = there.pool.import(&mut exported).expect("there is room");
     let findings = there.iterate(|_| {});
     assert_eq!((findings[0].receiver, findings[0].age_ns), (Some(id), 0));
+}
+
+/// A lease of the host's own that is overdue, since another thread waits, is named by the thread that has it.
+#[test]
+fn overdue_lease_that_is_left_is_named() {
+    let config = PoolConfig { memory_bytes: 16 * 1024, lease_ns: Some(20 * MS), waiters_max: 1, ..config(Mode::Level) };
+    let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
+    let [mut here, mut there] = [0, 1].map(|shard| Host::new(shared_pool.shard(shard).expect("it is free")));
+    let request = Request { has_deadline: true, ..Request::new(0, 3) };
+    here.pool.try_request(&request).expect("the class exists").expect("a buffer is free");
+    here.drains_notices = false;
+    for _ in 0..30 {
+        assert_eq!(here.iterate(|_| {}), [], "no request waits");
+    }
+    lease_all(&mut there.pool);
+    assert!(matches!(there.pool.request(0, 4), Ok(Outcome::Queued(_))));
+    assert_eq!(here.iterate(|_| {}), [], "the request may have come just now");
+    let line = "a notice is not picked up: drain poll_notice in each iteration, before you sleep";
+    assert_eq!(only(None, &here.iterate(|_| {})), line);
+    assert!(matches!(here.pool.poll_notice(), Some(Notice::Overdue { token: 3, .. })));
+    assert_eq!(here.iterate(|_| {}), []);
 }

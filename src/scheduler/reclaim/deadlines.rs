@@ -241,6 +241,14 @@ impl Deadlines {
         Some(index)
     }
 
+    /// Whether `poll_idle` would bring one; of a capped tenant only one that was seen to be idle.
+    pub(crate) fn has_idle(&self, waiter_scope: WaiterScope, now_ns: u64) -> bool {
+        match waiter_scope {
+            WaiterScope::Any => self.next_idle_ns(waiter_scope).is_some_and(|due_ns| due_ns <= now_ns),
+            WaiterScope::CappedTenant => self.tenant_reclaim.next_idle().is_some(),
+        }
+    }
+
     fn next_to_park(&mut self, waiter_scope: WaiterScope, now_ns: u64) -> Option<u32> {
         if waiter_scope == WaiterScope::Any {
             // Those that no waiter needed until now are idle for longest.

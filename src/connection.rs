@@ -347,6 +347,9 @@ impl Connection {
     /// The table of actions, for a connection in none of the states that few ever are in: the code knows that.
     #[inline(never)]
     fn pending_if_stopped(&self) -> Actions {
+        if let Some(actions) = self.pending_if_nothing_is_accepted() {
+            return actions;
+        }
         Connection { flags: self.flags & !flag::SELDOM, ..self.clone() }.table_of_actions()
     }
 

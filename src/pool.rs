@@ -87,7 +87,7 @@ pub use crate::config_error::ConfigError;
 
 use crate::connection::{Action, Actions, Connection, Event, Hold, Mode, Policy};
 use crate::memory::{Arena, poison};
-use crate::receiving::{Begin, Buffers, Notice as MemoryNotice, Receiving, Split, Totals};
+use crate::receiving::{Begin, Buffers, Notice as MemoryNotice, Receiving, Split, Stance, Totals};
 use audit::Audit;
 use bits::Bits;
 use core::cell::Cell;
@@ -461,8 +461,25 @@ impl<S: BufferSource> Pool<S> {
             self.borrow_to_decode(index)?;
             left = self.try_consume(index, consumed_bytes, needed_bytes)?;
         }
-        self.consume_checked(index, left, consumed_bytes, needed_bytes);
+        if !self.try_report_to_memory(index, &left, consumed_bytes, usable_bytes) {
+            self.consume_checked(index, left, consumed_bytes, needed_bytes);
+        }
         Ok(self.reconcile_with(index, usable_bytes))
+    }
+
+    /// A decoder's report ends a borrow, whatever it leaves: the memory model has all of it at once.
+    fn try_report_to_memory(&mut self, index: u32, left: &Connection, consumed_bytes: u32, usable_bytes: u32) -> bool {
+        const GOES_ON: Actions = Actions::of(&[Action::Decode, Action::Discard, Action::CancelRequest]);
+        let is_plain = self.memory.stance(index) == Stance::Unreported && !self.memory.is_in_place(index);
+        if !is_plain || !left.pending().intersection(GOES_ON).is_empty() || self.is_misfit_of(left) {
+            return false;
+        }
+        *self.table.connection_mut(index) = left.clone();
+        self.counts.consumed_bytes += u64::from(consumed_bytes);
+        let rest = self.rest(index, usable_bytes);
+        let after = self.memory.decoded(index, consumed_bytes, rest).expect("the machine has as many");
+        self.follow(index, after);
+        true
     }
 
     /// What a report would leave of the machine, which checks all before it changes anything: a refused second half undoes the

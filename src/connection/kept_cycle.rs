@@ -76,9 +76,36 @@ impl Connection {
         self.with_stopped_interest(Actions::NONE)
     }
 
+    /// The table of actions, for a connection in none of the seldom states that could accept no bytes: what it keeps is blocked, it waits for
+    /// room, or it is to decode what fills its buffer. `None` for another.
+    #[inline]
+    pub(super) fn pending_if_nothing_is_accepted(&self) -> Option<Actions> {
+        const STOPS: u32 = flag::WAITING | flag::BUFFER | flag::SLOT | flag::READY | flag::FULL | flag::PAUSED;
+        const WAITS: u32 = flag::WAITING | flag::READY;
+        const WAITS_WITH_SLOT: u32 = WAITS | flag::SLOT | flag::FULL;
+        let (is_empty, needs_more) = (self.buffered_bytes == 0, self.needed_bytes > 0);
+        if self.blocked != 0 {
+            let is_parked = self.flags & (flag::WAITING | flag::HELD) == flag::SLOT && !is_empty;
+            return is_parked.then(|| self.with_stopped_interest(Actions::NONE));
+        }
+        let actions = match self.flags & STOPS {
+            WAITS if is_empty || needs_more => Actions::NONE,
+            WAITS_WITH_SLOT if !is_empty && needs_more => Actions::NONE,
+            stops if stops & !flag::READY == flag::BUFFER | flag::FULL && !is_empty && !needs_more => {
+                Action::Decode.into()
+            }
+            _ => return None,
+        };
+        Some(self.with_stopped_interest(actions))
+    }
+
     /// With what the read interest of a connection needs that could accept nothing.
     fn with_stopped_interest(&self, actions: Actions) -> Actions {
-        if self.has(flag::ARMED) { actions | Action::StopRecv } else { actions }
+        match (self.has_mode(Mode::Edge), self.has(flag::ARMED)) {
+            (false, true) => actions | Action::StopRecv,
+            (true, false) => actions | Action::WantRecv,
+            _ => actions,
+        }
     }
 }
 

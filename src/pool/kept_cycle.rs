@@ -4,6 +4,7 @@
 //!
 //! The machine's part is done at once. That the receiver uses the receive buffer is written down only if the cycle is left.
 
+use super::open_cycle::Phase as CommonPhase;
 use super::{BufferSource, Pool};
 use crate::connection::{Action, Actions, Event};
 use crate::receiving::{After, Rest, Stance};
@@ -222,35 +223,41 @@ impl<S: BufferSource> Pool<S> {
         rest: Rest,
         pending: Actions,
     ) -> Actions {
-        self.cycle.progress.phase = super::open_cycle::Phase::Closed;
+        self.cycle.progress.phase = CommonPhase::Closed;
         self.kept_cycle = KeptCycle::NONE;
         self.counts.received_bytes += u64::from(received_bytes);
         self.counts.consumed_bytes += u64::from(consumed_bytes);
+        let taken = self.memory.buffers().taken();
         let after = self.memory.report_unlisted(index, received_bytes, consumed_bytes, rest);
         if after == After::Ended {
-            self.reopen();
+            self.reopen(taken);
             return pending;
         }
         self.follow(index, after);
         self.reconcile(index)
     }
 
-    /// A cycle has ended that nothing was scarce for: the next common one begins without another look, if nothing is scarce now.
-    fn reopen(&mut self) {
-        if self.memory.would_lend_all() && !self.memory.has_caps() {
+    /// A cycle has ended that nothing was scarce for, when this number of buffers was taken: the next one begins without another
+    /// look, if nothing is scarce now.
+    fn reopen(&mut self, taken: u32) {
+        let is_plenty = self.memory.buffers().taken() <= taken || self.memory.would_lend_all();
+        if is_plenty && !self.memory.has_caps() {
             self.cycle.buffer = self.memory.receive_buffer_address();
-            self.cycle.progress.phase = super::open_cycle::Phase::Ready;
+            self.cycle.progress.phase = CommonPhase::Ready;
         }
     }
 
     /// Whether a cycle may begin.
     fn is_nothing_scarce(&self) -> bool {
+        if self.cycle.progress.phase == CommonPhase::Ready && !self.memory.has_caps() {
+            return true;
+        }
         let is_rare = self.scheduled.has_any() || self.undelivered.has_any() || !self.memory.would_lend_all();
         !is_rare && !self.cycle.is_open() && !self.kept_cycle.is_open()
     }
 
     fn open_kept_cycle(&mut self, cycle: KeptCycle) {
-        self.cycle.progress.phase = super::open_cycle::Phase::Closed;
+        self.cycle.progress.phase = CommonPhase::Closed;
         self.kept_cycle = cycle;
     }
 

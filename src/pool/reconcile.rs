@@ -1,7 +1,7 @@
 //! What happens inside a step: the machine and the memory model ask things of each other, until only the host's actions are left.
 
 use super::{BufferSource, Pool};
-use crate::connection::{Action, Actions, Event, Hold, Mode, Policy};
+use crate::connection::{Action, Actions, Connection, Event, Hold, Mode, Policy};
 use crate::receiving::{After, Begin, Rest, Stance};
 
 impl<S: BufferSource> Pool<S> {
@@ -96,7 +96,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     pub(super) fn reconcile_reported(&mut self, index: u32, usable_bytes: u32, is_reported: bool) -> Actions {
-        let is_reported = is_reported || self.undelivered.get(index);
+        let is_reported = is_reported || (self.undelivered.has_any() && self.undelivered.get(index));
         loop {
             let stance = self.memory.stance(index);
             self.follow_hold(index, stance);
@@ -183,7 +183,10 @@ impl<S: BufferSource> Pool<S> {
 
     /// The frame at the front fits into no buffer.
     pub(super) fn is_misfit(&self, index: u32) -> bool {
-        let connection = self.table.connection(index);
+        self.is_misfit_of(self.table.connection(index))
+    }
+
+    pub(super) fn is_misfit_of(&self, connection: &Connection) -> bool {
         let is_receiving = connection.end().is_none() && !connection.is_failed();
         let length_bytes = connection.buffered_bytes().saturating_add(connection.needed_bytes());
         is_receiving && connection.needed_bytes() > 0 && length_bytes > self.memory.config().buffer_bytes
@@ -263,7 +266,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// Why the decoder left bytes.
-    fn rest(&self, index: u32, usable_bytes: u32) -> Rest {
+    pub(super) fn rest(&self, index: u32, usable_bytes: u32) -> Rest {
         let connection = self.table.connection(index);
         let (buffered_bytes, needed_bytes) = (connection.buffered_bytes(), connection.needed_bytes());
         let waits_for_host = connection.blocked() > 0 || connection.is_paused() || connection.end().is_some();

@@ -56,7 +56,14 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// The claim is over, whatever came of it, if there is one.
+    #[inline(always)]
     pub(super) fn end_claim(&mut self, keeper: u32) {
+        if self.keepers[keeper].claim_since_ns().is_some() {
+            self.end_claim_at(keeper);
+        }
+    }
+
+    fn end_claim_at(&mut self, keeper: u32) {
         if let Some(since_ns) = self.keepers[keeper].claim_since_ns() {
             self.flights.claims -= u32::from(self.is_in_flight(keeper));
             self.dequeue(keeper);
@@ -95,6 +102,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// It does not wait for the end of shortage any more, if it did.
+    #[inline]
     pub(super) fn end_off(&mut self, keeper: u32) {
         if self.keepers[keeper].is_off() {
             let tenant = self.tenant(self.keepers[keeper].receiver);

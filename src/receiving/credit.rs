@@ -3,7 +3,7 @@
 use super::buffers::Buffers;
 use super::config::{HEADER_BYTES, NS_PER_S, rate_ns};
 use super::keeper::{Place, Standing};
-use super::sizes::Size;
+use super::sizes::{HEADER, Size};
 use super::{NIL, Receiving};
 
 /// The most credit, and the most debt, in bytes.
@@ -69,10 +69,18 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// Takes what its cell has cost since from its credit; before its cell changes.
+    #[inline]
     pub(super) fn settle_charge(&mut self, keeper: u32) {
+        let now_ns = self.clock.now_ns();
+        let state = &mut self.keepers[keeper];
+        let is_free = matches!(state.place, Place::Nowhere | Place::Cell { size: HEADER, .. });
+        if is_free && state.borrow == NIL {
+            state.charged_ns = now_ns;
+            return;
+        }
         let credit_bytes = self.credit_bytes(keeper);
         let state = &mut self.keepers[keeper];
-        state.charged_ns = self.clock.now_ns();
+        state.charged_ns = now_ns;
         self.rows[state.receiver as usize].credit_bytes = credit_bytes;
     }
 

@@ -247,7 +247,9 @@ impl<B: Buffers> Receiving<B> {
         self.flights.counted += u32::from(borrow.is_counted);
         self.keepers[borrow.keeper].borrow = at;
         self.borrows.push(borrow);
-        self.swap_borrows(at, self.open_borrows);
+        if at != self.open_borrows {
+            self.swap_borrows(at, self.open_borrows);
+        }
         self.open_borrows += 1;
     }
 
@@ -255,7 +257,10 @@ impl<B: Buffers> Receiving<B> {
     pub(super) fn unlist_borrow(&mut self, keeper: u32) -> Borrow {
         debug_assert!(!self.is_in_flight(keeper));
         self.open_borrows -= 1;
-        self.swap_borrows(self.keepers[keeper].borrow, self.open_borrows);
+        let at = self.keepers[keeper].borrow;
+        if at != self.open_borrows {
+            self.swap_borrows(at, self.open_borrows);
+        }
         let borrow = self.borrows.swap_remove(self.open_borrows as usize);
         self.keepers[keeper].borrow = NIL;
         if let Some(moved) = self.borrows.get(self.open_borrows as usize) {

@@ -57,7 +57,7 @@ impl<B: Buffers> Receiving<B> {
             }
             _ => {
                 self.settle_charge(keeper);
-                let counted_bytes = self.counted_bytes(keeper);
+                let counted_bytes = self.counted_by_tenant(keeper);
                 let emptied = self.leave_place(keeper, lender);
                 self.enter(keeper, size, from, lender, emptied);
                 self.recount(keeper, counted_bytes);
@@ -154,7 +154,7 @@ impl<B: Buffers> Receiving<B> {
 
     /// Frees the place of a receiver, whatever is in it; its charge was settled.
     pub(super) fn free_place(&mut self, keeper: u32) {
-        let counted_bytes = self.counted_bytes(keeper);
+        let counted_bytes = self.counted_by_tenant(keeper);
         let freed = match core::mem::replace(&mut self.keepers[keeper].place, Place::Nowhere) {
             Place::Nowhere => None,
             Place::Cell { size, index } => self.free_cell(size, index),

@@ -107,7 +107,7 @@ impl<B: Buffers> Receiving<B> {
         rest: Rest,
     ) -> After {
         let keeper = self.keeper(receiver);
-        self.end_rest(keeper);
+        self.dequeue(keeper);
         self.end_hold(keeper);
         if consumed_bytes > 0 {
             self.add_credit(keeper, consumed_bytes);

@@ -301,8 +301,14 @@ impl<B: Buffers> Receiving<B> {
         if cell_bytes > super::config::HEADER_BYTES { cell_bytes } else { 0 }
     }
 
+    /// What a receiver's tenant is to count no more if its cell changes; 0 where there are no tenants.
+    #[inline(always)]
+    pub(super) fn counted_by_tenant(&self, keeper: u32) -> u32 {
+        if self.tenants.is_used() { self.counted_bytes(keeper) } else { 0 }
+    }
+
     /// The cell of a receiver has changed; what it counted before is `less_bytes`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn recount(&mut self, keeper: u32, less_bytes: u32) {
         if self.tenants.is_used() {
             let (tenant, more_bytes) = (self.tenants.of(self.keepers[keeper].receiver), self.counted_bytes(keeper));
@@ -335,7 +341,14 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// Takes a keeper out of the queue that it is in, if it is in one.
+    #[inline]
     pub(super) fn dequeue(&mut self, keeper: u32) {
+        if self.keepers[keeper].queued.is_some() {
+            self.dequeue_at(keeper);
+        }
+    }
+
+    fn dequeue_at(&mut self, keeper: u32) {
         let Some(queue) = self.heaps.remove(keeper, &mut self.keepers) else {
             return;
         };

@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn released_buffers_are_withheld_before_requests_are_served() {
+    fn buffers_are_withheld_before_requests_are_served() {
         let mut scheduler = scheduler();
         let leases: Vec<LeaseId> = (0..4).map_while(|_| request(&mut scheduler)).collect();
         scheduler.set_withheld(3);

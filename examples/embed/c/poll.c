@@ -1,14 +1,17 @@
 /* An echo server on poll(2). With --fold it joins small frames in place, as a proxy does that hands on fewer and larger ones, and
-   echoes those; meanwhile it pauses reading. It ends with SIGTERM or SIGINT. */
+   echoes those; meanwhile it pauses reading. While memory is short, it leaves partial frames in the kernel. It ends with SIGTERM
+   or SIGINT. */
 #define EMBED_OWN_OPTIONS " [--fold]"
 #include "embed.h"
+#include <demuxbuf_posix.h>
 #include <poll.h>
 
 enum { LISTENER = CONNECTIONS_MAX, SIGNALS, SOCKETS };
 
 struct connection {
+    demuxbuf_posix_socket socket;
     uint64_t receiver;
-    int fd, is_scheduled;
+    int is_scheduled;
     uint32_t sent; /* how much of the frame at the front is sent */
 };
 
@@ -20,7 +23,7 @@ static int is_folding, scheduled_count;
 
 /* A hang-up cannot be masked: poll skips a socket of which nothing is to be heard only if its number is below 0. */
 static void set_interest(struct connection *self, int events) {
-    sockets[self - connections] = (struct pollfd){.fd = events != 0 ? self->fd : -1, .events = (short)events};
+    sockets[self - connections] = (struct pollfd){.fd = events != 0 ? self->socket.fd : -1, .events = (short)events};
 }
 
 static int interest_of(const struct connection *self) {
@@ -30,18 +33,10 @@ static int interest_of(const struct connection *self) {
 static void drop(struct connection *self) {
     demuxbuf_receiver_close(pool, self->receiver);
     set_interest(self, 0);
-    close(self->fd);
-    self->fd = -1;
+    close(self->socket.fd);
+    self->socket.fd = -1;
     scheduled_count -= self->is_scheduled;
     self->is_scheduled = 0;
-}
-
-static demuxbuf_step receive(struct connection *self, demuxbuf_step step) {
-    ssize_t got = recv(self->fd, step.data, step.bytes, 0);
-    return got > 0           ? demuxbuf_receiver_received(pool, self->receiver, (uint32_t)got)
-           : got == 0        ? demuxbuf_receiver_end_of_stream(pool, self->receiver)
-           : errno == EAGAIN ? demuxbuf_receiver_would_block(pool, self->receiver)
-                             : demuxbuf_receiver_transport_error(pool, self->receiver);
 }
 
 /* Joins the frame at the front with the whole one behind it, whose header becomes a hole: all before the hole moves up to its
@@ -69,7 +64,7 @@ static demuxbuf_step decode(struct connection *self, demuxbuf_step step) {
         if (fold(self, &step, frame))
             return step;
     }
-    ssize_t sent = send(self->fd, step.data + self->sent, frame - self->sent, MSG_NOSIGNAL);
+    ssize_t sent = send(self->socket.fd, step.data + self->sent, frame - self->sent, MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN) {
         demuxbuf_receiver_fail(pool, self->receiver); /* what is buffered is of no use any more */
         return demuxbuf_receiver_transport_error(pool, self->receiver);
@@ -97,11 +92,14 @@ static void run(struct connection *self, demuxbuf_step step) {
         } else if ((step.actions & (DEMUXBUF_END | DEMUXBUF_SHED | DEMUXBUF_CANNOT_FIT)) != 0) {
             drop(self);
             return;
-        } else if ((step.actions & DEMUXBUF_RECV) != 0) {
-            step = receive(self, step);
+        } else if ((step.actions & (DEMUXBUF_RECV | DEMUXBUF_PEEK)) != 0) {
+            step = demuxbuf_posix_socket_receive(&self->socket, pool, self->receiver, step);
+            if ((step.actions & DEMUXBUF_PEEK) != 0) /* a look at a frame that stays in the socket */
+                step = demuxbuf_receiver_decoded(pool, self->receiver, 0, embed_frame_bytes(step.data, step.bytes));
         } else if ((step.actions & DEMUXBUF_DECODE) != 0) {
             step = decode(self, step);
         } else if ((step.actions & notices) != 0) {
+            demuxbuf_posix_socket_set_mark(&self->socket, step);
             if ((step.actions & DEMUXBUF_WANT_RECV) != 0)
                 set_interest(self, interest_of(self) | POLLIN);
             if ((step.actions & DEMUXBUF_STOP_RECV) != 0)
@@ -122,7 +120,7 @@ static void report(struct connection *self, int events) {
     int interest = interest_of(self);
     if ((interest & POLLIN) != 0 && (events & ~POLLOUT) != 0)
         run(self, demuxbuf_receiver_readable(pool, self->receiver));
-    if ((interest & POLLOUT) != 0 && (events & ~POLLIN) != 0 && self->fd >= 0) {
+    if ((interest & POLLOUT) != 0 && (events & ~POLLIN) != 0 && self->socket.fd >= 0) {
         set_interest(self, interest_of(self) & ~POLLOUT);
         run(self, demuxbuf_receiver_unblock(pool, self->receiver, SOCKET_FULL));
     }
@@ -131,16 +129,19 @@ static void report(struct connection *self, int events) {
 static void accept_all(void) {
     for (int fd; (fd = accept4(sockets[LISTENER].fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;) {
         struct connection *self = connections;
-        while (self < connections + CONNECTIONS_MAX && self->fd >= 0)
+        while (self < connections + CONNECTIONS_MAX && self->socket.fd >= 0)
             self++;
         uint64_t receiver, token = (uint64_t)(self - connections);
-        demuxbuf_attach_options options = {.struct_size = sizeof options, .token = token};
+        demuxbuf_policy policy = {.struct_size = sizeof policy, .mode = DEMUXBUF_MODE_LEVEL};
+        demuxbuf_attach_options options = {.struct_size = sizeof options, .token = token, .policy = &policy};
+        demuxbuf_posix_socket socket;
+        demuxbuf_posix_socket_init(&socket, fd, BUFFER_BYTES, &policy);
         if (token == CONNECTIONS_MAX ||
             demuxbuf_receiver_attach(pool, &options, &receiver, NULL, NULL) != DEMUXBUF_OK) {
             close(fd);
             continue;
         }
-        *self = (struct connection){.receiver = receiver, .fd = fd};
+        *self = (struct connection){.socket = socket, .receiver = receiver};
         run(self, demuxbuf_receiver_pending(pool, receiver));
     }
 }
@@ -152,7 +153,7 @@ static void serve(struct connection *self, int events) {
         scheduled_count--;
         run(self, demuxbuf_receiver_wake(pool, self->receiver));
     }
-    if (self->fd >= 0 && events != 0)
+    if (self->socket.fd >= 0 && events != 0)
         report(self, events);
 }
 
@@ -164,7 +165,7 @@ static int iterate(void) {
     counts.wakeups++;
     demuxbuf_pool_handle_timeout(pool, embed_now_ns());
     for (struct connection *self = connections; self < connections + CONNECTIONS_MAX; self++) {
-        if (self->fd >= 0)
+        if (self->socket.fd >= 0)
             serve(self, ready > 0 ? sockets[self - connections].revents : 0);
     }
     if (ready > 0 && sockets[LISTENER].revents != 0)
@@ -193,12 +194,12 @@ int main(int argc, char **argv) {
     sockets[SIGNALS] = (struct pollfd){.fd = embed_signals(), .events = POLLIN};
     pool = embed_pool(&options, DEMUXBUF_MODE_LEVEL);
     for (int at = 0; at < CONNECTIONS_MAX; at++)
-        connections[at].fd = sockets[at].fd = -1;
+        connections[at].socket.fd = sockets[at].fd = -1;
     sockets[LISTENER] = (struct pollfd){.fd = embed_listen(&options), .events = POLLIN};
     while (iterate()) {
     }
     for (struct connection *self = connections; self < connections + CONNECTIONS_MAX; self++) {
-        if (self->fd >= 0)
+        if (self->socket.fd >= 0)
             drop(self);
     }
     return embed_finish(pool, &counts);

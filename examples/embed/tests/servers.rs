@@ -77,7 +77,7 @@ server!(
 );
 server!(
     poll,
-    Server::c("embed/c/poll", &[], &[]),
+    Server::c("embed/c/poll", &[], &[]).map(Server::counting),
     &[(&["--fold", "yes"], "[--fold]"), (&["--trigger", "level"], "[--fold]")]
 );
 

@@ -397,12 +397,13 @@ fn advance_is_peek_and_accept(decoder: &Decoder, c: &demuxbuf_h2_decoder, data: 
         expected.accept(&next);
     }
     assert_eq!((rust.advance(data), rust), (found, expected));
+    let peeked = peek_in_c(&c, data);
     let mut next = demuxbuf_h2_next::default();
     // SAFETY: live locals, and a slice of the length given.
     let status = unsafe { demuxbuf_h2_advance(&mut c, data.as_ptr(), data.len() as u32, &mut next) };
     match found {
         Ok(Next::NeedMore(bytes)) => assert_eq!((status, next.need_more, next.frame_bytes), (DEMUXBUF_OK, bytes, 0)),
-        Ok(_) => assert_eq!((status, next.need_more), (DEMUXBUF_OK, 0)),
+        Ok(_) => assert_eq!((status, next), peeked),
         Err(error) => assert_eq!((status, next.error_code), (DEMUXBUF_ERR_PROTOCOL, error.code as u32)),
     }
     same_in_c(&rust, &c, data);
@@ -497,7 +498,15 @@ fn c_refuses_a_corrupt_decoder() {
         (decoder(1, 1, above_min + 1), DEMUXBUF_ERR_RANGE),
         (decoder(2, 1, 0), DEMUXBUF_ERR_RANGE),
         (decoder(0, 3, 0), DEMUXBUF_ERR_RANGE),
+        (decoder(2, 2, 0), DEMUXBUF_ERR_RANGE),
+        (decoder(0, 2, above_min + 1), DEMUXBUF_ERR_RANGE),
     ] {
+        if status != DEMUXBUF_OK {
+            let (ping, mut next) = ([0, 0, 8, kind::PING, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8], Default::default());
+            // SAFETY: live locals, and the length of the array.
+            let advanced = unsafe { demuxbuf_h2_advance(&mut decoder, ping.as_ptr(), ping.len() as u32, &mut next) };
+            assert_eq!(advanced, status, "nor is there a fast path with it");
+        }
         // SAFETY: the decoder is valid for the call.
         assert_eq!(unsafe { demuxbuf_h2_set_max_frame_size(&mut decoder, MAX_FRAME_SIZE_MIN) }, status);
     }

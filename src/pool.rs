@@ -195,14 +195,13 @@ impl<S: BufferSource> Pool<S> {
     /// As `handle`, of the receiver in this row, where the fast path does not apply, or not yet.
     #[doc(hidden)]
     pub fn handle_row(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
-        let is_fresh = self.table.connection(index).hold() == Hold::None && !self.kept_cycle.is_open();
         let step = match event {
-            Event::Readable if is_fresh => self.look_and_begin(index),
+            Event::Readable if self.table.connection(index).hold() == Hold::None => self.look_and_begin(index),
             Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.look_and_arm(index),
-            _ => None,
+            event => return self.try_kept_step(index, event).map_or_else(|| self.handle_slowly(index, event), Ok),
         };
-        match step.map(|step| step.actions()).or_else(|| self.try_kept_step(index, event)) {
-            Some(actions) => Ok(actions),
+        match step {
+            Some(step) => Ok(step.actions()),
             None => self.handle_slowly(index, event),
         }
     }
@@ -470,8 +469,8 @@ impl<S: BufferSource> Pool<S> {
     /// A decoder's report ends a borrow, whatever it leaves: the memory model has all of it at once.
     fn try_report_to_memory(&mut self, index: u32, left: &Connection, consumed_bytes: u32, usable_bytes: u32) -> bool {
         const GOES_ON: Actions = Actions::of(&[Action::Decode, Action::Discard, Action::CancelRequest]);
-        let is_plain = self.memory.stance(index) == Stance::Unreported && !self.memory.is_in_place(index);
-        if !is_plain || !left.pending().intersection(GOES_ON).is_empty() || self.is_misfit_of(left) {
+        let is_decoding = self.memory.stance(index) == Stance::Unreported && !self.memory.is_in_place(index);
+        if !is_decoding || !left.pending().intersection(GOES_ON).is_empty() || self.is_misfit_of(left) {
             return false;
         }
         *self.table.connection_mut(index) = left.clone();

@@ -315,8 +315,9 @@ impl<B: Buffers> Receiving<B> {
     /// Where a receiver may receive (`is_receive`), or what is undecoded, without a borrow: an address and a length, `None`
     /// if that is 0.
     pub(super) fn area(&self, receiver: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
-        let keeper = self.row(receiver).ok()?.keeper;
-        if keeper == NIL || self.is_in_place(receiver) {
+        let row = self.rows.get(receiver as usize).filter(|row| row.is_attached && row.keeper != NIL)?;
+        let keeper = row.keeper;
+        if self.is_in_place(receiver) {
             return None;
         }
         let state = &self.keepers[keeper];

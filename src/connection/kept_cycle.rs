@@ -29,13 +29,14 @@ impl Connection {
         true
     }
 
-    /// `Received` after that, of bytes that leave room.
+    /// `Received` after that, of bytes that leave room; what is pending then if these are all that the decoder needs.
     #[inline]
-    pub(crate) fn receive_behind_kept(&mut self, bytes: u32) {
+    pub(crate) fn receive_behind_kept(&mut self, bytes: u32) -> Actions {
         self.buffered_bytes += bytes;
         self.needed_bytes = self.needed_bytes.saturating_sub(bytes);
         self.reads = 1;
         self.clear(flag::READY);
+        self.with_accepting_interest(Action::Decode.into())
     }
 
     /// `Unblock` and `BufferGranted` in one, of a connection that keeps what a blocked decoder left: it is to decode that. `None`, and
@@ -55,17 +56,19 @@ impl Connection {
 
     /// All that it kept and received is decoded: it holds nothing.
     #[inline]
-    pub(crate) fn end_kept_cycle(&mut self) {
+    pub(crate) fn end_kept_cycle(&mut self) -> Actions {
         (self.capacity, self.buffered_bytes, self.needed_bytes) = (0, 0, 0);
         self.clear(flag::BUFFER | flag::FULL);
+        self.with_accepting_interest(Actions::NONE)
     }
 
     /// A cycle ends with these bytes, of which the decoder needs more, in a slot of this capacity.
     #[inline]
-    pub(crate) fn keep_rest(&mut self, capacity: u32, buffered_bytes: u32, needed_bytes: u32) {
+    pub(crate) fn keep_rest(&mut self, capacity: u32, buffered_bytes: u32, needed_bytes: u32) -> Actions {
         (self.capacity, self.buffered_bytes, self.needed_bytes) = (capacity, buffered_bytes, needed_bytes);
         self.clear(flag::BUFFER | flag::FULL);
         self.set(flag::SLOT);
+        self.with_accepting_interest(Actions::NONE)
     }
 
     /// A cycle ends with these bytes, which the decoder does not go on with for these reasons, in a slot of this capacity.
@@ -74,6 +77,12 @@ impl Connection {
         self.keep_rest(capacity, buffered_bytes, 0);
         self.blocked = reasons;
         self.with_stopped_interest(Actions::NONE)
+    }
+
+    /// With what the read interest of a connection of these modes needs that could accept bytes, and has nothing to receive.
+    #[inline]
+    fn with_accepting_interest(&self, actions: Actions) -> Actions {
+        if self.has(flag::ARMED) { actions } else { actions | Action::WantRecv }
     }
 
     /// The table of actions, for a connection in none of the seldom states that could accept no bytes: what it keeps is blocked, it waits for
@@ -171,18 +180,20 @@ mod tests {
     fn compare_ends(decoding: &Connection) {
         let buffered_bytes = decoding.buffered_bytes;
         let mut ended = decoding.clone();
-        ended.end_kept_cycle();
+        let actions = ended.end_kept_cycle();
         let events = [Event::Consumed { bytes: buffered_bytes }, Event::BufferReleased];
         assert_eq!(ended, by_table(decoding, &events), "{decoding:?}");
+        assert_eq!(actions, ended.pending_in_any_state(), "{decoding:?}");
         for consumed_bytes in 0..buffered_bytes {
             let left_bytes = buffered_bytes - consumed_bytes;
             let consumed = Event::Consumed { bytes: consumed_bytes };
             let parked = Event::BufferParked { capacity: CAPACITY };
             for needed_bytes in 1..=CAPACITY - left_bytes {
                 let mut kept = decoding.clone();
-                kept.keep_rest(CAPACITY, left_bytes, needed_bytes);
+                let actions = kept.keep_rest(CAPACITY, left_bytes, needed_bytes);
                 let events = [consumed, Event::NeedMore { bytes: needed_bytes }, parked];
                 assert_eq!(kept, by_table(decoding, &events), "{decoding:?}");
+                assert_eq!(actions, kept.pending_in_any_state(), "{decoding:?}");
             }
             if consumed_bytes == 0 {
                 let mut kept = decoding.clone();
@@ -207,11 +218,11 @@ mod tests {
                 assert_eq!(begun.pending_in_any_state(), Action::Recv.into(), "{before:?}");
                 for bytes in 1..begun.room() {
                     let mut received = begun.clone();
-                    received.receive_behind_kept(bytes);
+                    let actions = received.receive_behind_kept(bytes);
                     assert_eq!(received, by_table(&begun, &[Event::Received { bytes }]), "{before:?}");
                     if received.needed_bytes == 0 {
                         taken[1] += 1;
-                        assert!(received.pending_in_any_state().has(Action::Decode), "{received:?}");
+                        assert_eq!(actions, received.pending_in_any_state(), "{received:?}");
                         compare_ends(&received);
                     }
                 }

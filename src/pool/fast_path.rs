@@ -135,7 +135,8 @@ impl FastPath<'_> {
 impl<S: BufferSource> Pool<S> {
     /// As `FastPath::begin`, where it has to be seen whether anything is scarce.
     pub(super) fn look_and_begin(&mut self, index: u32) -> Option<RawStep> {
-        let is_rare = self.scheduled.has_any() || self.undelivered.has_any() || !self.memory.would_lend_all();
+        let is_used = self.kept_cycle.is_open() || !self.memory.would_lend_all();
+        let is_rare = self.scheduled.has_any() || self.undelivered.has_any() || is_used;
         let has_caps = self.memory.has_caps();
         // A cap is looked at each time.
         let is_looked_at = self.cycle.progress.phase == Phase::Closed || (has_caps && !self.cycle.is_open());

@@ -104,12 +104,11 @@ impl<S: BufferSource> Pool<S> {
             return None;
         }
         let buffer_bytes = self.cycle.buffer_bytes;
-        let mut connection = self.table.connection(index).clone();
-        if !connection.try_receive_behind_kept(buffer_bytes) {
+        let kept = self.memory.kept_in_cell(index, false)?;
+        if !self.table.connection_mut(index).try_receive_behind_kept(buffer_bytes) {
             return None;
         }
-        let kept_bytes = self.memory.lend_with_kept(index, false)?;
-        *self.table.connection_mut(index) = connection;
+        let kept_bytes = self.memory.lend_with_kept(kept);
         self.open_kept_cycle(KeptCycle { phase: Phase::Receiving, index, kept_bytes, received_bytes: 0, buffer_bytes });
         self.memory.lend_receive_buffer(buffer_bytes);
         Some(Action::Recv.into())
@@ -123,8 +122,8 @@ impl<S: BufferSource> Pool<S> {
             return None;
         }
         let connection = self.table.connection_mut(index);
-        connection.receive_behind_kept(bytes);
-        let (pending, needed_bytes) = (connection.pending(), connection.needed_bytes());
+        let pending = connection.receive_behind_kept(bytes);
+        let needed_bytes = connection.needed_bytes();
         self.kept_cycle.phase = Phase::Decoding;
         self.kept_cycle.received_bytes = bytes;
         if needed_bytes > 0 {
@@ -139,11 +138,10 @@ impl<S: BufferSource> Pool<S> {
         if !self.is_nothing_scarce() {
             return None;
         }
-        let mut connection = self.table.connection(index).clone();
-        let actions = connection.try_decode_kept(reasons)?;
         let buffer_bytes = self.cycle.buffer_bytes;
-        let kept_bytes = self.memory.lend_with_kept(index, true)?;
-        *self.table.connection_mut(index) = connection;
+        let kept = self.memory.kept_in_cell(index, true)?;
+        let actions = self.table.connection_mut(index).try_decode_kept(reasons)?;
+        let kept_bytes = self.memory.lend_with_kept(kept);
         self.open_kept_cycle(KeptCycle { phase: Phase::Unblocked, index, kept_bytes, received_bytes: 0, buffer_bytes });
         self.memory.lend_receive_buffer(kept_bytes);
         Some(actions)
@@ -160,18 +158,14 @@ impl<S: BufferSource> Pool<S> {
         let (received_bytes, buffered_bytes) = self.decodable_bytes(index)?;
         let left_bytes = buffered_bytes.checked_sub(consumed_bytes)?;
         let (connection, buffer_bytes) = (self.table.connection_mut(index), self.cycle.buffer_bytes);
-        let rest = match (left_bytes, needed_bytes) {
-            (0, 0) if self.kept_cycle.is_open() => {
-                connection.end_kept_cycle();
-                Rest::Nothing
-            }
+        let (pending, rest) = match (left_bytes, needed_bytes) {
+            (0, 0) if self.kept_cycle.is_open() => (connection.end_kept_cycle(), Rest::Nothing),
             (1.., 1..) if needed_bytes <= buffer_bytes - left_bytes => {
-                connection.keep_rest(buffer_bytes, left_bytes, needed_bytes);
-                Rest::Short { needed_bytes, usable_bytes }
+                let pending = connection.keep_rest(buffer_bytes, left_bytes, needed_bytes);
+                (pending, Rest::Short { needed_bytes, usable_bytes })
             }
             _ => return None,
         };
-        let pending = connection.pending();
         Some(self.end_cycle_with(index, (received_bytes, consumed_bytes), rest, pending))
     }
 
@@ -356,8 +350,8 @@ mod tests {
             }
         }
 
-        /// Both pools are told the same; bytes are received where they belong.
-        fn tell(&mut self, random: &mut fastrand::Rng, at: usize) {
+        /// Both pools learn the same; bytes are received where they belong.
+        fn report(&mut self, random: &mut fastrand::Rng, at: usize) {
             let id = self.ids[at];
             let index = self.fast.table.find(id).expect("it is attached");
             if self.slow.pending_at(index).has(Action::Shed) {
@@ -456,7 +450,7 @@ mod tests {
                 if random.u8(0..if is_busy { 20 } else { 3 }) == 0 {
                     at = random.usize(..self.ids.len());
                 }
-                self.tell(random, at);
+                self.report(random, at);
                 self.change(random);
                 self.assert_same();
             }

@@ -41,12 +41,12 @@ impl<S: BufferSource> Pool<S> {
     #[doc(hidden)]
     #[inline]
     pub fn area(&self, index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
-        if self.kept_cycle.is_of(index) {
+        if !self.has_open_cycle(index) {
+            if !self.kept_cycle.is_of(index) {
+                return self.memory.area(index, is_receive);
+            }
             let (start, bytes) = self.kept_cycle.place(is_receive);
             return self.memory.receive_buffer_area(start, bytes);
-        }
-        if !self.has_open_cycle(index) {
-            return self.memory.area(index, is_receive);
         }
         let step = match self.cycle.buffered_bytes() {
             0 if is_receive => self.cycle.step_to_receive(),

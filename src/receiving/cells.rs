@@ -110,10 +110,12 @@ impl Cells {
     /// Frees a cell.
     pub(super) fn free(&mut self, size: Size, index: u32) -> Freed {
         let last = self.kind(size).owners.len() as u32 - 1;
-        let (from, to) = (self.locate(size, last), self.locate(size, index));
+        let moved = (index != last).then(|| {
+            let (from, to) = (self.locate(size, last), self.locate(size, index));
+            Move { owner: self.owner(size, last), from, to }
+        });
         let kind = &mut self.kinds[usize::from(size)];
         kind.owners.swap_remove(index as usize);
-        let moved = (index != last).then(|| Move { owner: kind.owners[index as usize], from, to });
         let emptied = if size != HEADER && last % kind.per_buffer == 0 { kind.buffers.pop() } else { None };
         Freed { moved, emptied }
     }

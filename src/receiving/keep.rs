@@ -3,6 +3,7 @@
 use super::borrow::{Borrow, Lender};
 use super::buffers::Buffers;
 use super::cells::Move;
+use super::config::HEADER_BYTES;
 use super::keeper::{Place, Standing};
 use super::sizes::{HEADER, Size};
 use super::types::{After, ShedReason};
@@ -70,12 +71,15 @@ impl<B: Buffers> Receiving<B> {
     pub(super) fn choose_size(&self, keeper: u32, want_bytes: u32, lender: Lender) -> Option<Size> {
         let state = &self.keepers[keeper];
         let fit_bytes = state.kept_bytes.max(want_bytes);
+        if fit_bytes <= HEADER_BYTES && want_bytes == 0 {
+            match state.place {
+                Place::Cell { size: HEADER, .. } => return Some(HEADER),
+                Place::Nowhere if self.cells.has_header_cell() => return Some(HEADER),
+                _ => {}
+            }
+        }
         let smallest = self.cells.sizes.fitting(fit_bytes);
         let own = self.size_of(state.place);
-        let has_header_cell = own.map_or_else(|| self.cells.has_header_cell(), |own| own == HEADER);
-        if smallest == HEADER && want_bytes == 0 && has_header_cell {
-            return Some(HEADER);
-        }
         let own_fits = own.filter(|&own| self.cells.sizes.bytes(own) >= fit_bytes);
         let free = self.free_buffers() + u32::from(lender == Lender::Pool);
         if let Some(own) = own_fits.filter(|&own| own == smallest || free <= self.split.reserve) {
@@ -138,9 +142,11 @@ impl<B: Buffers> Receiving<B> {
 
     /// Frees a cell; returns the buffer that is emptied by that.
     fn free_cell(&mut self, size: Size, index: u32) -> Option<u32> {
-        let place = self.cells.locate(size, index);
+        let retired = self.must_retire().then(|| self.cells.locate(size, index));
         let freed = self.cells.free(size, index);
-        self.retire_cell(size, place);
+        if let Some(place) = retired {
+            self.retire_cell(size, place);
+        }
         if let Some(Move { owner, from, to }) = freed.moved {
             self.keepers[owner].place = Place::Cell { size, index };
             // What its owner has borrowed is elsewhere now.

@@ -54,9 +54,8 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
-    /// The content of a receiver that keeps it in a cell, held or not, is copied to the front of the receive buffer, as if that was
-    /// borrowed to decode it (`is_held`) or to receive behind it. Nothing of that is written down. Returns how many bytes; `None` where it is not so.
-    pub(crate) fn lend_with_kept(&mut self, receiver: u32, is_held: bool) -> Option<u32> {
+    /// What a receiver keeps in a cell, held or not, and may be lent the receive buffer with.
+    pub(crate) fn kept_in_cell(&self, receiver: u32, is_held: bool) -> Option<KeptInCell> {
         let row = self.rows.get(receiver as usize)?;
         if row.keeper == NIL || row.submits || self.is_capped(receiver) {
             return None;
@@ -73,8 +72,14 @@ impl<B: Buffers> Receiving<B> {
         if !stands || state.borrow != NIL {
             return None;
         }
-        self.move_bytes(self.cells.locate(size, index), kept_bytes, (self.receive_buffer, 0));
-        Some(kept_bytes)
+        Some(KeptInCell { at: self.cells.locate(size, index), bytes: kept_bytes })
+    }
+
+    /// That is copied to the front of the receive buffer, as if that was borrowed to decode it, or to receive behind it. Nothing of
+    /// the borrow is written down. Returns how many bytes.
+    pub(crate) fn lend_with_kept(&mut self, kept: KeptInCell) -> u32 {
+        self.move_bytes(kept.at, kept.bytes, (self.receive_buffer, 0));
+        kept.bytes
     }
 
     /// That receiver borrows the receive buffer, where its content is, and has received this much behind it; or nothing, to decode it.
@@ -179,6 +184,13 @@ impl<B: Buffers> Receiving<B> {
     pub(crate) fn receive_buffer(&self) -> &[u8] {
         self.arena.buffer(self.receive_buffer)
     }
+}
+
+/// Bytes in a cell: a buffer, where they begin in it, and how many.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeptInCell {
+    at: (u32, usize),
+    bytes: u32,
 }
 
 /// What a borrow needs of which nothing is written down.

@@ -47,6 +47,137 @@ fn look(shard: &SchedulerShard, from_ns: u64, to_ns: u64) -> Vec<u64> {
     tokens
 }
 
+/// A loop iteration of this shard in each eighth of a lease, up to this time.
+fn look_until(shard: &SchedulerShard, until_ns: u64) {
+    for now_ns in (10..until_ns).step_by(125) {
+        shard.handle_timeout(now_ns);
+        assert_eq!(shard.poll_grant(), None, "at {now_ns} ns");
+    }
+    shard.handle_timeout(until_ns);
+}
+
+/// A buffer that is assigned to a shard that does not poll goes to the next waiter after `lease_ns`.
+#[test]
+fn s58_grant_passes_on_when_a_shard_does_not_poll() {
+    let (shards, a, b) = timed(&SchedulerConfig::new(1, 8));
+    let lease = granted(&a);
+    let of_b = queued(&b, 1);
+    queued(&a, 2);
+    a.release(lease).unwrap();
+    assert_eq!((a.poll_wake(), a.poll_grant()), (Some(1), None));
+    look_until(&a, 1009);
+    assert_eq!(a.poll_grant(), None);
+    a.handle_timeout(1010);
+    let grant = a.poll_grant().unwrap();
+    assert_eq!((grant.token, a.poll_grant()), (2, None));
+    shards.check_invariants().unwrap();
+    // The wait queues again, and is served when the shard is back.
+    let info = b.describe_wait(of_b).unwrap();
+    assert_eq!((info.token, info.is_assigned, b.poll_grant()), (1, false, None));
+    a.release(grant.lease).unwrap();
+    let late = b.poll_grant().unwrap();
+    assert_eq!((late.wait, late.token), (of_b, 1));
+    b.release(late.lease).unwrap();
+    assert_eq!(
+        (shards.stats().scheduler.free, shards.stats().scheduler.queued, shards.stats().scheduler.granted_by_handoff),
+        (1, 2, 2)
+    );
+    shards.check_invariants().unwrap();
+}
+
+/// A pause of the whole process takes nothing from a shard that had no chance to poll.
+#[test]
+fn s58_s53_pause_of_the_process_moves_no_grant() {
+    let (shards, a, b) = timed(&SchedulerConfig::new(1, 8));
+    let lease = granted(&a);
+    queued(&b, 1);
+    queued(&a, 2);
+    a.release(lease).unwrap();
+    for shard in [&a, &b] {
+        shard.handle_timeout(60_000_000_000);
+    }
+    assert_eq!((a.poll_grant(), b.poll_grant().map(|grant| grant.token)), (None, Some(1)));
+    shards.check_invariants().unwrap();
+}
+
+/// The grant is passed on, however many waits of that shard come first; they keep their order.
+#[test]
+fn s58_waits_of_an_idle_shard_keep_their_order() {
+    let (shards, a, b) = timed(&SchedulerConfig::new(3, 512));
+    let leases = [granted(&a), granted(&a), granted(&a)];
+    for token in 0..300 {
+        queued(&b, token);
+    }
+    queued(&a, 1000);
+    for lease in leases {
+        a.release(lease).unwrap();
+    }
+    look_until(&a, 1010);
+    let grant = a.poll_grant().unwrap();
+    assert_eq!((grant.token, a.poll_grant()), (1000, None));
+    shards.check_invariants().unwrap();
+    a.release(grant.lease).unwrap();
+    b.handle_timeout(1010);
+    let mut tokens = Vec::new();
+    while let Some(grant) = b.poll_grant() {
+        tokens.push(grant.token);
+        b.release(grant.lease).unwrap();
+    }
+    tokens.sort_unstable();
+    assert_eq!(tokens, (0..300).collect::<Vec<_>>());
+    shards.check_invariants().unwrap();
+}
+
+/// A shard that polls within `lease_ns` loses nothing. Nor does a shard with grants for which no other waiter is
+/// eligible.
+#[test]
+fn s58_grant_stays_with_a_shard_that_polls() {
+    let (shards, a, b) = timed(&SchedulerConfig::new(2, 8));
+    let leases = [granted(&a), granted(&a)];
+    for token in 0..3 {
+        queued(&b, token);
+    }
+    queued(&a, 9);
+    for lease in leases {
+        a.release(lease).unwrap();
+    }
+    for shard in [&a, &b] {
+        shard.handle_timeout(900);
+    }
+    let first = b.poll_grant().unwrap();
+    a.handle_timeout(1800);
+    assert_eq!((first.token, a.poll_grant()), (0, None), "the other shard polled at 900");
+    assert_eq!(b.poll_grant().unwrap().token, 1);
+
+    // Requests wait, but behind the cap of their class.
+    let config = SchedulerConfig { classes: 2, class_caps: [8, 1, 8, 8, 8, 8, 8, 8], ..SchedulerConfig::new(2, 8) };
+    let (capped, a, b) = timed(&config);
+    let Ok(Outcome::Granted(held)) = a.request(1, 0) else { panic!("a buffer is free") };
+    let lease = granted(&a);
+    queued(&b, 1);
+    assert!(matches!(a.request(1, 2), Ok(Outcome::Queued(_))));
+    a.release(lease).unwrap();
+    look_until(&a, 1010);
+    assert_eq!(a.poll_grant(), None);
+    let locked = capped.stats().locked;
+    assert_eq!((a.poll_grant(), capped.stats().locked - locked), (None, 0), "it is asked again after a lease");
+    capped.check_invariants().unwrap();
+    assert_eq!(b.poll_grant().unwrap().token, 1);
+    a.release(held).unwrap();
+    assert_eq!(a.poll_grant().unwrap().token, 2);
+
+    // No other waits.
+    let (alone, a, b) = timed(&SchedulerConfig::new(1, 8));
+    let lease = granted(&a);
+    let waits = [queued(&b, 1), queued(&b, 2)];
+    a.release(lease).unwrap();
+    a.handle_timeout(5000);
+    assert_eq!((a.poll_grant(), b.describe_wait(waits[0]).unwrap().is_assigned), (None, true));
+    for scheduler in [&shards, &alone] {
+        scheduler.check_invariants().unwrap();
+    }
+}
+
 /// The lease of a grant runs from when its shard was called, or looked last, not from when it was called before.
 #[test]
 fn s58_lease_of_a_grant_begins_with_its_call() {

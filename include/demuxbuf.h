@@ -174,6 +174,9 @@
 // Delivered bytes are in place, in the host's memory: report on them first, with `demuxbuf_receiver_delivered`.
 #define DEMUXBUF_ERR_IN_PLACE (-66 * 65536)
 
+// Bytes are looked at in the kernel: report on all of them first, and receive away what was decoded.
+#define DEMUXBUF_ERR_LOOKED_AT (-67 * 65536)
+
 // Major version of the header.
 #define DEMUXBUF_VERSION_MAJOR 0
 
@@ -206,7 +209,8 @@
 // Run the decoder; report consumed and, if bytes are left, why: need_more, block or yield.
 #define DEMUXBUF_DECODE 64
 
-// Throw away what is buffered; report it consumed.
+// Connections: throw away what is buffered; report it consumed. Receivers that count, beside RECV and RECV_WHOLE: receive
+// what was decoded when it was looked at, drop it, and report it received.
 #define DEMUXBUF_DISCARD 128
 
 // Connections only: move the undecoded bytes to a parking slot, release the buffer; report buffer_parked.
@@ -229,10 +233,11 @@
 #define DEMUXBUF_RESCHEDULE 8192
 
 // Receivers that count only: look at what is in the kernel (`MSG_PEEK`), at most `bytes` at `data`; report need_more with
-// the bytes that the frame has, from the first one in the kernel on, or would_block.
+// the bytes that the frame has, from the first one in the kernel on, or would_block. With RECV_WHOLE: look if all of `bytes`
+// is there, report that received, and decode it.
 #define DEMUXBUF_PEEK 16384
 
-// Receivers that count only, beside RECV: receive if all of `bytes` is there; else report would_block.
+// Receivers that count only, beside RECV or PEEK: receive or look if all of `bytes` is there; else report would_block.
 #define DEMUXBUF_RECV_WHOLE 32768
 
 // Set in a mask of actions that is an error instead: cast it to `int32_t` for the status. No action is set beside it.
@@ -357,8 +362,8 @@ typedef struct {
   // waiting connection receives nothing.
   uint8_t reads_ahead;
   // Of a receiver, not 0: it counts. Its host knows how many bytes wait in the kernel, and can leave a partial frame there
-  // until it is whole (TCP with `SO_RCVLOWAT`). While memory is short, `PEEK`, `RECV_WHOLE` and the mark with
-  // `WANT_RECV` ask for that. It does not go with `DEMUXBUF_MODE_OPTIMISTIC`, `reads_ahead` and `unknown_length`.
+  // until it is whole (TCP with `SO_RCVLOWAT`). While memory is short, `PEEK`, `RECV_WHOLE`, `DISCARD` and the mark
+  // with `WANT_RECV` ask for that. It does not go with `DEMUXBUF_MODE_OPTIMISTIC`, `reads_ahead` and `unknown_length`.
   uint8_t counting;
   // Must be 0.
   uint8_t reserved[3];
@@ -550,14 +555,15 @@ typedef struct {
   //
   // While `DEMUXBUF_DECODE` is pending the host may write to it, to decode or to change frames in place. To take a
   // hole out, move the bytes before the hole up to its end, and report the bytes of the hole as consumed: they are at
-  // the front then. The same cuts bytes off at the end.
+  // the front then. The same cuts bytes off at the end. Not so the host of a receiver that counts, which may change only what it
+  // consumes: the rest may be looked at again as it came.
   uint8_t *data;
-  // Bytes at `data`: the room to receive into, or what is buffered. With `DEMUXBUF_RECV_WHOLE` the least to receive, too. Of
+  // Bytes at `data`: the room to receive into, or what is buffered. With `DEMUXBUF_RECV_WHOLE` the least to receive or to look at, too. Of
   // a receiver that counts, with `DEMUXBUF_WANT_RECV` and none of RECV, PEEK, DECODE, END, CANNOT_FIT and SHED: the mark,
   // which is the number of bytes in the kernel at which the poller is to report (`SO_RCVLOWAT`).
   uint32_t bytes;
   // Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DECODE, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE,
-  // PEEK, RECV_WHOLE.
+  // PEEK, RECV_WHOLE, and DISCARD with these.
   // With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_actions_status_inline`), and nothing is changed.
   uint32_t actions;
 } demuxbuf_step;

@@ -162,7 +162,8 @@ static inline demuxbuf_step demuxbuf_posix_report_none(demuxbuf_pool *pool, uint
                                                    : demuxbuf_receiver_transport_error(pool, receiver);
 }
 
-/* Internal: does `DEMUXBUF_RECV`. A receive ends before an urgent byte, so that a whole may need several. */
+/* Internal: does `DEMUXBUF_RECV`. A receive ends before an urgent byte, so that a whole may need several. What is there
+   to be dropped is there. */
 static inline demuxbuf_step demuxbuf_posix_receive(const demuxbuf_posix_socket *self, demuxbuf_pool *pool,
                                                    uint64_t receiver, demuxbuf_step step) {
     const int is_whole = (step.actions & DEMUXBUF_RECV_WHOLE) != 0;
@@ -182,11 +183,26 @@ static inline int demuxbuf_posix_has(const demuxbuf_posix_socket *self, uint32_t
     return ioctl(self->fd, FIONREAD, &count) != 0 || (count > 0 && (uint32_t)count >= bytes);
 }
 
-/* Internal: does `DEMUXBUF_RECV` with `DEMUXBUF_RECV_WHOLE`. */
+/* Internal: receives bytes that are there, or looks at them. A look ends before an urgent byte: the kernel cannot show
+   all, and so holds no more that could be shown. */
+static inline demuxbuf_step demuxbuf_posix_take_whole(const demuxbuf_posix_socket *self, demuxbuf_pool *pool,
+                                                      uint64_t receiver, demuxbuf_step step) {
+    if ((step.actions & DEMUXBUF_PEEK) == 0)
+        return demuxbuf_posix_receive(self, pool, receiver, step);
+    const ssize_t got = demuxbuf_posix_try_receive(self->fd, step.data, step.bytes, MSG_PEEK);
+    if (got <= 0)
+        return demuxbuf_posix_report_none(pool, receiver, got);
+    return (uint32_t)got == step.bytes ? demuxbuf_receiver_received(pool, receiver, step.bytes)
+                                       : demuxbuf_receiver_report(pool, receiver, DEMUXBUF_EVENT_KERNEL_FULL, 0);
+}
+
+/* Internal: does `DEMUXBUF_RECV` or `DEMUXBUF_PEEK` with `DEMUXBUF_RECV_WHOLE`. */
 static inline demuxbuf_step demuxbuf_posix_receive_whole(const demuxbuf_posix_socket *self, demuxbuf_pool *pool,
                                                          uint64_t receiver, demuxbuf_step step) {
-    if (demuxbuf_posix_has(self, step.bytes))
+    if ((step.actions & DEMUXBUF_DISCARD) != 0)
         return demuxbuf_posix_receive(self, pool, receiver, step);
+    if (demuxbuf_posix_has(self, step.bytes))
+        return demuxbuf_posix_take_whole(self, pool, receiver, step);
     /* A lower mark can be reached by a part. The one for this frame is set next, and then the poller has more to
        report. But an edge-triggered one does not repeat a reset. */
     const int is_marked = self->mark >= step.bytes;
@@ -200,7 +216,7 @@ static inline demuxbuf_step demuxbuf_posix_receive_whole(const demuxbuf_posix_so
         return demuxbuf_receiver_would_block(pool, receiver);
     /* Counted after the poll: readable below the mark means that the kernel will hold no more. */
     if (demuxbuf_posix_has(self, step.bytes))
-        return demuxbuf_posix_receive(self, pool, receiver, step);
+        return demuxbuf_posix_take_whole(self, pool, receiver, step);
     return demuxbuf_receiver_report(pool, receiver, DEMUXBUF_EVENT_KERNEL_FULL, 0);
 }
 
@@ -213,9 +229,12 @@ static inline demuxbuf_step demuxbuf_posix_receive_whole(const demuxbuf_posix_so
  * decoder needs in all, from the first one at `data` on: of the frame, or of its header while that is not whole.
  * Consume nothing.
  *
+ * Where a frame is decoded while it stays in the socket, it looks at all of the frame and reports that as received; the
+ * step after the decoder's report is one with `DEMUXBUF_RECV` once more, and the call drops what was decoded.
+ *
  * With completion, call it for `DEMUXBUF_PEEK` and `DEMUXBUF_RECV_WHOLE`, and submit other receives.
- * Cost: one system call for `DEMUXBUF_RECV` or `DEMUXBUF_PEEK`, two for a whole frame, two or three for a frame that is
- * not whole.
+ * Cost: one system call for `DEMUXBUF_RECV` or `DEMUXBUF_PEEK`, two for a whole frame and one more for what is dropped,
+ * two or three for a frame that is not whole.
  * Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status: `DEMUXBUF_ERR_NULL`, and what the reports
  * return. A step without `DEMUXBUF_RECV` and `DEMUXBUF_PEEK` is returned as it is.
  */
@@ -225,9 +244,10 @@ static inline demuxbuf_step demuxbuf_posix_socket_receive(demuxbuf_posix_socket 
     if (self == NULL || pool == NULL)
         return refused;
     if ((step.actions & (DEMUXBUF_ERROR | DEMUXBUF_RECV | DEMUXBUF_RECV_WHOLE)) == DEMUXBUF_RECV)
-        return demuxbuf_posix_receive(self, pool, receiver, step);
+        step = demuxbuf_posix_receive(self, pool, receiver, step);
+    /* What it returns with `DEMUXBUF_PEEK` was looked at. */
     while ((step.actions & DEMUXBUF_ERROR) == 0 && (step.actions & (DEMUXBUF_PEEK | DEMUXBUF_RECV_WHOLE)) != 0) {
-        if ((step.actions & DEMUXBUF_PEEK) == 0) {
+        if ((step.actions & DEMUXBUF_RECV_WHOLE) != 0) {
             step = demuxbuf_posix_receive_whole(self, pool, receiver, step);
             continue;
         }

@@ -176,6 +176,8 @@ mod flag {
     /// No event takes the fast path.
     pub(super) const SLOW: u32 = 1 << 23;
     pub(super) const MODE_SHIFT: u32 = 24;
+    /// What waits for the host was left in the kernel.
+    pub(super) const LEFT: u32 = 1 << 27;
     /// Only `WouldBlock` means that there is nothing to receive.
     pub(super) const READS_AHEAD: u32 = 1 << 28;
     /// The host can leave a partial frame in the kernel.
@@ -190,12 +192,12 @@ mod flag {
     pub(super) const OVER: u32 = ENDED | BROKEN;
     /// What a connection can be without being in any of the states that few ever are in.
     pub(super) const COMMON_FLAGS: u32 = ATTACHED | HELD | READY | ARMED | SETTINGS;
-    pub(super) const MODE: u32 = 0xf << MODE_SHIFT;
+    pub(super) const MODE: u32 = 0x7 << MODE_SHIFT;
     /// What a connection is made with.
     pub(super) const MADE_WITH: u32 = SETTINGS | SLOW;
     /// What neither a blocked decoder, nor a full buffer, nor a wait for room brings about.
     pub(super) const SELDOM: u32 =
-        CLOSED | FAILED | YIELDED | SCHEDULED | OVER | END_SEEN | MISFIT_SEEN | ASKED | POISONED | FLIGHT;
+        CLOSED | FAILED | YIELDED | SCHEDULED | OVER | END_SEEN | MISFIT_SEEN | ASKED | POISONED | FLIGHT | LEFT;
     /// What the policy sets.
     pub(super) const SETTINGS: u32 = PAUSE_WHEN_BLOCKED | READS_AHEAD | COUNTING | OWN_READS | MODE;
 }

@@ -50,6 +50,7 @@ mod finding;
 mod host;
 mod kept_cycle;
 mod limit;
+mod look;
 #[cfg(feature = "model-check")]
 mod model_check;
 mod open_cycle;
@@ -85,7 +86,7 @@ pub use types::{Counts, LeasedContent, MemoryModelStats, Notice, PoolStats, Rece
 
 pub use crate::config_error::ConfigError;
 
-use crate::connection::{Action, Actions, Connection, Event, Hold, Mode, Policy};
+use crate::connection::{Action, Actions, Connection, Event, Hold, Policy};
 use crate::memory::{Arena, poison};
 use crate::receiving::{Begin, Buffers, Notice as MemoryNotice, Receiving, Split, Stance, Totals};
 use audit::Audit;
@@ -223,8 +224,18 @@ impl<S: BufferSource> Pool<S> {
             Event::Consumed { bytes } => return self.consume_slowly(index, bytes, 0, 0),
             Event::Close => return self.close(index),
             Event::NeedMore { bytes } if bytes > 0 => return self.consume_slowly(index, 0, bytes, 0),
-            Event::EndOfStream | Event::TransportError => {
+            Event::WouldBlock | Event::WouldBlockArmed => {
+                self.check_nothing_owed(index)?;
+                self.apply(index, event)?;
+            }
+            Event::EndOfStream => {
                 self.check_not_in_place(index)?;
+                self.check_not_looked_at(index)?;
+                self.apply(index, event)?;
+            }
+            Event::TransportError => {
+                self.check_not_in_place(index)?;
+                self.end_look(index);
                 self.apply(index, event)?;
             }
             Event::Done(actions) => self.acknowledge(index, actions)?,
@@ -360,6 +371,7 @@ impl<S: BufferSource> Pool<S> {
             if self.memory.is_shed(receiver) {
                 self.shed(receiver);
             }
+            self.follow_left(receiver, true);
             let stance = self.memory.stance(receiver);
             self.follow_hold(receiver, stance);
             let pending = self.table.connection(receiver).pending();
@@ -405,25 +417,31 @@ impl<S: BufferSource> Pool<S> {
     }
 
     pub(super) fn receive(&mut self, index: u32, bytes: u32) -> Result<(), PoolError> {
+        if self.memory.owed_bytes(index) > 0 {
+            return self.receive_away(index, bytes);
+        }
         let may_receive = self.is_to_receive(index) || self.table.connection(index).is_in_flight();
-        let borrowed = self.memory.borrowed(index).filter(|borrowed| may_receive && !borrowed.is_look);
+        let borrowed = self.memory.borrowed(index).filter(|borrowed| may_receive && !borrowed.is_header_look());
         if borrowed.is_none_or(|borrowed| bytes > borrowed.max_bytes) && bytes > 0 {
             // The machine knows whether there is another reason.
             self.table.connection(index).clone().apply_event(Event::Received { bytes })?;
             return Err(PoolError::TooManyBytes);
         }
+        let is_look = borrowed.is_some_and(|borrowed| borrowed.is_whole_look());
+        if is_look && borrowed.is_some_and(|borrowed| bytes < borrowed.max_bytes) && bytes > 0 {
+            return Err(PoolError::LookedAt);
+        }
         self.apply(index, Event::Received { bytes })?;
         self.memory.received(index, bytes).expect("the machine has the same room");
-        self.count_received(index, bytes);
+        if !is_look {
+            self.count_received(index, bytes);
+        }
         Ok(())
     }
 
     /// Machine and memory have received this number of bytes.
     pub(super) fn count_received(&mut self, index: u32, bytes: u32) {
-        if self.table.connection(index).has_mode(Mode::Edge) {
-            // Only setting it makes the kernel look again.
-            self.memory.expire_mark(index).expect("it is attached");
-        }
+        self.follow_receive(index);
         self.counts.received_bytes += u64::from(bytes);
     }
 
@@ -469,7 +487,8 @@ impl<S: BufferSource> Pool<S> {
     /// A decoder's report ends a borrow, whatever it leaves: the memory model has all of it at once.
     fn try_report_to_memory(&mut self, index: u32, left: &Connection, consumed_bytes: u32, usable_bytes: u32) -> bool {
         const GOES_ON: Actions = Actions::of(&[Action::Decode, Action::Discard, Action::CancelRequest]);
-        let is_decoding = self.memory.stance(index) == Stance::Unreported && !self.memory.is_in_place(index);
+        let is_elsewhere = self.memory.is_in_place(index) || self.memory.is_looked_at(index);
+        let is_decoding = self.memory.stance(index) == Stance::Unreported && !is_elsewhere;
         if !is_decoding || !left.pending().intersection(GOES_ON).is_empty() || self.is_misfit_of(left) {
             return false;
         }
@@ -495,7 +514,7 @@ impl<S: BufferSource> Pool<S> {
     /// What a decoder reported, and `left` is what that leaves of the machine. What is consumed is in a borrowed buffer, or in place.
     fn consume_checked(&mut self, index: u32, left: Connection, consumed_bytes: u32, needed_bytes: u32) {
         if consumed_bytes > 0 {
-            self.memory.consume(index, consumed_bytes).expect("the machine has as many");
+            self.consume_in_memory(index, consumed_bytes);
         }
         *self.table.connection_mut(index) = left;
         if needed_bytes > 0 {

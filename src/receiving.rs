@@ -13,6 +13,7 @@
 //! | `borrow.rs` | what is known of a borrow |
 //! | `receive.rs` | from `begin` to the decoder's report |
 //! | `counting.rs` | receivers whose partial frames stay in the kernel |
+//! | `look.rs` | frames that are decoded while they stay in the kernel |
 //! | `keep.rs` | what happens to undecoded bytes when a borrow ends |
 //! | `claims.rs` | grants, trials, notices |
 //! | `deliver.rs` | receives whose bytes are in the host's memory |
@@ -47,6 +48,7 @@ mod heap;
 mod keep;
 mod keeper;
 mod light;
+mod look;
 #[cfg(feature = "model-check")]
 mod model_check;
 mod protection;
@@ -242,6 +244,9 @@ impl<B: Buffers> Receiving<B> {
             self.rows[receiver as usize].keeper = keeper;
             return Ok(self.close_in_flight(keeper));
         }
+        if self.keepers[keeper].borrow != NIL {
+            self.leave_in_kernel(keeper);
+        }
         let dropped_bytes = self.drop_all(keeper);
         self.keepers.remove(keeper);
         Ok(dropped_bytes)
@@ -309,7 +314,7 @@ impl<B: Buffers> Receiving<B> {
             return Ok(&mut []);
         };
         let start = (borrow.start + state.kept_bytes) as usize;
-        Ok(&mut self.arena.buffer_mut(borrow.buffer)[start..start + borrow.max_bytes as usize])
+        Ok(&mut self.arena.buffer_mut(borrow.buffer)[start..start + borrow.area_bytes() as usize])
     }
 
     /// Where a receiver may receive (`is_receive`), or what is undecoded, without a borrow: an address and a length, `None`
@@ -323,7 +328,7 @@ impl<B: Buffers> Receiving<B> {
         let state = &self.keepers[keeper];
         if is_receive {
             let borrow = self.borrows.get(state.borrow as usize)?;
-            let (start, max_bytes) = (borrow.start + state.kept_bytes, borrow.max_bytes);
+            let (start, max_bytes) = (borrow.start + state.kept_bytes, borrow.area_bytes());
             let area = self.area_in(borrow.buffer, start as usize, max_bytes);
             // What was there before lies in front of it, for a host that decodes before it reports.
             self.arena.lend(borrow.buffer, borrow.start..start + max_bytes);
@@ -374,6 +379,8 @@ impl<B: Buffers> Receiving<B> {
             is_in_flight: self.is_in_flight(row.keeper),
             awaited_bytes: self.awaited_bytes(receiver),
             is_full: keeper.is_full,
+            seen_bytes: self.seen_bytes(receiver),
+            owed_bytes: self.owed_bytes(receiver),
         })
     }
 
@@ -392,6 +399,7 @@ impl<B: Buffers> Receiving<B> {
         match self.borrows.get(keeper.borrow as usize) {
             Some(borrow) if borrow.flight != Flight::No => Stance::InFlight,
             Some(borrow) if borrow.is_unreported => Stance::Unreported,
+            Some(borrow) if borrow.owes() => Stance::Owing,
             Some(_) => Stance::MayReceive,
             None => keeper.stance(),
         }

@@ -45,8 +45,8 @@ pub struct demuxbuf_policy {
     /// waiting connection receives nothing.
     pub reads_ahead: u8,
     /// Of a receiver, not 0: it counts. Its host knows how many bytes wait in the kernel, and can leave a partial frame there
-    /// until it is whole (TCP with `SO_RCVLOWAT`). While memory is short, `PEEK`, `RECV_WHOLE` and the mark with
-    /// `WANT_RECV` ask for that. It does not go with `DEMUXBUF_MODE_OPTIMISTIC`, `reads_ahead` and `unknown_length`.
+    /// until it is whole (TCP with `SO_RCVLOWAT`). While memory is short, `PEEK`, `RECV_WHOLE`, `DISCARD` and the mark
+    /// with `WANT_RECV` ask for that. It does not go with `DEMUXBUF_MODE_OPTIMISTIC`, `reads_ahead` and `unknown_length`.
     pub counting: u8,
     /// Must be 0.
     pub reserved: [u8; 3],

@@ -101,6 +101,8 @@ pub const DEMUXBUF_ERR_NO_DEADLINE: i32 = -64 * 65536;
 pub const DEMUXBUF_ERR_DRAINING: i32 = -65 * 65536;
 /// Delivered bytes are in place, in the host's memory: report on them first, with `demuxbuf_receiver_delivered`.
 pub const DEMUXBUF_ERR_IN_PLACE: i32 = -66 * 65536;
+/// Bytes are looked at in the kernel: report on all of them first, and receive away what was decoded.
+pub const DEMUXBUF_ERR_LOOKED_AT: i32 = -67 * 65536;
 
 /// The number of a refusal.
 pub(super) fn status_of(error: PoolError) -> i32 {
@@ -113,6 +115,7 @@ pub(super) fn status_of(error: PoolError) -> i32 {
         PoolError::UnknownAddress => DEMUXBUF_ERR_ADDRESS,
         PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
         PoolError::InPlace => DEMUXBUF_ERR_IN_PLACE,
+        PoolError::LookedAt => DEMUXBUF_ERR_LOOKED_AT,
         PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
         PoolError::PoolClosed => DEMUXBUF_ERR_POOL_CLOSED,
         PoolError::WrongThread => DEMUXBUF_ERR_WRONG_THREAD,

@@ -25,14 +25,15 @@ pub struct demuxbuf_step {
     ///
     /// While `DEMUXBUF_DECODE` is pending the host may write to it, to decode or to change frames in place. To take a
     /// hole out, move the bytes before the hole up to its end, and report the bytes of the hole as consumed: they are at
-    /// the front then. The same cuts bytes off at the end.
+    /// the front then. The same cuts bytes off at the end. Not so the host of a receiver that counts, which may change only what it
+    /// consumes: the rest may be looked at again as it came.
     pub data: *mut u8,
-    /// Bytes at `data`: the room to receive into, or what is buffered. With `DEMUXBUF_RECV_WHOLE` the least to receive, too. Of
+    /// Bytes at `data`: the room to receive into, or what is buffered. With `DEMUXBUF_RECV_WHOLE` the least to receive or to look at, too. Of
     /// a receiver that counts, with `DEMUXBUF_WANT_RECV` and none of RECV, PEEK, DECODE, END, CANNOT_FIT and SHED: the mark,
     /// which is the number of bytes in the kernel at which the poller is to report (`SO_RCVLOWAT`).
     pub bytes: u32,
     /// Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DECODE, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE,
-    /// PEEK, RECV_WHOLE.
+    /// PEEK, RECV_WHOLE, and DISCARD with these.
     /// With `DEMUXBUF_ERROR` set it is a status instead (`demuxbuf_actions_status_inline`), and nothing is changed.
     pub actions: u32,
 }

@@ -60,6 +60,7 @@ pub(super) fn message(status: i32) -> &'static CStr {
         DEMUXBUF_ERR_DEADLINES_OFF => c"the configuration has no lease_ns, so no lease has a deadline",
         DEMUXBUF_ERR_DRAINING => c"the pool drains: it takes no new receivers",
         DEMUXBUF_ERR_NO_DEADLINE => c"the lease has no deadline in this pool",
+        DEMUXBUF_ERR_LOOKED_AT => c"bytes are looked at: report on all of them, and receive away what was decoded",
         DEMUXBUF_ERR_IN_PLACE => c"delivered bytes are in place: report on them first",
         DEMUXBUF_ERR_INVARIANT => c"a rule that must always hold is broken",
         _ => c"unknown status",

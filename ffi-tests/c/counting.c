@@ -35,8 +35,9 @@ static void step_has(demuxbuf_step step, uint32_t actions, uint32_t bytes, int h
     CHECK_NUMBER(step.data != NULL, has_data);
 }
 
-/* A frame of 5000 bytes that is whole at its second report. */
-static void frame_is_received_when_it_is_whole(demuxbuf_pool *pool, int has_spare) {
+/* A frame of 5000 bytes that is whole at its second report. What the decoder may leave has no place: it is decoded while it is in
+   the kernel, and received then. */
+static void frame_is_decoded_when_it_is_whole(demuxbuf_pool *pool, int has_spare) {
     uint64_t receiver = 0;
     CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL), DEMUXBUF_OK);
     step_has(demuxbuf_receiver_pending(pool, receiver), DEMUXBUF_WANT_RECV, 1, 0);
@@ -54,13 +55,21 @@ static void frame_is_received_when_it_is_whole(demuxbuf_pool *pool, int has_spar
     step_has(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_PEEK, 64, 1);
     demuxbuf_step step = demuxbuf_receiver_received(pool, receiver, 10);
     CHECK_NUMBER(demuxbuf_step_status(step), DEMUXBUF_ERR_TOO_MANY_BYTES);
-    step_has(demuxbuf_receiver_decoded(pool, receiver, 0, 5000), DEMUXBUF_RECV | DEMUXBUF_RECV_WHOLE, 5000, 1);
+    const uint32_t look = DEMUXBUF_PEEK | DEMUXBUF_RECV_WHOLE;
+    const uint32_t away = DEMUXBUF_RECV | DEMUXBUF_RECV_WHOLE | DEMUXBUF_DISCARD;
+    step_has(demuxbuf_receiver_decoded(pool, receiver, 0, 5000), look, 5000, 1);
     step_has(demuxbuf_receiver_would_block(pool, receiver), DEMUXBUF_WANT_RECV, 5000, 0);
     CHECK_NUMBER(describe(pool, receiver).awaited_bytes, 5000);
     step_has(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV), 0, 0, 0);
-    step_has(demuxbuf_receiver_readable(pool, receiver), DEMUXBUF_RECV | DEMUXBUF_RECV_WHOLE, 5000, 1);
+    step_has(demuxbuf_receiver_readable(pool, receiver), look, 5000, 1);
+    step = demuxbuf_receiver_received(pool, receiver, 4999);
+    CHECK_NUMBER(demuxbuf_step_status(step), DEMUXBUF_ERR_LOOKED_AT);
     step_has(demuxbuf_receiver_received(pool, receiver, 5000), DEMUXBUF_DECODE, 5000, 1);
-    step_has(demuxbuf_receiver_decoded(pool, receiver, 5000, 0), DEMUXBUF_PEEK, 64, 1);
+    step_has(demuxbuf_receiver_decoded(pool, receiver, 5000, 0), away, 5000, 1);
+    step = demuxbuf_receiver_would_block(pool, receiver);
+    CHECK_NUMBER(demuxbuf_step_status(step), DEMUXBUF_ERR_LOOKED_AT);
+    step_has(demuxbuf_receiver_received(pool, receiver, 1000), away, 4000, 1);
+    step_has(demuxbuf_receiver_received(pool, receiver, 4000), DEMUXBUF_PEEK, 64, 1);
     step_has(demuxbuf_receiver_would_block(pool, receiver), DEMUXBUF_WANT_RECV, 1, 0);
     CHECK_NUMBER(demuxbuf_receiver_done(pool, receiver, DEMUXBUF_WANT_RECV).actions, 0);
 
@@ -103,10 +112,10 @@ static void what_cannot_count_is_refused(void) {
 
 int main(void) {
     demuxbuf_pool *pool = new_pool();
-    frame_is_received_when_it_is_whole(pool, 0);
+    frame_is_decoded_when_it_is_whole(pool, 0);
     demuxbuf_pool_free(pool);
     const struct shard shard = shard_of_counting();
-    frame_is_received_when_it_is_whole(shard.pool, 1);
+    frame_is_decoded_when_it_is_whole(shard.pool, 1);
     free_shard(shard);
     what_cannot_count_is_refused();
     return check_end();

@@ -51,6 +51,7 @@ static const struct {
     {DEMUXBUF_ERR_DRAINING, "takes no new receivers"},
     {DEMUXBUF_ERR_NO_DEADLINE, "has no deadline in"},
     {DEMUXBUF_ERR_IN_PLACE, "in place"},
+    {DEMUXBUF_ERR_LOOKED_AT, "looked at"},
 };
 enum { KNOWN = sizeof known / sizeof known[0] };
 
@@ -187,6 +188,7 @@ static void numbers_can_be_negated(void) {
     CHECK_NUMBER(0 - DEMUXBUF_ERR_NO_DEADLINE, 64 * 65536);
     CHECK_NUMBER(0 - DEMUXBUF_ERR_DRAINING, 65 * 65536);
     CHECK_NUMBER(0 - DEMUXBUF_ERR_IN_PLACE, 66 * 65536);
+    CHECK_NUMBER(0 - DEMUXBUF_ERR_LOOKED_AT, 67 * 65536);
 }
 
 static void actions_str_is_cut_and_returns_its_length(void) {

@@ -239,6 +239,8 @@ impl<S: System> Differential<ModelPool, S> {
                 Event::Close
             } else if pending.has(Action::Decode) {
                 Event::Consumed { bytes: facts.buffered_bytes }
+            } else if pending.has(Action::Discard) && pending.has(Action::RecvWhole) {
+                Event::Received { bytes: step.area }
             } else if pending.has(Action::Peek) {
                 Event::WouldBlock
             } else if pending.has(Action::Recv) && facts.needed_bytes > 0 {

@@ -118,8 +118,8 @@ pub fn check_facts(facts: &Facts) -> Result<(), String> {
         ("I4: a receive has room", !has(Action::Recv) || facts.buffered_bytes < facts.capacity),
         ("I5: what is buffered lies inside what is held", facts.buffered_bytes <= facts.capacity),
         (
-            "I5: only content is decoded or discarded",
-            facts.buffered_bytes > 0 || !(has(Action::Decode) || has(Action::Discard)),
+            "I5: only content is decoded or discarded, or what is received for that",
+            facts.buffered_bytes > 0 || !has(Action::Decode) && (!has(Action::Discard) || has(Action::RecvWhole)),
         ),
         ("what is decoded is not discarded", excluded(Action::Decode, Action::Discard)),
         ("what can be decoded is decoded before more is received", excluded(Action::Decode, Action::Recv)),
@@ -192,6 +192,7 @@ impl Facts {
             (Action::Decode, 1) => Event::Block { reasons: 1 },
             (Action::Decode, 2) => Event::Consumed { bytes: self.buffered_bytes },
             (Action::Decode, _) => Event::Consumed { bytes: 1 + amount / 4 % self.buffered_bytes.max(1) },
+            (Action::Discard, _) if pending.contains(&Action::RecvWhole) => Event::Received { bytes: room },
             (Action::Discard, _) => Event::Consumed { bytes: self.buffered_bytes },
             (Action::Park, _) => Event::BufferParked { capacity: 64.max(self.buffered_bytes) },
             (Action::Shed, 0) => Event::Close,

@@ -159,11 +159,22 @@ impl<S: ReceivingSystem> Checked<S> {
                 let held = self.held.get_mut(&receiver).expect("it is attached");
                 held.bytes.extend_from_slice(&bytes[..accepted]);
                 held.received += accepted as u64;
+                held.note_seen(accepted as u32);
             }
             ReceivingOp::Decoded { receiver, consumed, .. } | ReceivingOp::Consume { receiver, bytes: consumed } => {
-                self.held.get_mut(&receiver).expect("it is attached").bytes.drain(..consumed as usize);
+                let held = self.held.get_mut(&receiver).expect("it is attached");
+                held.note_consumed(consumed);
+                if let ReceivingOp::Decoded { .. } = op {
+                    held.note_left();
+                }
             }
-            ReceivingOp::Advance { now_ns } => self.note_advance(now_ns),
+            ReceivingOp::ReceivedAway { receiver, bytes } => {
+                self.held.get_mut(&receiver).expect("it is attached").counting.owed -= bytes;
+            }
+            ReceivingOp::Advance { now_ns } => {
+                self.held.values_mut().for_each(Held::note_left);
+                self.note_advance(now_ns);
+            }
             ReceivingOp::Lease => self.leases += u32::from(answer == Answer::Done(true)),
             ReceivingOp::Release => self.leases -= 1,
             _ => {}
@@ -255,6 +266,8 @@ impl<S: ReceivingSystem> Checked<S> {
             "kept for good, and claims or is held",
         )?;
         ensure(!facts.full || facts.held_since.is_none(), "the kernel is full of held content")?;
+        ensure(facts.seen == held.counting.seen, "what was looked at differs")?;
+        ensure(facts.seen > 0 || facts.owed == held.counting.owed, "what is owed differs")?;
         self.check_mark(facts)?;
         ensure(facts.credit.abs() <= CREDIT_MAX, "credit is out of its bounds")
     }
@@ -430,6 +443,10 @@ impl<S: ReceivingSystem> ReceivingSystem for Checked<S> {
 
     fn looked(&mut self, receiver: u32, needed: u32) -> After {
         self.demand_after(ReceivingOp::Looked { receiver, needed })
+    }
+
+    fn received_away(&mut self, receiver: u32, bytes: u32) -> After {
+        self.demand_after(ReceivingOp::ReceivedAway { receiver, bytes })
     }
 
     fn kernel_full(&mut self, receiver: u32) -> After {

@@ -66,6 +66,21 @@ impl CoreReceiving {
         self.in_place.take_if(|(of, _)| *of == receiver).map(|(_, bytes)| bytes)
     }
 
+    fn whole(&self, receiver: u32, bytes: u32) -> After {
+        let is_look = self.core.borrowed(receiver).is_some_and(|borrowed| borrowed.is_look);
+        if is_look { After::WholeLook { bytes } } else { After::Whole { bytes } }
+    }
+
+    /// Whether what is to be received is a whole, and from a look.
+    fn named_apart(&self, receiver: u32, after: After) -> After {
+        match after {
+            After::Receive { max } if self.core.borrowed(receiver).is_some_and(|borrowed| borrowed.is_whole) => {
+                self.whole(receiver, max)
+            }
+            after => after,
+        }
+    }
+
     /// What a tenant holds. Without tenants nothing is counted, and all that is kept is the default tenant's.
     fn held(&self, tenant: u32) -> u64 {
         if self.config.tenants.is_some() {
@@ -89,6 +104,7 @@ fn begin(begin: receiving::Begin) -> Begin {
         receiving::Begin::Receive { max_bytes } => Begin::Receive { max: max_bytes },
         receiving::Begin::Look { max_bytes } => Begin::Look { max: max_bytes },
         receiving::Begin::Whole { bytes } => Begin::Whole { bytes },
+        receiving::Begin::WholeLook { bytes } => Begin::WholeLook { bytes },
         receiving::Begin::Later => Begin::Later,
         receiving::Begin::Off => Begin::Off,
         receiving::Begin::Claimed => Begin::Claimed,
@@ -99,6 +115,7 @@ fn after(after: receiving::After) -> After {
     match after {
         receiving::After::Ended => After::Ended,
         receiving::After::Receive { max_bytes } => After::Receive { max: max_bytes },
+        receiving::After::ReceiveAway { bytes } => After::Away { bytes },
         receiving::After::Shed { reason: why } => After::Shed { reason: reason(why) },
     }
 }
@@ -119,7 +136,12 @@ impl ReceivingSystem for CoreReceiving {
 
     fn looked(&mut self, receiver: u32, needed: u32) -> After {
         let bytes = self.core.looked(receiver, needed).expect(LEGAL);
-        bytes.map_or(After::Ended, |bytes| After::Whole { bytes })
+        bytes.map_or(After::Ended, |bytes| self.whole(receiver, bytes))
+    }
+
+    fn received_away(&mut self, receiver: u32, bytes: u32) -> After {
+        let after = after(self.core.received_away(receiver, bytes).expect(LEGAL));
+        self.named_apart(receiver, after)
     }
 
     fn kernel_full(&mut self, receiver: u32) -> After {
@@ -135,8 +157,8 @@ impl ReceivingSystem for CoreReceiving {
     }
 
     fn close(&mut self, receiver: u32) {
-        let Facts { kept, in_flight, .. } = self.facts(receiver);
-        assert_eq!(self.core.close(receiver).expect(LEGAL), kept, "bytes dropped by `close`");
+        let Facts { kept, seen, in_flight, .. } = self.facts(receiver);
+        assert_eq!(self.core.close(receiver).expect(LEGAL), kept - seen, "bytes dropped by `close`");
         self.attached.remove(&receiver);
         self.take_in_place(receiver);
         if in_flight {
@@ -206,12 +228,7 @@ impl ReceivingSystem for CoreReceiving {
                 self.core.decoded(receiver, 0, rest)
             }
         };
-        match after(reported.expect(LEGAL)) {
-            After::Receive { max } if self.core.borrowed(receiver).is_some_and(|borrowed| borrowed.is_whole) => {
-                After::Whole { bytes: max }
-            }
-            after => after,
-        }
+        self.named_apart(receiver, after(reported.expect(LEGAL)))
     }
 
     fn end(&mut self, receiver: u32) {
@@ -279,6 +296,8 @@ impl ReceivingSystem for CoreReceiving {
             in_flight: facts.is_in_flight,
             mark: facts.awaited_bytes,
             full: facts.is_full,
+            seen: facts.seen_bytes,
+            owed: facts.owed_bytes,
             closed: false,
             shed: false,
         }

@@ -11,6 +11,7 @@ pub enum ReceivingOp {
     SetReadsAhead { receiver: u32, reads_ahead: bool },
     SetCounts { receiver: u32, counts: bool },
     Looked { receiver: u32, needed: u32 },
+    ReceivedAway { receiver: u32, bytes: u32 },
     KernelFull { receiver: u32 },
     PeerClosed { receiver: u32 },
     SetTenant { receiver: u32, tenant: u32 },
@@ -41,6 +42,7 @@ impl ReceivingOp {
             | ReceivingOp::SetReadsAhead { receiver, .. }
             | ReceivingOp::SetCounts { receiver, .. }
             | ReceivingOp::Looked { receiver, .. }
+            | ReceivingOp::ReceivedAway { receiver, .. }
             | ReceivingOp::KernelFull { receiver }
             | ReceivingOp::PeerClosed { receiver }
             | ReceivingOp::SetTenant { receiver, .. }
@@ -78,6 +80,9 @@ impl ReceivingOp {
             ReceivingOp::SetReadsAhead { receiver, reads_ahead } => system.set_reads_ahead(receiver, reads_ahead),
             ReceivingOp::SetCounts { receiver, counts } => system.set_counts(receiver, counts),
             ReceivingOp::Looked { receiver, needed } => return Answer::After(system.looked(receiver, needed)),
+            ReceivingOp::ReceivedAway { receiver, bytes } => {
+                return Answer::After(system.received_away(receiver, bytes));
+            }
             ReceivingOp::KernelFull { receiver } => return Answer::After(system.kernel_full(receiver)),
             ReceivingOp::PeerClosed { receiver } => return Answer::After(system.peer_closed(receiver)),
             ReceivingOp::SetTenant { receiver, tenant } => system.set_tenant(receiver, tenant),
@@ -272,7 +277,11 @@ impl Drawn {
             let needed = share(self.amount, model.buffer_bytes() + 1).max(1);
             return Some(ReceivingOp::Looked { receiver, needed });
         }
-        if legal.whole && self.rest % 4 > 0 {
+        if legal.away_max > 0 {
+            let bytes = share(self.amount, legal.away_max).max(1);
+            return Some(ReceivingOp::ReceivedAway { receiver, bytes });
+        }
+        if legal.whole_look || (legal.whole && self.rest % 4 > 0) {
             let is_there = self.rest % 4 > 1;
             let whole = ReceivingOp::Received { receiver, bytes: legal.receive_max };
             return Some(if is_there { whole } else { ReceivingOp::Dry { receiver } });

@@ -89,6 +89,11 @@ pub enum Begin {
         /// The bytes.
         bytes: u32,
     },
+    /// It borrows, looks at all of this or nothing, and decodes that.
+    WholeLook {
+        /// The bytes.
+        bytes: u32,
+    },
     /// There is nothing to borrow: try again in the next iteration.
     Later,
     /// It is kept for good, and receives nothing until it is resumed.
@@ -134,6 +139,16 @@ pub enum After {
     },
     /// The borrow goes on with a receive of all of this or nothing.
     Whole {
+        /// The bytes.
+        bytes: u32,
+    },
+    /// The same from a look.
+    WholeLook {
+        /// The bytes.
+        bytes: u32,
+    },
+    /// The borrow goes on: this was decoded when it was looked at, and is to be received away.
+    Away {
         /// The bytes.
         bytes: u32,
     },
@@ -220,6 +235,10 @@ pub struct Facts {
     pub mark: u32,
     /// The kernel holds no more of its frame.
     pub full: bool,
+    /// Undecoded bytes, the last ones, that are in the kernel.
+    pub seen: u32,
+    /// Bytes that are to be received away.
+    pub owed: u32,
     /// It was closed, and its receive is in flight; nothing else is set then.
     pub closed: bool,
     /// It waits to be closed; nothing else is set then.
@@ -274,6 +293,8 @@ pub trait ReceivingSystem {
     fn dry(&mut self, receiver: u32) -> After;
     /// The decoder looked, and needs this many bytes in all; if they fit into no buffer, the borrow is over.
     fn looked(&mut self, receiver: u32, needed: u32) -> After;
+    /// The host received bytes away that are owed: at least one.
+    fn received_away(&mut self, receiver: u32, bytes: u32) -> After;
     /// The kernel will hold no more of the frame that the receiver looks at, receives whole or waits for under a mark. Then it
     /// begins.
     fn kernel_full(&mut self, receiver: u32) -> After;

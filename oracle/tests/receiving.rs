@@ -63,6 +63,12 @@ impl Reached {
         match (op, answer) {
             (ReceivingOp::KernelFull { .. }, Answer::After(After::Ended)) => self.note("full", 1),
             (ReceivingOp::Looked { .. }, _) => self.note("a look", 1),
+            (ReceivingOp::ReceivedAway { .. }, Answer::After(After::WholeLook { .. })) => {
+                self.note("a look after another", 1)
+            }
+            (_, Answer::After(After::WholeLook { .. })) => self.note("a look again", 1),
+            (_, Answer::After(After::Away { .. })) => self.note("owed", 1),
+            (_, Answer::Begin(Begin::WholeLook { .. })) => self.note("a look at a whole", 1),
             (ReceivingOp::Decoded { .. }, Answer::After(After::Whole { .. })) => self.note("a whole again", 1),
             (ReceivingOp::Dry { receiver }, Answer::After(After::Ended)) if checked.facts(receiver).mark > 0 => {
                 self.note("a mark", 1);
@@ -129,8 +135,15 @@ fn random_calls_reach_every_rule() {
         ["in flight", "a claim in flight", "consumed in flight", "an outcome after the close", "taken back"];
     let tenants = ["a claim of a capped tenant", "evicted for another tenant"];
     let counting = ["a look", "a mark", "a whole again", "full", "a peer that closes", "a trial under a mark"];
-    for name in
-        names.into_iter().chain(counting).chain(outcomes).chain(in_flight).chain(tenants).chain(["a trial", "a grant"])
+    let looks = ["a look at a whole", "a look again", "a look after another", "owed"];
+    for name in names
+        .into_iter()
+        .chain(counting)
+        .chain(looks)
+        .chain(outcomes)
+        .chain(in_flight)
+        .chain(tenants)
+        .chain(["a trial", "a grant"])
     {
         assert!(reached.0.get(name).is_some_and(|&count| count > 0), "{name}: {:?}", reached.0);
     }

@@ -39,9 +39,11 @@ pub enum Action {
     /// Work is left for the next loop iteration: schedule it, report `Done`, then report `Wake`.
     Reschedule = 1 << 13,
     /// Of pools alone: look at what is in the kernel, at most as many bytes as the receive area has (`MSG_PEEK`); report
-    /// `NeedMore` with the bytes that the frame has from the first one in the kernel on, or `WouldBlock`.
+    /// `NeedMore` with the bytes that the frame has from the first one in the kernel on, or `WouldBlock`. With `RecvWhole`: look
+    /// only if all of the receive area can be filled, report that as `Received`, and decode it.
     Peek = 1 << 14,
-    /// Of pools alone, beside `Recv`: only if all of the receive area can be filled; else report `WouldBlock`.
+    /// Of pools alone, beside `Recv` or `Peek`: only if all of the receive area can be filled; else report `WouldBlock`. With `Recv`
+    /// and `Discard`: receive what was decoded when it was looked at, drop it, and report it as `Received`.
     RecvWhole = 1 << 15,
 }
 

@@ -113,7 +113,7 @@ impl Connection {
 
     #[inline]
     fn received(&mut self, bytes: u32) {
-        self.clear(flag::FLIGHT | flag::QUIET);
+        self.clear(flag::FLIGHT | flag::QUIET | flag::LEFT);
         let filled = bytes == self.room();
         self.buffered_bytes += bytes;
         self.needed_bytes = self.needed_bytes.saturating_sub(bytes);
@@ -264,7 +264,17 @@ impl Connection {
     #[inline]
     fn drop_hold_empty(&mut self) {
         self.capacity = 0;
-        self.clear(flag::HELD | flag::ASKED | flag::YIELDED);
+        let yielded = if self.has(flag::LEFT) { 0 } else { flag::YIELDED };
+        self.clear(flag::HELD | flag::ASKED | yielded);
+        self.update_room();
+    }
+
+    /// The last bytes, this many, were only looked at, and are in the kernel still: they are received again, with as many as are
+    /// needed from there on, 0 if the decoder waits for the host.
+    pub(crate) fn leave_in_kernel(&mut self, bytes: u32, needed_bytes: u32, waits_for_host: bool) {
+        self.buffered_bytes -= bytes;
+        self.needed_bytes = needed_bytes;
+        self.set(flag::READY | if waits_for_host { flag::LEFT } else { 0 });
         self.update_room();
     }
 

@@ -91,7 +91,8 @@ impl Conditions {
         let blocked = (c.blocked != 0) & !failed;
         let misfit = c.is_misfit();
         // What is parked with a decoder that is blocked needs no buffer before that ends: two such would trade one forever.
-        let parked = has_slot & !empty;
+        // Nor is what was left in the kernel received before that.
+        let parked = (has_slot & !empty) | c.has(flag::LEFT);
         let paused = c.has(flag::PAUSED) | ((c.has(flag::PAUSE_WHEN_BLOCKED) | parked) & blocked);
         let may_read = !over & !paused & !misfit;
         let in_budget = c.is_within_budget();

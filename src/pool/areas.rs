@@ -53,9 +53,13 @@ impl<S: BufferSource> Pool<S> {
         self.check_open(index)?;
         self.leave_fast_path();
         self.follow_shed(index);
+        let is_owed = self.memory.owed_bytes(index) > 0;
         self.receive(index, bytes)?;
+        if is_owed {
+            return Ok(self.reconcile(index)); // They were decoded before.
+        }
         let bytes = self.table.connection(index).buffered_bytes();
-        self.memory.consume(index, bytes).expect("it borrows what it received into");
+        self.consume_in_memory(index, bytes);
         self.feed(index, Event::Consumed { bytes });
         self.counts.consumed_bytes += u64::from(bytes);
         Ok(self.reconcile(index))
@@ -95,6 +99,8 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// To take a hole out of the content, move the bytes before the hole up to its end, and report the bytes of the hole as
     /// `Consumed`: they are at the front then. The same cuts bytes off at the end.
+    /// Not so the host of a receiver that counts, which may change only what it consumes: the rest may be looked at again as it
+    /// came.
     ///
     /// # Errors
     ///
@@ -127,6 +133,7 @@ impl<S: BufferSource> Pool<S> {
         if self.kept_cycle.is_of(index) {
             return Ok(&mut self.memory.receive_buffer_mut()[self.kept_cycle.room()]);
         }
-        Ok(if self.is_to_receive(index) { self.memory.receive_area(index).expect("it is attached") } else { &mut [] })
+        let is_to_receive = self.is_to_receive(index) || self.memory.owed_bytes(index) > 0;
+        Ok(if is_to_receive { self.memory.receive_area(index).expect("it is attached") } else { &mut [] })
     }
 }

@@ -18,7 +18,7 @@ impl<S: BufferSource> Pool<S> {
             }
             let (connection, facts) =
                 (self.connection_at(index), self.memory.facts(index).map_err(|_| "I2: a row without memory")?);
-            buffered_bytes += u64::from(connection.buffered_bytes());
+            buffered_bytes += u64::from(connection.buffered_bytes() - self.memory.seen_bytes(index));
             if self.has_open_cycle(index) {
                 if !self.memory.may_borrow_unlisted(index) {
                     return Err("I2: a receiver whose cycle is open borrows and keeps nothing beside");

@@ -22,7 +22,8 @@ impl<S: BufferSource> Pool<S> {
     /// none, while bytes are in place.
     pub(super) fn check_may_submit(&self, index: u32) -> Result<(), PoolError> {
         let is_shown = self.pending_at(index).has(Action::Recv);
-        if is_shown && !self.leaves_partial(index) { Ok(()) } else { Err(EventError::NotPending.into()) }
+        let is_now = self.leaves_partial(index) || self.memory.owed_bytes(index) > 0;
+        if is_shown && !is_now { Ok(()) } else { Err(EventError::NotPending.into()) }
     }
 
     /// The host has submitted the receive that was pending.

@@ -36,7 +36,7 @@ impl<S: BufferSource> Pool<S> {
         let index = self.table.find(id)?;
         let is_whole = self.pending_at(index).has(Action::RecvWhole);
         let borrowed = self.memory.borrowed(index).filter(|_| is_whole);
-        Ok(borrowed.map_or(0, |borrowed| borrowed.max_bytes))
+        Ok(borrowed.map_or(0, |borrowed| borrowed.max_bytes.max(borrowed.owed_bytes)))
     }
 
     /// The mark that `WantRecv` asks for: the number of bytes in the kernel at which the poller is to report (`SO_RCVLOWAT`). It
@@ -74,8 +74,13 @@ impl<S: BufferSource> Pool<S> {
     /// What the machine asks of the host, as a receiver that counts does it.
     pub(super) fn with_counting(&self, index: u32, actions: Actions) -> Actions {
         let actions = match self.memory.borrowed(index) {
+            Some(borrowed) if borrowed.owed_bytes > 0 => {
+                return actions.intersection(Action::StopRecv.into())
+                    | Actions::of(&[Action::Recv, Action::RecvWhole, Action::Discard]);
+            }
             Some(borrowed) if borrowed.is_look && actions.has(Action::Recv) => {
-                actions.without(Action::Recv.into()) | Action::Peek
+                let whole = if borrowed.is_whole { Action::RecvWhole.into() } else { Actions::NONE };
+                actions.without(Action::Recv.into()) | Action::Peek | whole
             }
             Some(borrowed) if borrowed.is_whole && actions.has(Action::Recv) => actions | Action::RecvWhole,
             _ => actions,
@@ -109,7 +114,7 @@ impl<S: BufferSource> Pool<S> {
 
     /// The decoder needs this number of bytes: if the host looked, of what is in the kernel.
     pub(super) fn follow_look(&mut self, index: u32, needed_bytes: u32) {
-        if !self.memory.borrowed(index).is_some_and(|borrowed| borrowed.is_look && borrowed.leaves_partial()) {
+        if !self.memory.borrowed(index).is_some_and(|borrowed| borrowed.is_header_look() && borrowed.leaves_partial()) {
             return;
         }
         let connection = self.table.connection(index);
@@ -153,6 +158,7 @@ impl<S: BufferSource> Pool<S> {
 
     /// A partial frame stays in the kernel no more.
     pub(super) fn stop_counting(&mut self, index: u32) {
+        self.end_look(index);
         if self.leaves_partial(index) {
             let after = self.memory.dry(index).expect("it may receive");
             self.follow(index, after);
@@ -166,7 +172,7 @@ impl<S: BufferSource> Pool<S> {
         let counts = policy.counting && !self.table.connection(index).is_failed();
         if !counts {
             self.stop_counting(index);
-            if self.memory.is_mark_wrong(index) {
+            if self.memory.is_mark_wrong(index) || self.memory.owed_bytes(index) > 0 {
                 // The fast path knows no marks but those of receivers that count.
                 let connection = self.table.connection_mut(index);
                 *connection = connection.clone().on_slow_path();

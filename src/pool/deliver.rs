@@ -68,6 +68,7 @@ impl<S: BufferSource> Pool<S> {
         if self.table.connection(index).is_counting() {
             return Err(PoolError::CannotCount { with: "deliveries" });
         }
+        self.check_no_look(index)?;
         if bytes.is_empty() {
             return Err(EventError::ZeroBytes.into());
         }

@@ -30,6 +30,9 @@ pub enum PoolError {
     TooManyBytes,
     /// Bytes that were delivered are in the host's memory, and are to be reported on first; or the report is not about as many.
     InPlace,
+    /// Bytes were looked at in the kernel, and are to be decoded, all of them, and reported on first; or what was decoded of them is to
+    /// be received away first.
+    LookedAt,
     /// An event that the receiver reports itself.
     InternalEvent,
     /// The shared pool is closed: it accepts no new receivers, requests or leases.
@@ -70,6 +73,7 @@ impl fmt::Display for PoolError {
             PoolError::UnknownAddress => "the address lies in no buffer of the pool",
             PoolError::TooManyBytes => "more bytes than fit",
             PoolError::InPlace => "delivered bytes are in place: report on them first",
+            PoolError::LookedAt => "bytes are looked at: report on all of them, and receive away what was decoded",
             PoolError::InternalEvent => "the receiver reports this event itself",
             PoolError::PoolClosed => "the shared pool is closed",
             PoolError::WrongThread => "the pool is bound to another thread",

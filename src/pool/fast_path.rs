@@ -216,7 +216,9 @@ mod tests {
         let buffered_bytes = pool.connection(id).expect("it is attached").buffered_bytes();
         if random.u8(0..8) > 0 {
             let actions = pool.pending(id).expect("it is attached");
+            let whole_bytes = pool.recv_min(id).expect("it is attached");
             return match random.u8(0..4) {
+                0 | 1 if whole_bytes > 0 => Event::Received { bytes: whole_bytes },
                 0 | 1 if actions.has(Action::Peek) => Event::NeedMore { bytes: random.u32(1..100) },
                 2 if actions.has(Action::Peek) => Event::WouldBlock,
                 0 | 1 if actions.has(Action::Decode) => Event::Consumed { bytes: buffered_bytes },

@@ -75,10 +75,11 @@ impl FindingKind {
 }
 
 /// What to do about an action that is undone, the most urgent one first.
-const ADVICE: [(Action, &str); 9] = [
+const ADVICE: [(Action, &str); 10] = [
     (Action::End, "the peer ended: finish, then report it done or close"),
     (Action::Shed, "close the connection: requests wait for its memory"),
     (Action::CannotFit, "fail or close: the frame is larger than the buffer, see buffer_bytes"),
+    (Action::Discard, "receive what was decoded when it was looked at, and drop it, then report how much that was"),
     (Action::Recv, "receive, then report the outcome, would_block if there was nothing"),
     (Action::Peek, "look at what is in the kernel, then report what the frame needs, would_block if there was nothing"),
     (Action::Decode, "decode, then report what was consumed, and why bytes are left"),

@@ -164,7 +164,7 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// # Errors
     ///
-    /// The handle is stale or foreign; a receive is in flight; bytes are in place; nothing is undecoded; no buffer is free that it could leave
+    /// The handle is stale or foreign; a receive is in flight; bytes are in place, are looked at, or are to be received away; nothing is undecoded; no buffer is free that it could leave
     /// with, or the receiver's tenant may have none. Nothing of the receiver is changed; what others kept past their deadline may
     /// have been evicted to make room.
     pub fn take(&mut self, id: ReceiverId) -> Result<LeasedContent, PoolError> {
@@ -173,6 +173,7 @@ impl<S: BufferSource> Pool<S> {
         self.follow_shed(index);
         self.check_not_in_flight(index)?;
         self.check_not_in_place(index)?;
+        self.check_no_look(index)?;
         if self.table.connection(index).buffered_bytes() == 0 {
             return Err(PoolError::NoBuffer);
         }

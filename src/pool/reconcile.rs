@@ -131,7 +131,7 @@ impl<S: BufferSource> Pool<S> {
                 return true;
             }
             Stance::Idle => return pending.has(Action::RequestBuffer) && self.begin(index, is_reported),
-            Stance::Shed => return false,
+            Stance::Shed | Stance::Owing => return false,
             _ => {}
         }
         if pending.has(Action::Discard) {
@@ -154,6 +154,10 @@ impl<S: BufferSource> Pool<S> {
         if pending.has(next) {
             // Then nothing is to be discarded, and the frame fits.
             return false;
+        }
+        if self.memory.is_looked_at(index) {
+            self.report_look(index, usable_bytes);
+            return true;
         }
         if pending.has(Action::Discard) {
             self.discard(index);
@@ -211,9 +215,8 @@ impl<S: BufferSource> Pool<S> {
         let memory = &mut self.memory;
         let begin = if is_reported { memory.begin(index) } else { memory.begin_unreported(index) };
         match begin.expect("the machine receives behind what is short") {
-            Begin::Receive { max_bytes } | Begin::Look { max_bytes } | Begin::Whole { bytes: max_bytes } => {
-                self.grant(index, max_bytes);
-            }
+            Begin::Receive { max_bytes } | Begin::Look { max_bytes } => self.grant(index, max_bytes),
+            Begin::Whole { bytes } | Begin::WholeLook { bytes } => self.grant(index, bytes),
             Begin::Later => return false,
             Begin::Claimed | Begin::Off if self.table.connection(index).is_waiting() => return false,
             Begin::Claimed if !is_reported && self.reports_again(index) => {
@@ -250,7 +253,7 @@ impl<S: BufferSource> Pool<S> {
 
     pub(super) fn follow(&mut self, index: u32, after: After) {
         match after {
-            After::Ended => {}
+            After::Ended | After::ReceiveAway { .. } => {}
             After::Receive { max_bytes } => {
                 // A trial has a number of receives of its own.
                 self.feed(index, Event::Wake);

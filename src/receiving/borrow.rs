@@ -23,6 +23,12 @@ pub(super) struct Borrow {
     /// The last receive brought all that was allowed.
     pub(super) is_filled: bool,
     pub(super) receives: u8,
+    /// Undecoded bytes, the last ones, that were only looked at: they are in the kernel.
+    pub(super) seen_bytes: u32,
+    /// Bytes that were decoded when they were looked at, and are in the kernel still.
+    pub(super) owed_bytes: u32,
+    /// Once they are received away, it receives whole again.
+    pub(super) goes_on: bool,
     pub(super) flight: Flight,
     /// It counts as one of the receives in flight, of which there is a most.
     pub(super) is_counted: bool,
@@ -50,6 +56,8 @@ pub(super) enum Purpose {
     Look,
     /// To receive all that is allowed, or nothing.
     Whole,
+    /// To look at all that is allowed, or nothing, and to decode it.
+    WholeLook,
     /// To decode held content.
     Decode,
 }
@@ -79,6 +87,9 @@ impl Borrow {
             is_unreported: purpose == Purpose::Decode,
             is_filled: false,
             receives: 0,
+            seen_bytes: 0,
+            owed_bytes: 0,
+            goes_on: false,
             flight: Flight::No,
             is_counted: false,
         }
@@ -86,8 +97,26 @@ impl Borrow {
 
     pub(super) fn describe(&self) -> Borrowed {
         let is_in_flight = self.flight != Flight::No;
-        let (is_look, is_whole) = (self.purpose == Purpose::Look, self.purpose == Purpose::Whole);
-        Borrowed { max_bytes: self.max_bytes, is_unreported: self.is_unreported, is_in_flight, is_look, is_whole }
+        let is_look = matches!(self.purpose, Purpose::Look | Purpose::WholeLook);
+        let is_whole = matches!(self.purpose, Purpose::Whole | Purpose::WholeLook);
+        let Borrow { max_bytes, is_unreported, .. } = *self;
+        let owed_bytes = if is_unreported { 0 } else { self.owed_bytes };
+        Borrowed { max_bytes, is_unreported, is_in_flight, is_look, is_whole, owed_bytes }
+    }
+
+    /// Bytes that were looked at are being decoded.
+    pub(super) fn is_looked_at(&self) -> bool {
+        self.is_unreported && (self.seen_bytes > 0 || self.owed_bytes > 0)
+    }
+
+    /// Only the host can end it: it has bytes in the kernel to receive away.
+    pub(super) fn owes(&self) -> bool {
+        !self.is_unreported && self.owed_bytes > 0
+    }
+
+    /// How much the host may write: to receive, to look at, or to receive away.
+    pub(super) fn area_bytes(&self) -> u32 {
+        if self.owes() { self.owed_bytes } else { self.max_bytes }
     }
 
     /// All of it that the future depends on, for model checkers.
@@ -96,6 +125,7 @@ impl Borrow {
         let Borrow { start, max_bytes, before_bytes, consumed_bytes, .. } = *self;
         state.extend([start, max_bytes, before_bytes, consumed_bytes].map(u64::from));
         state.extend([self.lender as u64, self.purpose as u64, self.receives.into()]);
-        state.extend([self.is_unreported, self.is_filled, self.is_counted].map(u64::from));
+        state.extend([self.is_unreported, self.is_filled, self.is_counted, self.goes_on].map(u64::from));
+        state.extend([self.seen_bytes, self.owed_bytes].map(u64::from));
     }
 }

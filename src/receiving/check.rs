@@ -20,6 +20,7 @@ impl<B: Buffers> Receiving<B> {
         self.check_lists()?;
         self.check_flights()?;
         self.check_in_place()?;
+        self.check_looks()?;
         self.check_tenants()?;
         self.keepers.iter().try_for_each(|(at, _)| self.check_keeper(at))
     }

@@ -14,14 +14,18 @@ impl<B: Buffers> Receiving<B> {
     ///
     /// # Errors
     ///
-    /// There is no such receiver; it is to stop, but looks or receives a whole; it is of unknown length, or under a layer that reads ahead.
+    /// There is no such receiver; it is to stop, but looks or receives a whole, or decodes what it looked at; it is of unknown
+    /// length, or under a layer that reads ahead.
     pub fn set_counts(&mut self, receiver: u32, counts: bool) -> Result<(), ReceivingError> {
         let row = self.row(receiver)?;
         if counts && (row.unknown_length || row.transport.has(Transport::READS_AHEAD)) {
             return Err(ReceivingError::CannotCount);
         }
-        if !counts && self.leaves_partial(receiver) {
-            return Err(ReceivingError::Borrowing);
+        if !counts {
+            self.check_not_looked_at(receiver)?;
+            if self.leaves_partial(receiver) {
+                return Err(ReceivingError::Borrowing);
+            }
         }
         self.rows[receiver as usize].transport.set(Transport::COUNTS, counts);
         if !counts && self.waits_under_mark(receiver) {
@@ -43,11 +47,17 @@ impl<B: Buffers> Receiving<B> {
         let Keeper { kept_bytes, looked_bytes, .. } = self.keepers[keeper];
         // A second look at a header that was not whole costs no more than a receive.
         let is_known = kept_bytes > 0 || looked_bytes > HEADER_BYTES;
-        let (purpose, bytes) =
-            if is_known { (Purpose::Whole, self.whole_bytes(keeper)) } else { (Purpose::Look, HEADER_BYTES) };
-        self.borrow(keeper, purpose, bytes);
+        let bytes = if is_known { self.whole_bytes(keeper) } else { HEADER_BYTES };
+        self.borrow(keeper, Purpose::Look, bytes);
         self.keepers[keeper].looked_bytes = looked_bytes;
-        if is_known { Begin::Whole { bytes } } else { Begin::Look { max_bytes: bytes } }
+        if !is_known {
+            return Begin::Look { max_bytes: bytes };
+        }
+        self.allow_whole(keeper, bytes);
+        match self.borrows[self.keepers[keeper].borrow as usize].purpose {
+            Purpose::WholeLook => Begin::WholeLook { bytes },
+            _ => Begin::Whole { bytes },
+        }
     }
 
     /// All that the decoder needs, at most what there is room for.
@@ -83,8 +93,7 @@ impl<B: Buffers> Receiving<B> {
         let state = &mut self.keepers[keeper];
         state.start_ns.get_or_insert(self.clock.now_ns());
         state.looked_bytes = needed_bytes;
-        let borrow = &mut self.borrows[at];
-        (borrow.purpose, borrow.max_bytes) = (Purpose::Whole, needed_bytes);
+        self.allow_whole(keeper, needed_bytes);
         Ok(Some(needed_bytes))
     }
 
@@ -108,8 +117,8 @@ impl<B: Buffers> Receiving<B> {
         let Keeper { kept_bytes, borrow: at, .. } = self.keepers[keeper];
         let Borrow { buffer, start, .. } = self.borrows[at as usize];
         self.move_bytes((buffer, start as usize), kept_bytes, (buffer, 0));
-        let borrow = &mut self.borrows[at as usize];
-        (borrow.start, borrow.max_bytes) = (0, max_bytes);
+        self.borrows[at as usize].start = 0;
+        self.allow_whole(keeper, max_bytes);
         After::Receive { max_bytes }
     }
 

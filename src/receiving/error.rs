@@ -30,9 +30,11 @@ pub enum ReceivingError {
     InFlight,
     /// Bytes are in the host's memory, and are to be reported on first.
     InPlace,
+    /// Bytes that were looked at are to be reported on first, or to be received away.
+    LookedAt,
     /// Nothing was received that was not reported on.
     NothingToDecode,
-    /// More bytes than were allowed, or none.
+    /// More bytes than were allowed, or none; of a look that is decoded, another number.
     WrongLength {
         /// The bytes reported.
         bytes: u32,
@@ -58,6 +60,9 @@ impl fmt::Display for ReceivingError {
             ReceivingError::CannotCount => f.write_str("a receiver of unknown length or under a layer cannot count"),
             ReceivingError::InFlight => f.write_str("a receive is in flight: report its outcome first"),
             ReceivingError::InPlace => f.write_str("bytes are in the host's memory: report on them first"),
+            ReceivingError::LookedAt => {
+                f.write_str("bytes were looked at: report on them first, and receive them away")
+            }
             ReceivingError::NothingToDecode => f.write_str("the decoder has reported on all that was received"),
             ReceivingError::WrongLength { bytes, max_bytes } => {
                 write!(f, "{bytes} bytes reported, allowed are 1 to {max_bytes}")

@@ -64,7 +64,7 @@ impl<B: Buffers> Receiving<B> {
         if self.is_in_flight(keeper) {
             return Err(ReceivingError::InFlight);
         }
-        let is_now = matches!(self.borrow_of(keeper).purpose, Purpose::Look | Purpose::Whole);
+        let is_now = matches!(self.borrow_of(keeper).purpose, Purpose::Look | Purpose::Whole | Purpose::WholeLook);
         if self.borrow_of(keeper).max_bytes == 0 || is_now {
             return Err(ReceivingError::NotReceiving);
         }

@@ -8,7 +8,7 @@ use super::types::{After, Begin, Rest, ShedReason};
 use super::{NIL, Receiving, ReceivingError};
 
 /// The most receives of one trial.
-const RECEIVES_MAX: u8 = 8;
+pub(super) const RECEIVES_MAX: u8 = 8;
 
 impl<B: Buffers> Receiving<B> {
     /// A receiver is readable: whether it may receive, and how much.
@@ -118,7 +118,7 @@ impl<B: Buffers> Receiving<B> {
         // In front of what is received there is nothing else. What is only decoded stays where it is in a buffer of its own.
         let start = if lender == Lender::Receiver && purpose == Purpose::Decode { from_start } else { 0 };
         self.move_bytes((from, from_start), kept_bytes, (buffer, start));
-        let is_counted = !matches!(purpose, Purpose::Decode | Purpose::Look | Purpose::Whole) && self.submits(keeper);
+        let is_counted = !matches!(purpose, Purpose::Decode | Purpose::Look) && self.submits(keeper);
         let borrow = Borrow::new(buffer, start as u32, lender, purpose, kept_bytes);
         self.list_borrow(Borrow { keeper, max_bytes, is_counted, ..borrow });
     }
@@ -144,14 +144,15 @@ impl<B: Buffers> Receiving<B> {
     ///
     /// # Errors
     ///
-    /// The receiver may not receive, or not as many bytes.
+    /// The receiver may not receive, or not as many bytes; or it looked at others than all that it is to decode.
     pub fn received(&mut self, receiver: u32, bytes: u32) -> Result<(), ReceivingError> {
         let keeper = self.borrower(receiver)?;
         let Borrow { max_bytes, purpose, .. } = self.borrows[self.keepers[keeper].borrow as usize];
         if purpose == Purpose::Look {
             return Err(ReceivingError::NotReceiving);
         }
-        if bytes == 0 || bytes > max_bytes {
+        let is_look = purpose == Purpose::WholeLook && max_bytes > 0;
+        if bytes == 0 || bytes > max_bytes || (is_look && bytes < max_bytes) {
             return Err(ReceivingError::WrongLength { bytes, max_bytes });
         }
         self.land(keeper);
@@ -162,6 +163,7 @@ impl<B: Buffers> Receiving<B> {
         borrow.max_bytes = 0;
         borrow.is_unreported = true;
         borrow.receives += 1;
+        borrow.seen_bytes = if is_look { bytes } else { 0 };
         state.kept_bytes += bytes;
         state.looked_bytes = 0;
         state.start_ns.get_or_insert(self.clock.now_ns());
@@ -184,7 +186,7 @@ impl<B: Buffers> Receiving<B> {
         borrow.is_filled = false;
         let purpose = borrow.purpose;
         let after = match purpose {
-            Purpose::Whole if self.counts_now(keeper) => self.wait_for_whole(keeper),
+            Purpose::Whole | Purpose::WholeLook if self.counts_now(keeper) => self.wait_for_whole(keeper),
             _ => self.review(keeper, false),
         };
         Ok(self.acknowledge_shed(keeper, after))
@@ -291,7 +293,7 @@ impl<B: Buffers> Receiving<B> {
     ///
     /// # Errors
     ///
-    /// There is no such receiver.
+    /// There is no such receiver, or what it looked at is not reported on, or not received away.
     pub fn discard(&mut self, receiver: u32) -> Result<u32, ReceivingError> {
         let keeper = self.row(receiver)?.keeper;
         if keeper == NIL || self.keepers[keeper].is_shed() {
@@ -301,6 +303,10 @@ impl<B: Buffers> Receiving<B> {
             let dropped_bytes = self.keepers[keeper].kept_bytes;
             self.consume_in_flight(keeper, dropped_bytes);
             return Ok(dropped_bytes);
+        }
+        self.check_not_looked_at(receiver)?;
+        if self.owed_bytes(receiver) > 0 {
+            return Err(ReceivingError::LookedAt);
         }
         let dropped_bytes = self.drop_all(keeper);
         self.forget_if_idle(keeper);
@@ -312,7 +318,7 @@ impl<B: Buffers> Receiving<B> {
     ///
     /// # Errors
     ///
-    /// The receiver does not borrow, or more was consumed than is there.
+    /// The receiver does not borrow, or more was consumed than is there; or bytes are to be received away.
     pub fn consume(&mut self, receiver: u32, bytes: u32) -> Result<(), ReceivingError> {
         let keeper = self.borrower(receiver)?;
         let max_bytes = self.keepers[keeper].kept_bytes;
@@ -324,6 +330,9 @@ impl<B: Buffers> Receiving<B> {
             return Ok(());
         }
         let borrow = &mut self.borrows[self.keepers[keeper].borrow as usize];
+        if borrow.owes() {
+            return Err(ReceivingError::LookedAt);
+        }
         borrow.is_unreported = true;
         borrow.max_bytes = 0;
         self.consume_at(keeper, bytes);
@@ -345,6 +354,10 @@ impl<B: Buffers> Receiving<B> {
             let borrow = &mut self.borrows[state.borrow as usize];
             borrow.start += bytes;
             borrow.consumed_bytes += bytes;
+            // What is kept is in front of what was looked at.
+            let owed_bytes = bytes.saturating_sub(state.kept_bytes - borrow.seen_bytes);
+            borrow.seen_bytes -= owed_bytes;
+            borrow.owed_bytes += owed_bytes;
             state.kept_bytes -= bytes;
         }
     }
@@ -382,6 +395,7 @@ impl<B: Buffers> Receiving<B> {
 
     pub(super) fn report(&mut self, keeper: u32, consumed_bytes: u32, rest: Rest) -> After {
         self.consume_at(keeper, consumed_bytes);
+        let left_bytes = self.leave_in_kernel(keeper);
         let now_ns = self.clock.now_ns();
         let state = &mut self.keepers[keeper];
         let borrow = &mut self.borrows[state.borrow as usize];
@@ -390,7 +404,11 @@ impl<B: Buffers> Receiving<B> {
         if has_consumed && (borrow.receives == 0 || borrow.consumed_bytes >= borrow.before_bytes) {
             state.start_ns = Some(now_ns);
         }
+        let rest = rest.behind(left_bytes);
         self.note_rest(keeper, rest, has_consumed);
+        if self.borrows[self.keepers[keeper].borrow as usize].purpose == Purpose::WholeLook {
+            return self.review_look(keeper, left_bytes, rest);
+        }
         self.review(keeper, has_consumed)
     }
 
@@ -467,7 +485,7 @@ impl<B: Buffers> Receiving<B> {
     ///
     /// # Errors
     ///
-    /// There is no such receiver, it was shed, or it has bytes in the host's memory.
+    /// There is no such receiver, it was shed, or it has bytes in the host's memory; or it looked at what is being decoded.
     pub fn end(&mut self, receiver: u32) -> Result<(), ReceivingError> {
         let keeper = self.row(receiver)?.keeper;
         if keeper == NIL {
@@ -479,6 +497,7 @@ impl<B: Buffers> Receiving<B> {
         if self.is_in_place(receiver) {
             return Err(ReceivingError::InPlace);
         }
+        self.check_not_looked_at(receiver)?;
         self.land(keeper);
         self.set_held(keeper);
         self.keepers[keeper].start_ns = None;
@@ -489,7 +508,8 @@ impl<B: Buffers> Receiving<B> {
         Ok(())
     }
 
-    /// Ends all borrows but those in flight or with bytes in the host's memory, as they are, and moves the clock.
+    /// Ends all borrows but those in flight, with bytes in the host's memory or with bytes to receive away, as they are, and moves the
+    /// clock.
     pub fn advance(&mut self, now_ns: u64) {
         while self.end_first_borrow().is_some() {}
         self.begin_iteration();
@@ -516,7 +536,8 @@ impl<B: Buffers> Receiving<B> {
     fn first_borrow(&self) -> Option<&Borrow> {
         let receiver = |borrow: &Borrow| self.keepers[borrow.keeper].receiver;
         let open = self.borrows[..self.open_borrows as usize].iter();
-        open.filter(|borrow| !self.is_in_place(receiver(borrow))).min_by_key(|borrow| receiver(borrow))
+        open.filter(|borrow| !self.is_in_place(receiver(borrow)) && !borrow.owes())
+            .min_by_key(|borrow| receiver(borrow))
     }
 
     /// The keeper of a receiver that borrows.

@@ -235,13 +235,13 @@ fn guess_under_a_mark_ends_with_a_report() {
     assert_eq!(core.looked(0, 100), Ok(Some(100)));
     assert_eq!((core.dry(0), start_ns(&core)), (Ok(After::Ended), Some(0)));
     core.advance(MS);
-    assert_eq!(core.begin_unreported(0), Ok(Begin::Whole { bytes: 100 }));
+    assert_eq!(core.begin_unreported(0), Ok(Begin::WholeLook { bytes: 100 }));
     assert_eq!((core.dry(0), start_ns(&core)), (Ok(After::Ended), Some(0)));
-    assert_eq!(core.begin(0), Ok(Begin::Whole { bytes: 100 }));
+    assert_eq!(core.begin(0), Ok(Begin::WholeLook { bytes: 100 }));
     assert_eq!((start_ns(&core), core.check_invariants()), (Some(MS), Ok(())));
     core.dry(0).expect("it borrows");
     core.advance(2 * MS);
-    assert_eq!(core.begin(0), Ok(Begin::Whole { bytes: 100 }));
+    assert_eq!(core.begin(0), Ok(Begin::WholeLook { bytes: 100 }));
     assert_eq!(start_ns(&core), Some(MS), "it was no guess any more");
 }
 

@@ -18,6 +18,11 @@ pub enum Begin {
         /// At least 1.
         bytes: u32,
     },
+    /// It borrows: look at this number of bytes, all or none of them, report that as received, and decode.
+    WholeLook {
+        /// At least 1.
+        bytes: u32,
+    },
     /// There is no buffer to borrow now; in the next loop iteration there may be.
     Later,
     /// What it keeps was kept after its trial, and shortage goes on: a notice comes when to begin again.
@@ -42,15 +47,34 @@ pub enum Rest {
     Held,
 }
 
+impl Rest {
+    /// The same, counted from where these bytes begin, which are in the kernel still.
+    pub(super) fn behind(self, left_bytes: u32) -> Rest {
+        match self {
+            Rest::Short { needed_bytes, usable_bytes } if left_bytes > 0 => Rest::Short {
+                needed_bytes: needed_bytes.saturating_add(left_bytes),
+                usable_bytes: usable_bytes.max(needed_bytes).saturating_add(left_bytes),
+            },
+            rest => rest,
+        }
+    }
+}
+
 /// What follows a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
     /// The borrow is over.
     Ended,
-    /// The trial goes on: receive at most this number of bytes, and report. Or a receive of a whole does: all or none of them.
+    /// The trial goes on: receive at most this number of bytes, and report. Or a receive of a whole does: all or none of them,
+    /// perhaps from a look.
     Receive {
         /// At least 1.
         max_bytes: u32,
+    },
+    /// The decoder consumed what was only looked at: receive this number of bytes, drop them, and report that.
+    ReceiveAway {
+        /// At least 1.
+        bytes: u32,
     },
     /// The receiver lost its place: close it. There is no notice of it.
     Shed {
@@ -117,6 +141,8 @@ pub(crate) enum Stance {
     Unreported,
     /// It borrows, for a receive in flight.
     InFlight,
+    /// It borrows, and is to receive away what was decoded.
+    Owing,
     /// It waits for its peer.
     Resting,
     /// It waits for room.
@@ -135,7 +161,7 @@ impl Stance {
     /// Whether it borrows.
     #[inline(always)]
     pub(crate) fn borrows(self) -> bool {
-        matches!(self, Stance::MayReceive | Stance::Unreported | Stance::InFlight)
+        matches!(self, Stance::MayReceive | Stance::Unreported | Stance::InFlight | Stance::Owing)
     }
 }
 
@@ -150,11 +176,23 @@ pub struct Borrowed {
     pub is_in_flight: bool,
     /// It is to look at what is in the kernel, not to receive.
     pub is_look: bool,
-    /// It is to receive all that is allowed, or nothing.
+    /// It is to receive all that is allowed, or nothing. With `is_look` it is to look at all of it, and to decode it.
     pub is_whole: bool,
+    /// The decoder has reported, and this number of bytes is to be received away.
+    pub owed_bytes: u32,
 }
 
 impl Borrowed {
+    /// It is to look at the beginning of a frame, or has done so.
+    pub(crate) fn is_header_look(&self) -> bool {
+        self.is_look && !self.is_whole
+    }
+
+    /// It is to receive a whole from a look, or has looked.
+    pub(crate) fn is_whole_look(&self) -> bool {
+        self.is_look && self.is_whole
+    }
+
     /// Whether it is to look, or to receive a whole, so that a partial frame stays in the kernel.
     pub(crate) fn leaves_partial(&self) -> bool {
         self.max_bytes > 0 && (self.is_look || self.is_whole)
@@ -192,6 +230,10 @@ pub struct Facts {
     pub awaited_bytes: u32,
     /// Whether the kernel will hold no more of its frame.
     pub is_full: bool,
+    /// Undecoded bytes, the last ones, that were only looked at.
+    pub seen_bytes: u32,
+    /// Bytes that are to be received away.
+    pub owed_bytes: u32,
 }
 
 /// Counts since the beginning.

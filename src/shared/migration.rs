@@ -94,6 +94,7 @@ impl Pool<PoolShard> {
             return Err(EventError::InFlight.into());
         }
         self.check_not_in_place(index)?;
+        self.check_no_look(index)?;
         if self.memory.is_shed(index) { Err(PoolError::NotMovable) } else { Ok(()) }
     }
 

@@ -66,6 +66,21 @@ pub trait EventLoop {
         self.report(at, event);
     }
 
+    /// Looks at all or nothing, and decodes it as if it were received.
+    fn look_at_whole(&mut self, at: usize) {
+        self.before_receive(at);
+        let (socket, area) = self.socket_and_area(at);
+        let event = socket.peek_whole(area);
+        self.report(at, event);
+    }
+
+    /// Receives what was decoded when it was looked at.
+    fn receive_away(&mut self, at: usize) {
+        let (socket, area) = self.socket_and_area(at);
+        let event = socket.receive_away(area.len());
+        self.report(at, event);
+    }
+
     /// Whether this receive is submitted, instead of tried at once.
     fn submits(&mut self, at: usize) -> bool {
         self.socket(at).is_some_and(|socket| socket.mode() == Mode::Completion)
@@ -98,6 +113,10 @@ pub trait EventLoop {
                 self.acknowledge(at, outcomes);
             } else if pending.has(Action::Decode) {
                 self.decode(at);
+            } else if pending.has(Action::Discard) && pending.has(Action::RecvWhole) {
+                self.receive_away(at);
+            } else if pending.has(Action::Peek) && pending.has(Action::RecvWhole) {
+                self.look_at_whole(at);
             } else if pending.has(Action::Peek) {
                 self.look(at);
             } else if pending.has(Action::RecvWhole) {

@@ -14,6 +14,8 @@ pub struct Socket {
     stream: Vec<u8>,
     /// How much of it the host received.
     received: usize,
+    /// How much of what it did not receive it has decoded, where it was shown it.
+    owed: usize,
     /// A layer between transport and host, if there is one.
     layer: Option<Layer>,
     end: Option<EndKind>,
@@ -54,6 +56,7 @@ impl Socket {
             mode,
             stream: received.to_vec(),
             received: received.len(),
+            owed: 0,
             layer: None,
             end: None,
             is_armed: false,
@@ -111,12 +114,38 @@ impl Socket {
 
     /// Receives as many bytes as there is room for, or none.
     pub fn receive_whole(&mut self, area: &mut [u8]) -> Event {
+        let event = self.peek_whole(area);
+        if let Event::Received { .. } = event {
+            self.take(area.len());
+        }
+        event
+    }
+
+    /// Shows as many bytes as there is room for, or none, and leaves them.
+    ///
+    /// # Panics
+    ///
+    /// Some of them were decoded before.
+    pub fn peek_whole(&self, area: &mut [u8]) -> Event {
+        assert_eq!(self.owed, 0, "what was decoded is received away first");
         if self.in_kernel() < area.len() {
             return if self.end.is_some() { Event::PeerClosed } else { Event::WouldBlock };
         }
         area.copy_from_slice(&self.stream[self.received..][..area.len()]);
-        self.take(area.len());
         Event::Received { bytes: area.len() as u32 }
+    }
+
+    /// Receives bytes that were decoded when the host was shown them, and drops them.
+    ///
+    /// # Panics
+    ///
+    /// They are others.
+    pub fn receive_away(&mut self, bytes: usize) -> Event {
+        assert!((1..=self.owed).contains(&bytes) && self.received == 0, "{bytes} of {} that were decoded", self.owed);
+        self.has_changed |= self.in_kernel() < self.unread();
+        self.owed -= bytes;
+        self.stream.drain(..bytes);
+        Event::Received { bytes: bytes as u32 }
     }
 
     /// The host received this much, and as much of what the peer sent has room in the kernel.
@@ -302,8 +331,17 @@ impl Socket {
         idle.map(|in_flight| in_flight.is_cancelled = true).is_some()
     }
 
+    /// The first bytes that the host did not decode, be they received or not.
+    pub fn front(&self, bytes: usize) -> &[u8] {
+        &self.stream[..bytes]
+    }
+
     /// The host decoded this much.
     pub fn consume(&mut self, bytes: usize) {
+        // The others it was only shown.
+        let received = bytes.min(self.received);
+        self.owed += bytes - received;
+        let bytes = received;
         self.stream.drain(..bytes);
         self.received -= bytes;
         self.layer.iter_mut().for_each(|layer| layer.taken -= bytes);

@@ -36,7 +36,7 @@ fn what_cannot_count_is_refused() {
 /// Looks, and receives of a whole, are done at once, also where receives are submitted.
 #[test]
 fn look_and_whole_are_not_submitted() {
-    let mut case = Case::new(Mode::Completion);
+    let mut case = Case::with_place(Mode::Completion);
     case.look();
     let refused = Err(EventError::NotPending.into());
     assert_eq!(case.pool.handle(case.id, Event::done(Action::Recv)), refused);
@@ -52,7 +52,7 @@ fn look_and_whole_are_not_submitted() {
 #[test]
 fn counting_may_come_and_go() {
     in_modes(&[Mode::Level, Mode::OneShot, Mode::Edge], |mode| {
-        let mut case = Case::new(mode);
+        let mut case = Case::with_place(mode);
         let plain = Policy { mode, ..Policy::default() };
         for _ in 0..2 {
             case.look();
@@ -80,7 +80,7 @@ fn counting_may_come_and_go() {
 /// What arrives for a decoder that failed is thrown away, with nothing to look at.
 #[test]
 fn failed_receiver_does_not_look() {
-    let mut case = Case::new(Mode::Level);
+    let mut case = Case::with_place(Mode::Level);
     case.look();
     let actions = case.on(Event::Fail);
     assert_eq!((actions, case.area()), (Action::Recv.into(), 64));
@@ -129,7 +129,7 @@ fn audit_names_a_look_that_is_left() {
 /// A mark that is left behind is lowered by a host that does not count any more, also where it arms read interest anew.
 #[test]
 fn last_mark_is_lowered_on_the_way() {
-    let mut case = Case::new(Mode::OneShot);
+    let mut case = Case::with_place(Mode::OneShot);
     case.look();
     case.see(200);
     case.wait(200);

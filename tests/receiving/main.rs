@@ -6,6 +6,7 @@ mod counting_policies;
 mod delivery;
 mod layers;
 mod leases;
+mod looks;
 mod marks;
 mod receivers;
 mod ring;

@@ -311,7 +311,9 @@ impl EventLoop for Host {
             // the kernel holds.
             let may_be_shed = self.manners.needs_one
                 || self.manners.counts.is_some_and(|room| room < BUFFER_BYTES as usize)
-                || (self.manners.blocks || self.manners.yields) && self.pool.totals().shed_for_memory > 0;
+                || self.manners.counts.is_none()
+                    && (self.manners.blocks || self.manners.yields)
+                    && self.pool.totals().shed_for_memory > 0;
             assert!(
                 client.habit != Habit::Honest || may_be_shed,
                 "an honest client is shed ({:?}): {} unread, sent {} of {} since {} ms, {:?}, {:?}",
@@ -340,7 +342,9 @@ impl EventLoop for Host {
     fn decode(&mut self, at: usize) {
         let id = self.id(at);
         let data = self.pool.data(id).expect("it is attached").to_vec();
-        assert_eq!(data, self.clients[at].socket.buffered(), "the bytes are those that were sent");
+        let socket = &self.clients[at].socket;
+        assert_eq!(data, socket.front(data.len()), "the bytes are those that were sent");
+        assert!(data.len() == socket.buffered().len() || self.manners.counts.is_some(), "all that was received");
         self.decoding.push(at);
         let other = self.rng.usize(..self.clients.len());
         if self.manners.nests && self.decoding.len() < 4 && !self.decoding.contains(&other) {

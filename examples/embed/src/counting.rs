@@ -40,7 +40,8 @@ impl Counting {
         }
     }
 
-    /// Does `Recv` or `Peek`; returns what to report. `frame_bytes` is the length of the frame that begins so, or of its header while
+    /// Does `Recv` or `Peek`; returns what to report. What is looked at whole is reported as received, and decoded; what was
+    /// decoded so is received, and dropped. `frame_bytes` is the length of the frame that begins so, or of its header while
     /// that is not whole.
     pub fn receive(
         &self,
@@ -50,15 +51,20 @@ impl Counting {
         frame_bytes: impl FnOnce(&[u8]) -> u32,
     ) -> Event {
         let socket = socket.as_fd();
-        if actions.has(Action::Peek) {
+        let is_whole = actions.has(Action::RecvWhole);
+        if actions.has(Action::Peek) && !is_whole {
             return match try_receive(socket, area, RecvFlags::PEEK) {
                 Ok(bytes @ 1..) => Event::NeedMore { bytes: frame_bytes(&area[..bytes]) },
                 none => report_none(none),
             };
         }
-        let is_whole = actions.has(Action::RecvWhole);
-        let obstacle = if is_whole { self.obstacle(socket, area.len()) } else { None };
-        obstacle.unwrap_or_else(|| receive(socket, area, is_whole))
+        // What was decoded is there.
+        let may_lack = is_whole && !actions.has(Action::Discard);
+        let obstacle = if may_lack { self.obstacle(socket, area.len()) } else { None };
+        obstacle.unwrap_or_else(|| match actions.has(Action::Peek) {
+            true => look(socket, area),
+            false => receive(socket, area, is_whole),
+        })
     }
 
     /// What to report instead of a receive of this many bytes, if fewer are there.
@@ -94,6 +100,15 @@ fn poll_now(socket: BorrowedFd<'_>) -> PollFlags {
 
 fn try_receive(socket: BorrowedFd<'_>, area: &mut [u8], flags: RecvFlags) -> Result<usize> {
     retry_on_intr(|| recv(socket, &mut *area, flags | RecvFlags::DONTWAIT)).map(|(bytes, _)| bytes)
+}
+
+/// A look ends before an urgent byte: the kernel cannot show all, and so holds no more that could be shown.
+fn look(socket: BorrowedFd<'_>, area: &mut [u8]) -> Event {
+    match try_receive(socket, area, RecvFlags::PEEK) {
+        Ok(bytes) if bytes == area.len() => Event::Received { bytes: bytes as u32 },
+        Ok(1..) => Event::KernelFull,
+        none => report_none(none),
+    }
 }
 
 /// A receive ends before an urgent byte, so that a whole may need several.

@@ -52,6 +52,8 @@ pub struct ModelConnection {
     reclaim: bool,
     /// The lease expired with more than can be parked.
     expired: bool,
+    /// What waits for the host was left in the kernel.
+    left: bool,
 }
 
 impl ModelConnection {
@@ -81,6 +83,7 @@ impl ModelConnection {
             misfit_seen: false,
             reclaim: false,
             expired: false,
+            left: false,
         }
     }
 
@@ -263,6 +266,7 @@ impl ModelConnection {
     }
 
     fn receive(&mut self, bytes: u32, arrived: &[Cell]) {
+        self.left = false;
         let filled = bytes == self.room();
         self.arrive(bytes, arrived);
         self.needed_bytes = self.needed_bytes.saturating_sub(bytes);
@@ -318,7 +322,17 @@ impl ModelConnection {
         }
         self.content.clear();
         (self.hold, self.capacity) = (Hold::None, 0);
-        (self.reclaim, self.expired, self.yielded) = (false, false, false);
+        (self.reclaim, self.expired) = (false, false);
+        self.yielded &= self.left;
+        self.refill();
+    }
+
+    /// The last bytes were only looked at, and leave the connection for as long as they are in the kernel.
+    pub(super) fn leave_in_kernel(&mut self, bytes: u32, waits_for_host: bool) {
+        self.content.truncate((self.buffered_bytes() - bytes) as usize);
+        self.needed_bytes += if self.needed_bytes > 0 { bytes } else { 0 };
+        self.ready = true;
+        self.left |= waits_for_host;
         self.refill();
     }
 
@@ -419,12 +433,13 @@ impl ModelConnection {
             misfit_seen,
             reclaim,
             expired,
+            left,
         } = self;
         let end = end.map_or(0, |end| 1 + end as u64);
         let values =
             [*life as u64, *hold as u64, *flight as u64, end].into_iter().fold(0, |word, value| word << 2 | value);
         let read_interest = [failed, full, waiting, ready, armed, paused];
-        let facts = [peer_closed, end_seen, yielded, reschedule_seen, misfit_seen, reclaim, expired];
+        let facts = [peer_closed, end_seen, yielded, reschedule_seen, misfit_seen, reclaim, expired, left];
         let word = read_interest.into_iter().chain(facts).fold(values, |word, &fact| word << 1 | u64::from(fact));
         let pair = |a: u32, b: u32| u64::from(a) << 32 | u64::from(b);
         let reads = (*reads).min(self.reads_max());
@@ -579,7 +594,7 @@ impl ModelConnection {
 
     fn may_read(&self) -> bool {
         let is_parked = self.hold == Hold::Slot && !self.content.is_empty();
-        let stopped = (self.policy.pause_when_blocked || is_parked) && self.is_blocked();
+        let stopped = (self.policy.pause_when_blocked || is_parked || self.left) && self.is_blocked();
         self.end.is_none() && !self.paused && !self.is_misfit() && !stopped
     }
 

@@ -4,6 +4,7 @@
 mod counting;
 mod delivery;
 mod host;
+mod look;
 mod state;
 mod step;
 
@@ -387,7 +388,8 @@ impl System for ModelPool {
 
     fn tick(&mut self, now_ns: u64) {
         while let Some(row) = self.memory.end_first_borrow() {
-            self.follow_end_of_borrow(self.id_of(row));
+            let id = self.id_of(row);
+            self.follow_end_of_borrow(id);
         }
         self.memory.advance(now_ns);
         self.memory.scheduler().tick(now_ns);
@@ -458,7 +460,8 @@ impl System for ModelPool {
     fn check_invariants(&mut self) -> Result<(), String> {
         self.memory.scheduler().check_invariants()?;
         let open = self.receivers.values().filter(|receiver| receiver.connection.is_open());
-        let buffered: u64 = open.map(|of| u64::from(of.connection.buffered_bytes())).sum();
+        let received = |of: &Receiver| of.connection.buffered_bytes() - self.memory.facts(of.row).seen;
+        let buffered: u64 = open.map(|of| u64::from(received(of))).sum();
         let PoolStats { received_bytes, consumed_bytes, dropped_bytes, taken_bytes, .. } = self.counts;
         let left = consumed_bytes + dropped_bytes + taken_bytes;
         let leased = self.memory.scheduler().stats().scheduler.leased;

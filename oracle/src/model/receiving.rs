@@ -7,6 +7,7 @@ mod flight;
 mod for_pool;
 mod key;
 mod legal;
+mod look;
 mod memory;
 mod requests;
 mod service;
@@ -66,6 +67,12 @@ struct Borrow {
     consumed: u32,
     /// What was received is in the host's memory.
     in_place: bool,
+    /// The last of the undecoded bytes that are in the kernel, and bytes consumed that are.
+    seen: u32,
+    owed: u32,
+    /// The decoder has reported on what was looked at; what it needs from the kernel, if the borrow goes on once nothing is owed.
+    reported: bool,
+    again: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -333,6 +340,10 @@ impl ModelReceiving {
             flight,
             counted,
             in_place: false,
+            seen: 0,
+            owed: 0,
+            reported: false,
+            again: None,
         });
         self.settle_buffers();
     }
@@ -413,7 +424,7 @@ impl ModelReceiving {
 
     /// A borrow whose receive, or look, brought nothing.
     fn end_dry(&mut self, id: u32) -> After {
-        match self.receiver(id).whole_asked() {
+        match self.receiver(id).whole_asked().or(self.receiver(id).look_asked()) {
             Some(whole) => self.end_without_whole(id, whole),
             None => self.end_unused(id),
         }
@@ -458,7 +469,9 @@ impl ModelReceiving {
 
     /// Ends the borrow of the receiver with the lowest number, if one borrows openly, as an advance of the clock does.
     pub(super) fn end_first_borrow(&mut self) -> Option<u32> {
-        let open = |receiver: &Receiver| receiver.borrow.filter(|borrow| receiver.borrows_openly() && !borrow.in_place);
+        let open = |receiver: &Receiver| {
+            receiver.borrow.filter(|borrow| receiver.borrows_openly() && !borrow.in_place && receiver.owes() == 0)
+        };
         let (id, borrow) = self.live().find_map(|(id, receiver)| open(receiver).map(|borrow| (id, borrow)))?;
         let after = match borrow.max {
             0 => self.decoded(id, 0, Rest::Held),
@@ -523,6 +536,9 @@ impl ReceivingSystem for ModelReceiving {
             borrow.max
         );
         (borrow.before, borrow.brought, borrow.asked) = (before, bytes.len() as u32, borrow.max);
+        let is_look = borrow.access == Access::WholeLook && borrow.max > 0;
+        assert!(!is_look || borrow.max as usize == bytes.len(), "a look at a part");
+        (borrow.seen, borrow.reported) = (if is_look { borrow.max } else { 0 }, false);
         borrow.max = 0;
         borrow.receives += 1;
         receiver.looked = None;
@@ -541,6 +557,10 @@ impl ReceivingSystem for ModelReceiving {
 
     fn looked(&mut self, id: u32, needed: u32) -> After {
         self.follow_look(id, needed)
+    }
+
+    fn received_away(&mut self, id: u32, bytes: u32) -> After {
+        self.receive_away(id, bytes)
     }
 
     fn kernel_full(&mut self, id: u32) -> After {
@@ -586,23 +606,28 @@ impl ReceivingSystem for ModelReceiving {
         self.end_in_place(id);
         self.consume_borrowed(id, consumed);
         let borrow = self.receiver(id).borrow.expect("the decoder reports on a borrow");
+        assert!(self.receiver(id).owes() == 0, "the decoder has reported, and what it decoded is to be received away");
         if borrow.consumed > 0 {
             self.end_wait(id);
         }
         let receiver = self.receiver_mut(id);
-        if receiver.bytes.is_empty() {
+        let left = receiver.leave_seen();
+        if receiver.bytes.is_empty() && left == 0 {
             receiver.start = None;
         } else if borrow.consumed > 0 && (borrow.receives == 0 || borrow.consumed >= borrow.before) {
             receiver.start = Some(now);
         }
         (receiver.needed, receiver.usable) = match rest {
-            Rest::Short { needed, usable } => (needed, usable.max(needed)),
-            Rest::Nothing | Rest::Held => (1, 1),
+            Rest::Short { needed, usable } if !receiver.bytes.is_empty() => (needed + left, usable.max(needed) + left),
+            _ => (1, 1),
         };
         if rest == Rest::Held {
             self.hold(id);
         }
-        self.after_report(id)
+        match borrow.access {
+            Access::WholeLook => self.after_look(id, left, rest),
+            _ => self.after_report(id),
+        }
     }
 
     fn end(&mut self, id: u32) {
@@ -679,6 +704,8 @@ impl ReceivingSystem for ModelReceiving {
             in_flight: receiver.is_in_flight(),
             mark: receiver.mark.unwrap_or(0),
             full: receiver.is_full,
+            seen: receiver.borrow.map_or(0, |borrow| borrow.seen),
+            owed: receiver.owes(),
             closed: false,
             shed: false,
         }

@@ -90,6 +90,8 @@ pub(super) struct Client {
     pub(super) request: Option<u64>,
     /// Bytes that the host has and did not decode.
     pub(super) kept: u32,
+    /// The last of them that it only looked at.
+    pub(super) seen: u32,
     pub(super) is_held: bool,
     pub(super) is_ready: bool,
     pub(super) frame: Frame,
@@ -138,6 +140,7 @@ impl Client {
             unsent: 0,
             request: None,
             kept: 0,
+            seen: 0,
             is_held: false,
             is_ready: false,
             frame: Frame::default(),
@@ -218,8 +221,14 @@ impl Client {
         false
     }
 
+    /// What was only looked at is not the host's any more.
+    pub(super) fn leave_seen(&mut self) {
+        self.kept -= std::mem::take(&mut self.seen);
+    }
+
     fn consume(&mut self, bytes: u32) {
         self.kept -= bytes;
+        self.seen = self.seen.min(self.kept);
         self.consumed += u64::from(bytes);
         while self.arrivals.front().is_some_and(|&(until, _)| until <= self.consumed) {
             self.arrivals.pop_front();

@@ -470,11 +470,13 @@ impl<S: ReceivingSystem> Simulation<S> {
                 let needed = self.clients[client].look(max.min(self.clients[client].kernel));
                 self.calls += 1;
                 match self.system.looked(client as u32, needed) {
-                    After::Whole { bytes } => self.receive_whole(client, bytes),
+                    After::Whole { bytes } => self.receive_whole(client, bytes, false),
+                    After::WholeLook { bytes } => self.receive_whole(client, bytes, true),
                     after => unreachable!("{after:?}"),
                 }
             }
-            Begin::Whole { bytes } => self.receive_whole(client, bytes),
+            Begin::Whole { bytes } => self.receive_whole(client, bytes, false),
+            Begin::WholeLook { bytes } => self.receive_whole(client, bytes, true),
             Begin::Later => {
                 self.delayed.push(client);
                 self.schedule(self.now + ITERATION_NS);
@@ -484,9 +486,16 @@ impl<S: ReceivingSystem> Simulation<S> {
         }
     }
 
-    /// Receives all of this, or nothing; none if there is nothing to decode.
-    fn receive_whole(&mut self, client: usize, bytes: u32) -> Option<()> {
-        let state = &self.clients[client];
+    /// Receives all of this, or nothing, or looks at it; none if there is nothing to decode.
+    fn receive_whole(&mut self, client: usize, bytes: u32, is_look: bool) -> Option<()> {
+        let state = &mut self.clients[client];
+        if state.kernel >= bytes && is_look {
+            state.kept += bytes;
+            state.seen = bytes;
+            self.calls += 1;
+            self.system.received(client as u32, &self.zeros[..bytes as usize]);
+            return Some(());
+        }
         if state.kernel >= bytes {
             self.fill(client, bytes);
             return Some(());
@@ -511,7 +520,15 @@ impl<S: ReceivingSystem> Simulation<S> {
         let mut next = Some(first);
         while let Some(receive) = next {
             next = match receive {
-                After::Whole { bytes } => self.receive_whole(client, bytes).and_then(|()| self.decode(client)),
+                After::Whole { bytes } => self.receive_whole(client, bytes, false).and_then(|()| self.decode(client)),
+                After::WholeLook { bytes } => {
+                    self.receive_whole(client, bytes, true).and_then(|()| self.decode(client))
+                }
+                After::Away { bytes } => {
+                    self.empty_kernel(client, bytes);
+                    let after = self.system.received_away(client as u32, bytes);
+                    self.follow(client, after)
+                }
                 After::Receive { max } if self.clients[client].kernel > 0 => {
                     self.fill(client, max);
                     self.decode(client)
@@ -533,14 +550,17 @@ impl<S: ReceivingSystem> Simulation<S> {
     }
 
     fn fill(&mut self, client: usize, max: u32) {
-        self.calls += 1;
-        let state = &mut self.clients[client];
-        let bytes = max.min(state.kernel);
-        state.kernel -= bytes;
-        state.kept += bytes;
-        let has_more = state.pending > 0;
+        let bytes = max.min(self.clients[client].kernel);
+        self.empty_kernel(client, bytes);
+        self.clients[client].kept += bytes;
         self.system.received(client as u32, &self.zeros[..bytes as usize]);
-        if has_more {
+    }
+
+    /// A receive.
+    fn empty_kernel(&mut self, client: usize, bytes: u32) {
+        self.calls += 1;
+        self.clients[client].kernel -= bytes;
+        if self.clients[client].pending > 0 {
             self.plan(ROUND_TRIP_NS, client, Happening::Refill);
         }
     }
@@ -555,6 +575,7 @@ impl<S: ReceivingSystem> Simulation<S> {
         }
         let rest = self.clients[client].rest();
         let after = self.system.decoded(client as u32, decoded.consumed, rest);
+        self.clients[client].leave_seen();
         if decoded.is_request_done {
             self.answer(client);
         }
@@ -564,7 +585,7 @@ impl<S: ReceivingSystem> Simulation<S> {
     fn follow(&mut self, client: usize, after: After) -> Option<After> {
         match after {
             After::Ended => None,
-            After::Receive { .. } | After::Whole { .. } => Some(after),
+            After::Receive { .. } | After::Whole { .. } | After::WholeLook { .. } | After::Away { .. } => Some(after),
             After::Shed { reason } => {
                 self.shed(client, reason);
                 None
@@ -575,6 +596,11 @@ impl<S: ReceivingSystem> Simulation<S> {
     fn decode_held(&mut self, client: usize) {
         if !self.clients[client].is_held {
             return;
+        }
+        if self.clients[client].kept == 0 {
+            // Its frame is in the kernel.
+            self.clients[client].is_held = false;
+            return self.receive_on(client);
         }
         self.calls += 1;
         if !self.system.decode(client as u32) {

@@ -307,8 +307,8 @@ impl System for CPool {
     fn write(&mut self, receiver: u64, bytes: &[u8]) {
         // SAFETY: our own pool.
         let shown = unsafe { demuxbuf_receiver_pending(self.0, receiver) };
-        if mask(shown.actions).is_ok_and(|actions| actions & DEMUXBUF_RECV != 0) {
-            // SAFETY: with `DEMUXBUF_RECV` there are `bytes` bytes to write to, until the next call.
+        if mask(shown.actions).is_ok_and(|actions| actions & (DEMUXBUF_RECV | DEMUXBUF_PEEK) != 0) {
+            // SAFETY: with these there are `bytes` bytes to write to, until the next call.
             let area = unsafe { std::slice::from_raw_parts_mut(shown.data, shown.bytes as usize) };
             area.iter_mut().zip(bytes).for_each(|(place, &byte)| *place = byte);
         }

@@ -98,6 +98,7 @@ fn code(error: PoolError) -> i32 {
         PoolError::NoBuffer => DEMUXBUF_ERR_NO_BUFFER,
         PoolError::TooManyBytes => DEMUXBUF_ERR_TOO_MANY_BYTES,
         PoolError::InPlace => DEMUXBUF_ERR_IN_PLACE,
+        PoolError::LookedAt => DEMUXBUF_ERR_LOOKED_AT,
         PoolError::InternalEvent => DEMUXBUF_ERR_INTERNAL_EVENT,
         PoolError::Draining => DEMUXBUF_ERR_DRAINING,
         PoolError::CannotCount { .. } => DEMUXBUF_ERR_CANNOT_COUNT,

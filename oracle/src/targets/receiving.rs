@@ -101,9 +101,30 @@ struct Receiver {
     token: u64,
     /// What was received and not decoded.
     undecoded: Vec<u8>,
+    /// How many of them, the last ones, were only looked at.
+    seen: usize,
     /// What the system has written for a receive in flight.
     in_flight: Option<Vec<u8>>,
     is_closed: bool,
+}
+
+impl Receiver {
+    /// Bytes from the front are decoded.
+    fn consume(&mut self, bytes: u32) {
+        self.undecoded.drain(..bytes as usize);
+        self.seen = self.seen.min(self.undecoded.len());
+    }
+
+    /// What was only looked at is in the kernel.
+    fn leave_seen(&mut self) {
+        self.undecoded.truncate(self.undecoded.len() - std::mem::take(&mut self.seen));
+    }
+
+    /// All that is left is lost; how much that is.
+    fn lose(&mut self) -> u64 {
+        self.leave_seen();
+        std::mem::take(&mut self.undecoded).len() as u64
+    }
 }
 
 /// What must be the same after a call that was refused.
@@ -210,7 +231,7 @@ impl Play {
         let outcome =
             self.pool.attach_with(&AttachOptions { unknown_length, ..AttachOptions::new(0, token) }, &undecoded);
         if let Some(id) = self.ended(&before, outcome)? {
-            self.receivers.push(Receiver { id, token, undecoded, in_flight: None, is_closed: false });
+            self.receivers.push(Receiver { id, token, undecoded, seen: 0, in_flight: None, is_closed: false });
         }
         Ok(())
     }
@@ -226,7 +247,7 @@ impl Play {
         if let Some(id) = self.ended(&before, outcome)? {
             let (_, content) = self.leases.remove(nth);
             let undecoded = content[offset as usize..][..buffered_bytes as usize].to_vec();
-            self.receivers.push(Receiver { id, token, undecoded, in_flight: None, is_closed: false });
+            self.receivers.push(Receiver { id, token, undecoded, seen: 0, in_flight: None, is_closed: false });
             refused(self.pool.release(lease))?;
         }
         Ok(())
@@ -374,6 +395,16 @@ impl Play {
                 _ => self.decoded(at, 0, (self.buffer_bytes - there).max(1), 0),
             };
         }
+        if actions.has(Action::RecvWhole) {
+            let whole = self.pool.recv_min(id).expect("it is attached");
+            let bytes = [whole, whole, whole, 1 + amount % whole, whole + 1][choice as usize % 5];
+            return match choice % 8 {
+                6 => self.report(at, Event::WouldBlock),
+                7 => self.report(at, [Event::KernelFull, Event::PeerClosed, Event::EndOfStream][amount as usize % 3]),
+                _ if amount % 7 == 0 => self.received_and_decoded(at, bytes),
+                _ => self.report(at, Event::Received { bytes }),
+            };
+        }
         if actions.has(Action::Peek) {
             let needed = Event::NeedMore { bytes: 1 + amount % self.buffer_bytes };
             let outcomes = [needed, needed, needed, Event::WouldBlock, Event::KernelFull, Event::PeerClosed, needed];
@@ -393,6 +424,8 @@ impl Play {
     fn report(&mut self, nth: usize, event: Event) -> Result<(), String> {
         let Some(at) = self.which(nth) else { return Ok(()) };
         let (before, id) = (self.seen(), self.receivers[at].id);
+        let pending = self.pool.pending(id).expect("it is attached");
+        let is_look = pending.has(Action::Peek);
         let received = match event {
             Event::Received { bytes } => self.receive(at, bytes),
             Event::Done(actions) if actions.has(Action::Recv) => self.receive(at, self.buffer_bytes),
@@ -410,16 +443,20 @@ impl Play {
             Event::Received { bytes } if bytes as usize != received.len() => {
                 return Err(format!("{bytes} bytes are accepted, room was for {}", received.len()));
             }
-            Event::Received { .. } => receiver.undecoded.extend(received),
-            Event::Consumed { bytes } => drop(receiver.undecoded.drain(..bytes as usize)),
+            Event::Received { .. } if pending.has(Action::Discard) => {}
+            Event::Received { .. } => {
+                receiver.seen = if is_look { received.len() } else { 0 };
+                receiver.undecoded.extend(received);
+            }
+            Event::Consumed { bytes } => receiver.consume(bytes),
             Event::Close if is_in_flight => {
                 receiver.is_closed = true;
-                self.dropped += std::mem::take(&mut receiver.undecoded).len() as u64;
+                self.dropped += receiver.lose();
             }
             Event::Close if !actions.has(Action::Finished) => return Err("it does not finish".into()),
             Event::Close => {
-                let receiver = self.receivers.remove(at);
-                self.dropped += receiver.undecoded.len() as u64;
+                let mut receiver = self.receivers.remove(at);
+                self.dropped += receiver.lose();
                 self.closed.push(receiver.id);
                 return refused(self.pool.handle(receiver.id, Event::Readable));
             }
@@ -465,7 +502,18 @@ impl Play {
         let before = self.seen();
         let outcome = self.pool.decoded_usable(self.receivers[at].id, consumed, needed, usable);
         if self.ended(&before, outcome)?.is_some() {
-            self.receivers[at].undecoded.drain(..consumed as usize);
+            self.receivers[at].consume(consumed);
+        }
+        Ok(())
+    }
+
+    /// Of a host that decodes before it reports; what was decoded before is only received.
+    fn received_and_decoded(&mut self, at: usize, bytes: u32) -> Result<(), String> {
+        let (before, id) = (self.seen(), self.receivers[at].id);
+        let is_away = self.pool.pending(id).expect("it is attached").has(Action::Discard);
+        let outcome = self.pool.received_and_decoded(id, bytes);
+        if self.ended(&before, outcome)?.is_some() && !is_away {
+            self.receivers[at].undecoded.clear();
         }
         Ok(())
     }
@@ -474,16 +522,19 @@ impl Play {
     fn check(&mut self) -> Result<(), String> {
         self.pool.check_invariants().map_err(|broken| format!("{broken}: {:?}", self.seen()))?;
         for receiver in &mut self.receivers {
-            let Receiver { id, ref mut undecoded, is_closed, .. } = *receiver;
+            let Receiver { id, is_closed, .. } = *receiver;
             let connection = self.pool.connection(id).map_err(|error| error.to_string())?;
             let pending = self.pool.pending(id).map_err(|error| error.to_string())?;
             let data = self.pool.data(id).map_err(|error| error.to_string())?;
             let may_be_lost =
                 is_closed || pending.has(Action::Shed) || connection.is_failed() || connection.end().is_some();
-            if data.is_empty() && may_be_lost {
-                self.dropped += undecoded.len() as u64;
-                undecoded.clear();
+            if data.len() + receiver.seen == receiver.undecoded.len() {
+                receiver.leave_seen();
             }
+            if data.is_empty() && may_be_lost {
+                self.dropped += receiver.lose();
+            }
+            let undecoded = &receiver.undecoded;
             if data != undecoded {
                 return Err(format!("{data:?} is there, undecoded are {undecoded:?}: {connection:?}, {pending:?}"));
             }

@@ -140,7 +140,9 @@ impl House {
             events.push(Event::WouldBlock);
             let rest = (FRAME_BYTES - there.min(FRAME_BYTES)).min(facts.capacity - there);
             events.extend(Some(Event::Received { bytes: rest }).filter(|_| rest > 0));
-        } else if pending.has(Action::Peek) {
+        } else if pending.has(Action::Discard) {
+            events.push(Event::Received { bytes: area });
+        } else if pending.has(Action::Peek) && !pending.has(Action::RecvWhole) {
             events.extend([Event::WouldBlock, Event::KernelFull, Event::NeedMore { bytes: FRAME_BYTES }]);
         } else if pending.has(Action::RecvWhole) {
             events.extend([Event::WouldBlock, Event::KernelFull, Event::Received { bytes: area }]);
@@ -206,10 +208,12 @@ impl House {
         }
         let mut at = 0;
         while at < self.pair.model.receivers().len() {
-            let (pending, _) = self.step(at);
+            let (pending, area) = self.step(at);
             let there = self.info(at).facts.buffered_bytes;
             let event = if pending.has(Action::Shed) {
                 Event::Close
+            } else if pending.has(Action::Discard) {
+                Event::Received { bytes: area }
             } else if pending.has(Action::Recv) || pending.has(Action::Peek) || self.info(at).facts.in_flight {
                 Event::WouldBlock
             } else if pending.has(Action::Decode) && there < FRAME_BYTES {
@@ -288,6 +292,8 @@ impl Instance for House {
                 ("one claims", memory.claim_since.is_some()),
                 ("one looks", pending.has(Action::Peek)),
                 ("one receives a whole", pending.has(Action::RecvWhole)),
+                ("one looks at a whole", pending.has(Action::RecvWhole) && pending.has(Action::Peek)),
+                ("one receives what was decoded", pending.has(Action::Discard)),
                 ("one waits under a mark", memory.mark > 0),
                 ("the kernel is full", memory.full),
                 ("one is kept for good", memory.kept_for_good),
@@ -379,7 +385,8 @@ fn count(mode: Mode) {
     for leases in [5, 6] {
         let scope = Scope { mode, receivers: 1, leases, has_host: false, has_blocks: true, counting: true };
         let title = format!("a receiver that counts, free buffers ({}), {mode:?}", 6 - leases);
-        close(&title, &House::new(scope), &COUNTING);
+        let looks: &[&str] = if leases == 6 { &["one looks at a whole", "one receives what was decoded"] } else { &[] };
+        close(&title, &House::new(scope), &[&COUNTING[..], looks].concat());
     }
 }
 

@@ -73,6 +73,10 @@ enum Op {
         receiver: u32,
         arrived: Arrived,
     },
+    /// What was decoded when it was looked at is received away.
+    Away {
+        receiver: u32,
+    },
     /// Held content is decoded.
     Unblock {
         receiver: u32,
@@ -139,7 +143,7 @@ impl House {
         self.complete(receiver, max, arrived, holds)
     }
 
-    /// Nothing, or all that was asked for; a part is not there whole.
+    /// Nothing, or all that was asked for, perhaps as it is in the kernel; a part is not there whole.
     fn receive_whole(&mut self, receiver: u32, bytes: u32, arrived: Arrived, holds: bool) -> Result<(), String> {
         let is_there = arrived == Arrived::Rest || (arrived == Arrived::Part && bytes <= PART_BYTES);
         if !is_there {
@@ -147,7 +151,11 @@ impl House {
             return self.perform(ReceivingOp::Dry { receiver }).map(drop);
         }
         self.perform(ReceivingOp::Received { receiver, bytes })?;
+        let is_look = self.checked.facts(receiver).seen > 0;
         let answer = self.report(receiver, holds)?;
+        if is_look && holds && self.kept(receiver) == 0 {
+            self.seen.push("held in the kernel");
+        }
         self.follow(receiver, answer, arrived)
     }
 
@@ -155,6 +163,10 @@ impl House {
         match self.perform(ReceivingOp::Begin { receiver })? {
             Answer::Begin(Begin::Receive { max }) => self.receive(receiver, max, arrived, holds),
             Answer::Begin(Begin::Whole { bytes }) => self.receive_whole(receiver, bytes, arrived, holds),
+            Answer::Begin(Begin::WholeLook { bytes }) => {
+                self.seen.push("a look at a whole");
+                self.receive_whole(receiver, bytes, arrived, holds)
+            }
             Answer::Begin(Begin::Look { .. }) => {
                 self.seen.push("a look");
                 let needed = FRAME_BYTES;
@@ -194,6 +206,10 @@ impl House {
                 self.receive(receiver, max, arrived, false)
             }
             Answer::After(After::Whole { bytes }) => self.receive_whole(receiver, bytes, arrived, false),
+            Answer::After(After::WholeLook { bytes }) => {
+                self.seen.push("a look at a whole");
+                self.receive_whole(receiver, bytes, arrived, false)
+            }
             Answer::After(After::Shed { .. }) => self.replace(receiver),
             _ => Ok(()),
         }
@@ -249,6 +265,12 @@ impl House {
             Op::Land { receiver, arrived } => {
                 let max = self.checked.system.legal(receiver).receive_max;
                 self.complete(receiver, max, arrived, false)
+            }
+            Op::Away { receiver } => {
+                self.seen.push("a receive of what was decoded");
+                let bytes = self.checked.facts(receiver).owed;
+                let answer = self.perform(ReceivingOp::ReceivedAway { receiver, bytes })?;
+                self.follow(receiver, answer, Arrived::Nothing)
             }
             Op::Unblock { receiver } => {
                 self.perform(ReceivingOp::Decode { receiver })?;
@@ -323,6 +345,9 @@ impl Instance for House {
             if legal.kernel_full {
                 ops.push(Op::Fill { receiver });
             }
+            if legal.away_max > 0 {
+                ops.push(Op::Away { receiver });
+            }
             if legal.decode {
                 ops.push(Op::Unblock { receiver });
             }
@@ -360,6 +385,11 @@ impl Instance for House {
     /// Peers send nothing more: each claim is settled within its time, and so is each mark.
     fn finish(mut self) -> Result<(), String> {
         let step_ns = GRACE_NS / 8 / self.scope.steps;
+        for receiver in 0..self.scope.receivers {
+            if self.checked.facts(receiver).owed > 0 {
+                self.step(Op::Away { receiver })?;
+            }
+        }
         // The outcome of a trial in flight is one step later.
         for _ in 0..=self.config.wait_ns_max() / step_ns + u64::from(self.scope.is_submitting) {
             while self.poll(Arrived::Nothing)? {}
@@ -405,8 +435,17 @@ fn receiving_closes_with_receives_in_flight() {
 #[test]
 fn receiving_closes_with_a_receiver_that_counts() {
     let scope = Scope { receivers: 2, leases: 4, is_leasing: true, is_counting: true, ..SMALL };
-    let counting = ["a look", "a mark", "a full kernel", "a trial under a mark"];
+    let counting = ["a look", "a mark", "a full kernel", "a trial under a mark", "a look at a whole"];
     close("two receivers, one of which counts", &House::new(scope), &[&counting[..], &EVERYTHING].concat());
+}
+
+/// No buffer is free but one that the other receiver may have: what the decoder of the one that counts holds stays in the kernel, and
+/// neither is shed.
+#[test]
+fn receiving_closes_with_a_receiver_that_looks() {
+    let scope = Scope { receivers: 2, leases: 5, is_counting: true, is_holding: true, ..SMALL };
+    let looks = ["a look at a whole", "a receive of what was decoded", "held in the kernel", "a mark"];
+    close("two receivers, one of which looks", &House::new(scope), &looks);
 }
 
 /// The default tenant, of two receivers, loses what it holds to the other before its deadline.

@@ -24,8 +24,13 @@ fn has_any(actions: Actions, some: &[Action]) -> bool {
 impl ModelPool {
     /// What a connection asks for to receive is to look, or to receive a whole; and the mark may be another one.
     pub(super) fn with_counting(&self, id: u64, mut actions: Actions) -> Actions {
+        if let Some(owed) = self.with_owed(id, actions) {
+            return owed;
+        }
         let legal = self.memory.legal(self.row(id));
-        if actions.has(Action::Recv) && legal.looked {
+        if actions.has(Action::Recv) && legal.whole_look {
+            actions = actions.without(Action::Recv.into()) | Action::Peek | Action::RecvWhole;
+        } else if actions.has(Action::Recv) && legal.looked {
             actions = actions.without(Action::Recv.into()) | Actions::from(Action::Peek);
         } else if actions.has(Action::Recv) && legal.whole {
             actions |= Actions::from(Action::RecvWhole);
@@ -65,7 +70,7 @@ impl ModelPool {
 
     /// Which of these the connection did not ask for, because they are about the mark. What is done at once is not submitted.
     pub(super) fn check_done(&self, id: u64, actions: Actions) -> Result<Actions, i32> {
-        let may_submit = self.host_actions(id).has(Action::Recv) && !self.leaves_partial(id);
+        let may_submit = self.host_actions(id).has(Action::Recv) && !self.leaves_partial(id) && self.owes(id) == 0;
         if actions.has(Action::Recv) && !may_submit {
             return Err(DEMUXBUF_ERR_NOT_PENDING);
         }
@@ -89,7 +94,7 @@ impl ModelPool {
     /// It looks, or receives a whole.
     fn leaves_partial(&self, id: u64) -> bool {
         let legal = self.memory.legal(self.row(id));
-        legal.looked || legal.whole
+        legal.looked || legal.whole || legal.whole_look
     }
 
     /// The decoder needs this much, of what the host looked at.
@@ -99,8 +104,11 @@ impl ModelPool {
             return;
         }
         match self.memory.looked(row, needed) {
-            After::Whole { bytes } if self.connection(id).facts().capacity < bytes => self.grant(id, bytes),
-            After::Whole { .. } => {}
+            After::Whole { bytes } | After::WholeLook { bytes } => {
+                if self.connection(id).facts().capacity < bytes {
+                    self.grant(id, bytes);
+                }
+            }
             _ => drop(self.show_misfit(id)),
         }
     }
@@ -127,6 +135,7 @@ impl ModelPool {
     /// Nothing is left in the kernel any more.
     pub(super) fn stop_counting(&mut self, id: u64) {
         let row = self.row(id);
+        self.give_up_look(id);
         if self.leaves_partial(id) {
             let after = self.memory.dry(row);
             self.follow(id, after);

@@ -13,6 +13,7 @@ impl ModelPool {
             (!connection.is_open(), DEMUXBUF_ERR_CLOSED),
             (connection.in_flight(), DEMUXBUF_ERR_IN_FLIGHT),
             (connection.counts(), DEMUXBUF_ERR_CANNOT_COUNT),
+            (self.is_looked_at(id) || self.owes(id) > 0, DEMUXBUF_ERR_LOOKED_AT),
             (length == 0, DEMUXBUF_ERR_ZERO_BYTES),
             (length > self.config.buffer_bytes as usize, DEMUXBUF_ERR_TOO_MANY_BYTES),
             (connection.facts().end != 0, DEMUXBUF_ERR_AFTER_END),

@@ -59,6 +59,8 @@ impl ModelPool {
             return Err(DEMUXBUF_ERR_IN_FLIGHT);
         }
         self.check_not_in_place(id)?;
+        self.check_not_looked_at(id)?;
+        self.check_nothing_owed(id)?;
         let content = self.connection(id).content();
         if content.is_empty() {
             return Err(DEMUXBUF_ERR_NO_BUFFER);

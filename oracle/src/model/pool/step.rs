@@ -53,6 +53,7 @@ impl ModelPool {
     /// How much may be received now, or looked at.
     pub(super) fn area(&self, id: u64) -> u32 {
         match self.standing(id) {
+            Standing::Borrowing(_) if self.owes(id) > 0 => self.owes(id),
             Standing::Borrowing(max) if self.pending_of(id).has(Action::Recv) => max,
             _ => 0,
         }
@@ -82,8 +83,18 @@ impl ModelPool {
             Event::Close => return Ok(self.close(id)),
             Event::Done(actions) => self.acknowledge(id, actions)?,
             Event::NeedMore { bytes } if bytes > 0 => return self.decode(id, 0, bytes, 0),
-            Event::EndOfStream | Event::TransportError => {
+            Event::EndOfStream => {
                 self.check_not_in_place(id)?;
+                self.check_not_looked_at(id)?;
+                self.apply(id, event, &[])?;
+            }
+            Event::TransportError => {
+                self.check_not_in_place(id)?;
+                self.give_up_look(id);
+                self.apply(id, event, &[])?;
+            }
+            Event::WouldBlock | Event::WouldBlockArmed => {
+                self.check_nothing_owed(id)?;
                 self.apply(id, event, &[])?;
             }
             event => self.apply(id, event, &[])?,
@@ -109,9 +120,13 @@ impl ModelPool {
     }
 
     fn receive(&mut self, id: u64, bytes: u32, arrived: &[Cell]) -> Result<(), i32> {
+        if self.owes(id) > 0 {
+            return self.receive_away(id, bytes);
+        }
+        let legal = self.memory.legal(self.row(id));
         let area = match self.connection(id).in_flight() {
             true => self.max_in_flight(id),
-            false if self.memory.legal(self.row(id)).looked => 0,
+            false if legal.looked => 0,
             false => self.area(id),
         };
         if bytes > area {
@@ -120,10 +135,15 @@ impl ModelPool {
             trial.handle(Event::Received { bytes }, arrived).map_err(|refusal| refusal.code())?;
             return Err(DEMUXBUF_ERR_TOO_MANY_BYTES);
         }
+        if legal.whole_look && (1..area).contains(&bytes) {
+            return Err(DEMUXBUF_ERR_LOOKED_AT);
+        }
         self.apply(id, Event::Received { bytes }, arrived)?;
         self.memory.received(self.row(id), &vec![0; bytes as usize]);
-        self.expire_mark(id);
-        self.counts.received_bytes += u64::from(bytes);
+        if !legal.whole_look {
+            self.expire_mark(id);
+            self.counts.received_bytes += u64::from(bytes);
+        }
         Ok(())
     }
 
@@ -169,10 +189,12 @@ impl ModelPool {
                 return Err(DEMUXBUF_ERR_NO_BUFFER_FREE);
             }
             let row = self.row(id);
-            match self.memory.facts(row).in_flight {
+            let before = self.memory.facts(row);
+            match before.in_flight {
                 true => self.memory.consume(row, consumed),
                 false => self.memory.consume_borrowed(row, consumed),
             }
+            self.counts.received_bytes += u64::from(before.seen - self.memory.facts(row).seen);
         }
         self.feed(id, Event::Consumed { bytes: consumed });
         if need_more > 0 {
@@ -306,6 +328,7 @@ impl ModelPool {
         if self.standing(id) == Standing::Shed {
             self.lose_content(id);
         }
+        self.show_left(id, true);
         self.show_hold(id);
         self.end_needless_claim(id);
     }
@@ -387,8 +410,15 @@ impl ModelPool {
     /// As `settle_once`, of a receiver that borrows.
     fn settle_borrow(&mut self, id: u64, max: u32, usable: u32) -> bool {
         let pending = self.pending_of(id);
+        if self.owes(id) > 0 {
+            return false;
+        }
         if self.memory.facts(self.row(id)).in_flight {
             return self.settle_flight(id);
+        }
+        if self.is_looked_at(id) && !pending.has(Action::Decode) {
+            self.report_look(id, self.rest(id, usable));
+            return true;
         }
         if pending.has(Action::Discard) {
             self.discard(id);
@@ -429,8 +459,8 @@ impl ModelPool {
 
     pub(super) fn follow(&mut self, id: u64, after: After) {
         match after {
-            After::Ended => {}
-            After::Receive { max } | After::Whole { bytes: max } => {
+            After::Ended | After::Away { .. } => {}
+            After::Receive { max } | After::Whole { bytes: max } | After::WholeLook { bytes: max } => {
                 // They have a number of receives of their own.
                 self.feed(id, Event::Wake);
                 let facts = self.connection(id).facts();
@@ -479,7 +509,8 @@ impl ModelPool {
         let begin = if is_reported { self.memory.begin(row) } else { self.memory.begin_unreported(row) };
         let facts = self.connection(id).facts();
         match begin {
-            Begin::Receive { max } | Begin::Look { max } | Begin::Whole { bytes: max } => self.grant(id, max),
+            Begin::Receive { max } | Begin::Look { max } => self.grant(id, max),
+            Begin::Whole { bytes } | Begin::WholeLook { bytes } => self.grant(id, bytes),
             Begin::Later => return false,
             Begin::Claimed | Begin::Off if facts.waiting => return false,
             Begin::Claimed if !is_reported && self.is_reported_again(id) => {

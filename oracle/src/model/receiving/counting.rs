@@ -14,6 +14,8 @@ pub(super) enum Access {
     Look,
     /// All that was asked for, or nothing.
     Whole,
+    /// The same, but it stays there while it is decoded.
+    WholeLook,
 }
 
 impl Receiver {
@@ -47,7 +49,7 @@ impl Receiver {
     }
 
     pub(super) fn looks_or_takes_whole(&self) -> bool {
-        self.looks() || self.whole_asked().is_some()
+        self.looks() || self.whole_asked().is_some() || self.look_asked().is_some()
     }
 
     pub(super) fn looks(&self) -> bool {
@@ -56,7 +58,7 @@ impl Receiver {
 
     /// What reads ahead, or has an unknown length, leaves nothing in the kernel that is known.
     pub(super) fn may_change_counting(&self) -> bool {
-        !self.reads_ahead && !self.unknown_length && !self.looks_or_takes_whole()
+        !self.reads_ahead && !self.unknown_length && !self.looks_or_takes_whole() && !self.is_looked_at()
     }
 
     /// A claim or a mark: at its deadline there is a trial.
@@ -74,7 +76,10 @@ impl ModelReceiving {
             Some(bytes) => {
                 self.borrow_as(id, place, Access::Whole, bytes);
                 self.receiver_mut(id).looked = looked;
-                Begin::Whole { bytes }
+                match self.go_on_whole(id, bytes) {
+                    After::WholeLook { bytes } => Begin::WholeLook { bytes },
+                    _ => Begin::Whole { bytes },
+                }
             }
             None => {
                 self.borrow_as(id, place, Access::Look, LOOK_BYTES_MAX);
@@ -91,7 +96,11 @@ impl ModelReceiving {
     }
 
     pub(super) fn begin_or_stop_counting(&mut self, id: u32, counts: bool) {
-        assert!(!self.receiver(id).looks_or_takes_whole(), "it looks, or receives a whole");
+        let receiver = self.receiver(id);
+        assert!(
+            counts || !(receiver.looks_or_takes_whole() || receiver.is_looked_at()),
+            "it looks, or receives a whole"
+        );
         self.receiver_mut(id).counts = counts;
         if !counts && self.receiver(id).mark.is_some() {
             self.cancel(id);
@@ -110,10 +119,13 @@ impl ModelReceiving {
         self.go_on_whole(id, needed)
     }
 
-    fn go_on_whole(&mut self, id: u32, bytes: u32) -> After {
+    /// At most what there is room for; from a look if what the decoder may leave has no place.
+    pub(super) fn go_on_whole(&mut self, id: u32, rest: u32) -> After {
+        let bytes = rest.min(self.config.buffer_bytes - self.receiver(id).kept());
+        let has_place = self.has_place(id, bytes);
         let borrow = self.receiver_mut(id).borrow.as_mut().expect("it borrows");
-        (borrow.access, borrow.max) = (Access::Whole, bytes);
-        After::Whole { bytes }
+        (borrow.access, borrow.max) = (if has_place { Access::Whole } else { Access::WholeLook }, bytes);
+        if has_place { After::Whole { bytes } } else { After::WholeLook { bytes } }
     }
 
     /// What was asked for is not there yet.

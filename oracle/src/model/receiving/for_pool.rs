@@ -89,6 +89,11 @@ impl ModelReceiving {
         self.receiver(id).counts
     }
 
+    /// Whether the decoder has to report on what a receiver looked at.
+    pub(in crate::model) fn is_looked_at(&self, id: u32) -> bool {
+        self.receiver(id).is_looked_at()
+    }
+
     /// Receivers that wait under a mark.
     pub(in crate::model) fn under_mark(&self) -> Vec<u32> {
         self.live().filter(|(_, receiver)| receiver.mark.is_some()).map(|(id, _)| id).collect()
@@ -145,7 +150,7 @@ impl ModelReceiving {
             self.settle_charge(id);
             let receiver = self.receiver_mut(id);
             receiver.credit = (receiver.credit + i64::from(bytes)).min(CREDIT_MAX);
-            receiver.bytes.drain(..bytes as usize);
+            receiver.take_front(bytes);
             receiver.offset += bytes;
             let borrow = receiver.borrow.as_mut().expect("what is decoded is borrowed");
             (borrow.max, borrow.consumed) = (0, borrow.consumed + bytes);

@@ -52,6 +52,10 @@ impl ModelReceiving {
                 before,
                 consumed,
                 in_place,
+                seen,
+                owed,
+                reported,
+                again,
                 ..
             }) = receiver.borrow
             {
@@ -59,7 +63,8 @@ impl ModelReceiving {
                     [place as u32, purpose as u32, access as u32, max, asked, brought, receives, before, consumed]
                         .map(u64::from),
                 );
-                state.push(u64::from(in_place));
+                state.extend([u64::from(in_place), u64::from(reported), u64::from(seen), u64::from(owed)]);
+                state.push(again.map_or(u64::MAX, u64::from));
             }
         }
     }

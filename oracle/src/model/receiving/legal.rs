@@ -34,6 +34,10 @@ pub struct Legal {
     pub looked: bool,
     /// What `received` brings is all of `receive_max`, or less only if the host could have no more.
     pub whole: bool,
+    /// What `received` brings is all of `receive_max`, and stays in the kernel.
+    pub whole_look: bool,
+    /// `received_away` with at most this much.
+    pub away_max: u32,
     /// `kernel_full`.
     pub kernel_full: bool,
     /// `peer_closed`.
@@ -67,16 +71,22 @@ impl ModelReceiving {
             receive_max,
             deliver: receive_max > 0 && !receiver.counts && !receiver.is_in_flight() && !self.has_in_place(),
             decode: is_held && receiver.borrow.is_none(),
-            decoded: receiver.borrow.is_some() && may_receive == 0,
-            end: !receiver.ended && !self.is_in_place(id),
+            decoded: receiver.borrow.is_some() && may_receive == 0 && receiver.owes() == 0,
+            end: !receiver.ended && !self.is_in_place(id) && !receiver.is_looked_at(),
             ended: receiver.ended,
             close: true,
             set_submits: may_receive == 0,
-            submit: receiver.submits && receive_max > 0 && !whole && !receiver.is_in_flight(),
+            submit: receiver.submits
+                && receive_max > 0
+                && !whole
+                && receiver.look_asked().is_none()
+                && !receiver.is_in_flight(),
             consume_max: if receiver.is_in_flight() { receiver.kept() } else { 0 },
             complete: false,
             looked,
             whole,
+            whole_look: receiver.look_asked().is_some(),
+            away_max: receiver.owes(),
             kernel_full: receiver.may_be_full(),
             peer_closed: !receiver.ended,
             set_counts: Some(!receiver.counts).filter(|_| receiver.may_change_counting()),

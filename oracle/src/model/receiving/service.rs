@@ -119,7 +119,13 @@ impl ModelReceiving {
         if let Some(again) = self.receive_whole_again(id) {
             return again;
         }
+        self.end_report(id)
+    }
+
+    /// The borrow is over: what is left has a place, or the receiver is shed.
+    pub(super) fn end_report(&mut self, id: u32) -> After {
         let receiver = self.receiver(id);
+        let borrow = receiver.borrow.expect("a report ends a borrow");
         let leaves_partial_frame = receiver.held_since.is_none() && !receiver.bytes.is_empty();
         self.unborrow(id);
         if borrow.purpose == Purpose::Grant && leaves_partial_frame && self.keep(id, self.length(id)) {

@@ -353,6 +353,10 @@ impl<S: System> Driver<S> {
                 self.system.set_times(frame_grace_ns, blocked_ns)?;
                 Response::Done
             }
+            Op::SetLimit { buffers } => {
+                self.system.set_limit(buffers.into())?;
+                Response::Done
+            }
             Op::GiveBackPages => {
                 self.system.trim();
                 Response::Done

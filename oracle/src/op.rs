@@ -187,6 +187,11 @@ pub enum Op {
         /// Nanoseconds.
         blocked_ns: u64,
     },
+    /// Another limit of memory, from the next advance of the clock on.
+    SetLimit {
+        /// Buffers, and half of one.
+        buffers: u8,
+    },
     /// Return the pages of free buffers to the operating system.
     GiveBackPages,
 }

@@ -269,6 +269,10 @@ pub trait System {
     fn set_times(&mut self, _frame_grace_ns: u64, _blocked_ns: u64) -> Result<(), i32> {
         Err(DEMUXBUF_ERR_NULL)
     }
+    /// Uses this many buffers, and half of one, at most, from the next advance of the clock on.
+    fn set_limit(&mut self, _buffers: u64) -> Result<(), i32> {
+        Err(DEMUXBUF_ERR_NULL)
+    }
     /// The holder of a buffer consumed bytes. In a pool, its deadline begins anew.
     fn progress(&mut self, _lease: u64, _bytes: u64) -> Result<(), i32> {
         Err(DEMUXBUF_ERR_STALE)

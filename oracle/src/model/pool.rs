@@ -63,6 +63,21 @@ pub struct ModelPool {
     counts: PoolStats,
 }
 
+/// The settings of its scheduler.
+fn requests_of(config: &PoolConfig) -> SchedulerConfig {
+    let PoolConfig { classes, reserves, class_caps, class_burst, tenants_max, waiters_max, lease_ns, .. } = *config;
+    let buffers = (config.memory_bytes / u64::from(config.buffer_bytes)) as u32;
+    SchedulerConfig {
+        classes,
+        reserves,
+        class_caps,
+        class_burst,
+        tenants_max,
+        lease_ns,
+        ..SchedulerConfig::new(buffers, waiters_max)
+    }
+}
+
 impl ModelPool {
     /// A pool with this configuration.
     pub fn new(config: &PoolConfig) -> ModelPool {
@@ -75,19 +90,9 @@ impl ModelPool {
             in_flight_max,
             ..ReceivingConfig::new(memory_bytes, receivers_max)
         };
-        let PoolConfig { classes, reserves, class_caps, class_burst, tenants_max, waiters_max, lease_ns, .. } = *config;
-        let requests = SchedulerConfig {
-            classes,
-            reserves,
-            class_caps,
-            class_burst,
-            tenants_max,
-            lease_ns,
-            ..SchedulerConfig::new((memory_bytes / u64::from(buffer_bytes)) as u32, waiters_max)
-        };
         ModelPool {
             config: *config,
-            memory: ModelReceiving::with_requests(memory, requests),
+            memory: ModelReceiving::with_requests(memory, requests_of(config)),
             receivers: BTreeMap::new(),
             free_rows: Vec::new(),
             rows: 0,
@@ -368,6 +373,11 @@ impl System for ModelPool {
         Ok(())
     }
 
+    fn set_limit(&mut self, buffers: u64) -> Result<(), i32> {
+        let requests = requests_of(&self.config);
+        self.memory.set_limit(&requests, buffers as u32).map_err(|()| DEMUXBUF_ERR_CONFIG)
+    }
+
     fn progress(&mut self, lease: u64, _bytes: u64) -> Result<(), i32> {
         self.buffers.get(&lease).ok_or(DEMUXBUF_ERR_STALE)?;
         self.memory.scheduler().renew(lease)
@@ -433,7 +443,10 @@ impl System for ModelPool {
     }
 
     fn stats(&mut self) -> Stats {
-        let below = self.memory.scheduler().stats();
+        let mut below = self.memory.scheduler().stats();
+        if let Some(withheld) = self.memory.next_withheld() {
+            below.scheduler.to_withhold = withheld.saturating_sub(below.scheduler.withheld);
+        }
         let totals = self.memory.totals();
         let [shed_for_memory, shed_at_deadline, evicted] = totals.shed;
         filled!(self.counts;

@@ -159,6 +159,8 @@ pub struct ModelReceiving {
     /// Buffers that are free when nothing is used, and how many of them only receivers in credit may use.
     usable_buffers: u32,
     reserve: u32,
+    /// Buffers out of use and the reserve, from the next advance on.
+    next_limit: Option<(u32, u32)>,
     /// Receives in flight at most, trials aside.
     in_flight_max: u32,
     /// Cells of 64 bytes.
@@ -202,6 +204,7 @@ impl ModelReceiving {
             config,
             usable_buffers: split.buffers - 1 - split.header_buffers,
             reserve: split.buffers / 8,
+            next_limit: None,
             in_flight_max: split.in_flight_max,
             header_cells: split.header_cells,
             sizes: split.sizes,
@@ -653,6 +656,7 @@ impl ReceivingSystem for ModelReceiving {
         self.now += since_last.min(step_max);
         self.skipped += since_last.saturating_sub(step_max);
         self.advanced_at = self.advanced_at.max(Some(now_ns));
+        self.apply_limit();
         (self.trials_left, self.evictions_left) = (EACH_ITERATION_MAX, EACH_ITERATION_MAX);
     }
 

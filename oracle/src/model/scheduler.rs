@@ -85,6 +85,9 @@ pub struct ModelScheduler {
     /// The host's time at the last advance, if there was one.
     advanced_ns: Option<u64>,
     next_id: u64,
+    /// Buffers that are out of use, and that are to be once they are free.
+    withheld: u32,
+    to_withhold: u32,
     /// What is counted and cannot be derived from leases and waits.
     pub(super) stats: Stats,
 }
@@ -106,6 +109,8 @@ impl ModelScheduler {
             now_ns: 0,
             advanced_ns: None,
             next_id: DEFAULT_TENANT,
+            withheld: 0,
+            to_withhold: 0,
             stats: Stats::default(),
         }
     }
@@ -183,8 +188,25 @@ impl ModelScheduler {
         (1..=self.all()).take_while(fits).count() as u32
     }
 
-    /// Whether a wait is queued that a buffer more could serve, and that no cap of its class or of its tenant blocks.
+    /// This many buffers are out of use from now on, as far as they are free.
+    pub(super) fn set_withheld(&mut self, buffers: u32) {
+        self.withheld = self.withheld.min(buffers);
+        self.to_withhold = buffers - self.withheld;
+        self.hand_over();
+    }
+
+    /// Free buffers that are to be out of use are so.
+    pub(super) fn withhold(&mut self) {
+        let free = (self.free() / self.config.sizes[0]).min(self.to_withhold);
+        (self.withheld, self.to_withhold) = (self.withheld + free, self.to_withhold - free);
+    }
+
+    /// Whether a buffer is to be withheld, or a wait is queued that a buffer more could serve, and that no cap of its class or of its
+    /// tenant blocks.
     pub(super) fn is_wanted(&self) -> bool {
+        if self.to_withhold > 0 {
+            return true;
+        }
         let left = |class: usize| self.cap_of(class) > self.out_of(|lease| lease.class == class);
         (0..usize::from(self.config.classes)).any(|class| left(class) && self.next_of(class).is_some())
     }
@@ -275,7 +297,7 @@ impl ModelScheduler {
     }
 
     fn free(&self) -> u32 {
-        self.all() - self.out_of(|_| true)
+        self.all() - self.out_of(|_| true) - self.withheld * self.config.sizes[0]
     }
 
     fn reserve_of(&self, class: usize) -> u32 {
@@ -481,6 +503,7 @@ impl System for ModelScheduler {
         let mut stats = self.stats;
         let scheduler = &mut stats.scheduler;
         (scheduler.capacity, scheduler.free) = (self.all(), self.free());
+        (scheduler.withheld, scheduler.to_withhold) = (self.withheld, self.to_withhold);
         (scheduler.leased, scheduler.assigned) = (self.held.len() as u32, self.assigned.len() as u32);
         scheduler.waiting = self.queued.len() as u32;
         for class in 0..CLASSES_MAX {
@@ -507,7 +530,11 @@ impl System for ModelScheduler {
         };
         let knows = |tenant: u64| self.tenants.contains_key(&tenant);
         let rules = [
-            ("I1: no more is outstanding than there is", self.out_of(|_| true) <= self.all()),
+            (
+                "I1: no more is outstanding and withheld than there is",
+                self.out_of(|_| true) + self.withheld * self.config.sizes[0] <= self.all(),
+            ),
+            ("I3: no buffer is free while one is to be withheld", self.to_withhold == 0 || self.free() == 0),
             ("I1: no class has more outstanding than its cap", (0..self.classes()).all(within_cap)),
             (
                 "I1: no tenant has more outstanding than its cap",

@@ -410,6 +410,14 @@ impl System for CPool {
         outcome(unsafe { demuxbuf_pool_set_times(self.0, frame_grace_ns, blocked_ns, null_mut(), null_mut()) })
     }
 
+    fn set_limit(&mut self, buffers: u64) -> Result<(), i32> {
+        let stats = System::stats(self);
+        let buffer_bytes = stats.memory_bytes / u64::from(stats.scheduler.capacity);
+        let limit_bytes = buffers * buffer_bytes + buffer_bytes / 2;
+        // SAFETY: our own pool.
+        outcome(unsafe { demuxbuf_pool_set_memory_limit(self.0, limit_bytes, null_mut(), null_mut()) })
+    }
+
     fn set_tenant(&mut self, receiver: u64, tenant: Option<u64>) -> Result<(), i32> {
         // SAFETY: our own pool.
         outcome(unsafe { demuxbuf_receiver_set_tenant(self.0, receiver, tenant.unwrap_or(0)) })
@@ -534,6 +542,8 @@ impl System for CPool {
             scheduler: filled!(SchedulerStats::default();
                 capacity: stats.buffers,
                 free: stats.free,
+                withheld: stats.withheld,
+                to_withhold: stats.to_withhold,
                 leased: stats.leased,
                 assigned: stats.assigned,
                 waiting: stats.waiting,

@@ -313,6 +313,11 @@ impl System for RustPool {
         self.0.set_times(frame_grace_ns, blocked_ns).map_err(|_| DEMUXBUF_ERR_CONFIG)
     }
 
+    fn set_limit(&mut self, buffers: u64) -> Result<(), i32> {
+        let buffer_bytes = u64::from(self.0.memory().split().buffer_bytes);
+        self.0.set_memory_limit(buffers * buffer_bytes + buffer_bytes / 2).map_err(|_| DEMUXBUF_ERR_CONFIG)
+    }
+
     fn set_tenant(&mut self, receiver: u64, tenant: Option<u64>) -> Result<(), i32> {
         self.0.set_tenant(ReceiverId::from_bits(receiver), tenant.map(TenantId::from_bits)).map_err(code)
     }

@@ -258,6 +258,7 @@ fn op(line: Line<'_>) -> Option<Op> {
         "later" => Op::Later { ns: line.number(0).saturating_mul(MS) },
         "drain" => Op::Drain,
         "times" => Op::SetTimes { frame_grace_ns: line.number(0) * MS, blocked_ns: line.number(1) * MS },
+        "limit" => Op::SetLimit { buffers: line.short(0) as u8 },
         "pages" => Op::GiveBackPages,
         _ => Op::Report { receiver: first, event: event(line)? },
     })

@@ -235,6 +235,7 @@ pub fn receivers_op() -> impl Strategy<Value = Op> {
         }),
         1 => Just(Op::GiveBackPages),
         1 => prop_oneof![9 => set_times(), 1 => Just(Op::Drain)],
+        2 => (7..13u8).prop_map(|buffers| Op::SetLimit { buffers }),
         12 => later(),
         12 => host_op(),
         2 => which().prop_map(|lease| Op::Progress { lease, bytes: 0 }),

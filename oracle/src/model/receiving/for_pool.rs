@@ -11,17 +11,47 @@ pub(in crate::model) struct Left {
     pub(in crate::model) offset: u32,
 }
 
+/// Of what receivers may have of this many buffers; when nothing is used, more is free.
+fn reserve(requests: &SchedulerConfig, buffers: u32, fixed: u32) -> u32 {
+    let last = usize::from(requests.classes) - 1;
+    let most = (buffers - requests.reserves[last]).min(requests.class_caps[last]);
+    (most / 8).min(most - fixed - 1)
+}
+
 impl ModelReceiving {
     /// Memory whose buffers the host's own requests have as well.
     pub(in crate::model) fn with_requests(config: ReceivingConfig, requests: SchedulerConfig) -> ModelReceiving {
         let mut model = ModelReceiving::new(config).expect("an allowed configuration");
         let fixed = requests.buffers - model.usable_buffers;
-        // Of what receivers may have; when nothing is used, more is free.
-        let last = usize::from(requests.classes) - 1;
-        let most = (requests.buffers - requests.reserves[last]).min(requests.class_caps[last]);
-        model.reserve = (most / 8).min(most - fixed - 1);
+        model.reserve = reserve(&requests, requests.buffers, fixed);
         model.requests = Some(Requests::new(ModelScheduler::new(&requests), fixed));
         model
+    }
+
+    /// From the next advance on, this many buffers of all are out of use.
+    pub(in crate::model) fn set_limit(&mut self, requests: &SchedulerConfig, limit: u32) -> Result<(), ()> {
+        let fixed = requests.buffers - self.usable_buffers;
+        let last = usize::from(requests.classes) - 1;
+        let needs = |class: usize| requests.reserves[class] + fixed + if class == last { 2 } else { 1 };
+        let least = (0..=last).map(needs).chain([8, fixed + 2]).max();
+        if limit > requests.buffers || Some(limit) < least {
+            return Err(());
+        }
+        self.next_limit = Some((requests.buffers - limit, reserve(requests, limit, fixed)));
+        Ok(())
+    }
+
+    /// Nothing is borrowed: the limit is in force.
+    pub(super) fn apply_limit(&mut self) {
+        if let Some((withheld, reserve)) = self.next_limit.take() {
+            self.reserve = reserve;
+            self.scheduler().set_withheld(withheld);
+        }
+    }
+
+    /// Buffers that will be out of use.
+    pub(in crate::model) fn next_withheld(&self) -> Option<u32> {
+        self.next_limit.map(|(withheld, _)| withheld)
     }
 
     /// Other times from now on.

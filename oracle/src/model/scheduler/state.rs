@@ -28,9 +28,11 @@ impl ModelScheduler {
             now_ns: _, // with each age
             advanced_ns,
             next_id: _,
+            withheld,
+            to_withhold,
             stats: _,
         } = self;
-        state.push(advanced_ns.is_some().into());
+        state.extend([advanced_ns.is_some().into(), u64::from(*withheld), u64::from(*to_withhold)]);
         let mut names = Names::new();
         let mut described: Vec<_> = held.iter().map(|lease| (self.describe_fully(lease, owner), lease.id)).collect();
         described.sort_unstable();

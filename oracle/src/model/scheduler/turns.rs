@@ -101,8 +101,9 @@ impl ModelScheduler {
         (0..class).any(|other| self.next_verdict(other) == Verdict::TooLargeNow)
     }
 
-    /// Assigns free buffers for as long as an eligible waiter is queued.
+    /// Withholds what is to be withheld, then assigns free buffers for as long as an eligible waiter is queued.
     pub(super) fn hand_over(&mut self) {
+        self.withhold();
         loop {
             let could: Vec<usize> = (0..self.classes())
                 .filter(|&class| self.next_verdict(class) == Verdict::Fits && !self.is_behind_larger(class))

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
-use support::{Options, Report, Samples, rotated};
+use support::{Options, Report, Samples, child, has_valgrind, instructions_of_each, rotated};
 
 const THREADS: [u32; 4] = [1, 2, 4, 8];
 
@@ -67,12 +67,20 @@ const WAYS: [(&str, Option<&str>); 3] =
 
 fn main() {
     let options = Options::read();
+    if let [name, handoffs] = &options.child[..] {
+        assert_eq!(name, "handoffs");
+        return hand_off(handoffs.parse().expect("how many"));
+    }
     let programs = WAYS.map(|(_, source)| source.map(build));
     let columns = ["load", "threads", "pool", "millions/s", "least", "most", "to shards", "fewest, %"];
     let mut report = Report::new("threads", &columns, &options);
     let (rounds, length) = (options.pick(1, 5, 25), Duration::from_millis(options.pick(10, 300, 300)));
     report.fact("rounds", rounds);
     report.fact("ms of each", length.as_millis() as u64);
+    if !options.smoke && has_valgrind() {
+        let each = instructions_of_each(10_000, 50_000, |handoffs| child("handoffs", &[handoffs.to_string()]));
+        report.fact("instructions of a hand-off of shards, on one thread", each.round() as u64);
+    }
     for load in [Load::Uncontended, Load::Exhausted] {
         for threads in THREADS {
             let mut samples = WAYS.map(|_| [Samples::new(), Samples::new(), Samples::new()]);
@@ -165,6 +173,28 @@ fn run_shards(load: Load, threads: u32, length: Duration) -> Figures {
     assert_eq!(shards.stats().scheduler.released, counts.iter().sum::<u64>(), "an operation ends with a release");
     let fewest = *counts.iter().min().expect("there is a thread");
     Figures::new(counts.iter().sum(), fewest, threads, time)
+}
+
+/// As `exhausted`, on one thread, this many times.
+fn hand_off(handoffs: u64) {
+    let shards = SharedScheduler::new(&SchedulerConfig::new(FEW, CONNECTIONS as u32), 1).unwrap();
+    let shard = shards.shard(0).unwrap();
+    let mut turn = Vec::with_capacity(CONNECTIONS as usize);
+    for token in 0..CONNECTIONS {
+        if let Outcome::Granted(lease) = shard.request(0, token).unwrap() {
+            turn.push((token, lease));
+        }
+    }
+    let mut operations = 0;
+    while operations < handoffs {
+        for (token, lease) in turn.drain(..) {
+            shard.release(lease).unwrap();
+            operations += 1;
+            assert!(matches!(shard.request(0, token).unwrap(), Outcome::Queued(_)), "others wait");
+        }
+        turn.extend(std::iter::from_fn(|| shard.poll_grant()).map(|grant| (grant.token, grant.lease)));
+        assert_eq!(shard.poll_wake(), None);
+    }
 }
 
 fn uncontended(run: &Run, shard: &SchedulerShard) -> u64 {

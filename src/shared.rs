@@ -28,15 +28,46 @@
 //! cache, then reads `is_exhausted`, and if it is set drains its own cache. Push and drain are read-modify-writes of the
 //! same word, the top of the cache. So either the drain sees the push, or the releasing thread sees `is_exhausted`.
 //! Between calls, while the pool is exhausted, all caches are empty: **no buffer is free while an eligible waiter is
-//! queued**. It follows that no newcomer overtakes a waiter, and that the bypass bound *W* ([`Scheduler::bypass_bound`])
-//! holds for all shards together.
+//! queued**.
 //!
-//! These calls take the lock:
+//! # Waits of a shard
 //!
-//! - a request when the cache is empty;
-//! - any release while the pool is exhausted, and every [`CACHE_MAX`]th release without a request in between;
-//! - all calls about a wait or a tenant;
-//! - request and release for a class with a cap or in the name of a tenant, which must be counted in one place.
+//! A shard queues its requests itself, first in, first out in each class, and for all of one class a single wait is in the
+//! queue of the scheduler, the *placeholder*. When the placeholder is served, so is the first of those it stands for, and it
+//! queues again where the next of them belongs: that queue goes by age, of all shards.
+//!
+//! A buffer that a shard releases may go to the first of its own waits, of its most critical class that waits, without the lock of
+//! all: an *exchange*, under a lock that other threads want only to end a wait, to describe it, or to take back what a shard that
+//! does not look was given. The pool stays as it was, but for the holder of the buffer. There is no exchange, and the buffer goes through
+//! the scheduler, where that would decide otherwise than by age:
+//!
+//! - while a wait is in the name of a tenant, for tenants take turns over all threads;
+//! - while a buffer is to be withheld, for the pool's memory was limited;
+//! - while a more critical class waits for a buffer, on any shard;
+//! - while the reserve that the class leaves to others is not whole;
+//! - for a buffer of a class with a cap or of a tenant, which is counted in one place;
+//! - if it is the last wait of its class, for the placeholder stands for one;
+//! - after [`EXCHANGES_MAX`] exchanges in a row, if anything else waits in the scheduler.
+//!
+//! Requests for a class with a cap or in the name of a tenant are in the queue of the scheduler themselves, and so is a wait from its
+//! first export on.
+//!
+//! # The bound
+//!
+//! No newcomer overtakes a waiter of its shard and class. To those of other shards, an exchange may be a bypass. Let *w* be the bound of
+//! the scheduler alone ([`Scheduler::bypass_bound`]): a wait is served by grant *w + 1* of the scheduler, since its queue goes by
+//! age. Before each of these grants a shard may exchange [`EXCHANGES_MAX`] times, and each of *S* shards once more so often before it
+//! next gives a buffer to the scheduler. So for all shards together *W* is `w + EXCHANGES_MAX (w + 1 + S)`. A wait's count starts again
+//! at its first export, and where a shard that did not look lost its grant.
+//!
+//! # Locks
+//!
+//! These calls take the lock of all:
+//!
+//! - a request when the cache is empty, unless it queues behind others of its shard; every 16th of those may take it;
+//! - any release while the pool is exhausted that is no exchange, and every [`CACHE_MAX`]th release without a request in between;
+//! - all calls about a wait or a tenant, but for picking up a grant;
+//! - request and release for a class with a cap or in the name of a tenant.
 //!
 //! # Threads
 //!
@@ -71,9 +102,12 @@ mod cache;
 mod check;
 mod common;
 mod error;
+mod exchange;
 mod exports;
 mod lease_deadlines;
 mod migration;
+mod own_waits;
+mod placeholders;
 mod pool_api;
 mod pool_shard;
 mod shard;
@@ -109,6 +143,9 @@ pub const EXPORTS_MAX: u32 = 256;
 
 /// The most free buffers that a shard caches.
 pub const CACHE_MAX: u32 = 64;
+
+/// The most buffers in a row that a shard gives to waits of its own while others wait.
+pub const EXCHANGES_MAX: u32 = 15;
 
 /// The scheduler of all threads.
 #[derive(Debug)]
@@ -152,7 +189,7 @@ impl SharedScheduler {
 
     /// The published bound *W* for all shards together; see [`Scheduler::bypass_bound`].
     pub fn bypass_bound(&self) -> u64 {
-        self.shared.bypass_bound
+        self.shared.bypass_bound()
     }
 
     /// Counts, without a lock.

@@ -1,9 +1,9 @@
 //! The shards: what each call does, on one thread; then threads against each other.
 #![allow(clippy::disallowed_methods, reason = "a test may start threads")]
 
-use demuxbuf::scheduler::{Grant, LeaseId, Outcome, Scheduler, SchedulerConfig, SchedulerError, WaitId};
+use demuxbuf::scheduler::{Grant, LeaseId, Outcome, Scheduler, SchedulerConfig, SchedulerError, TenantConfig, WaitId};
 use demuxbuf::shared::SchedulerShard;
-use demuxbuf::shared::{CACHE_MAX, EXPORTS_MAX, SharedScheduler, SharedSchedulerError};
+use demuxbuf::shared::{CACHE_MAX, EXCHANGES_MAX, EXPORTS_MAX, SharedScheduler, SharedSchedulerError};
 
 fn granted(shard: &SchedulerShard, class: u8) -> LeaseId {
     match shard.request(class, 0).expect("the request is in order") {
@@ -454,11 +454,24 @@ fn export_of_waits_is_limited() {
     shards.check_invariants().unwrap();
 }
 
-/// One scheduler decides for all shards, so the bound is that of one with the same configuration.
+/// One scheduler decides for all shards. For each of its grants there may be a burst of exchanges, and one more for each shard.
 #[test]
-fn bypass_bound_is_that_of_one_scheduler() {
-    let config = SchedulerConfig { classes: 3, ..SchedulerConfig::new(2, 6) };
+fn bypass_bound_is_of_one_scheduler_and_bursts() {
+    for (count, waiters_max) in [(1, 6), (2, 6), (7, 0)] {
+        let config = SchedulerConfig { classes: 3, ..SchedulerConfig::new(2, waiters_max) };
+        let shards = SharedScheduler::new(&config, count).unwrap();
+        let of_one = Scheduler::new(&config).unwrap().bypass_bound();
+        let bound = of_one + u64::from(EXCHANGES_MAX) * (of_one + 1 + u64::from(count));
+        assert_eq!((shards.bypass_bound(), shards.shard(0).unwrap().bypass_bound()), (bound, bound));
+    }
+}
+
+/// It grows with the weight of a tenant, as that of one scheduler does.
+#[test]
+fn bypass_bound_grows_with_a_tenant() {
+    let config = SchedulerConfig { tenants_max: 2, ..SchedulerConfig::new(2, 6) };
     let shards = SharedScheduler::new(&config, 2).unwrap();
-    let bound = Scheduler::new(&config).unwrap().bypass_bound();
-    assert_eq!((shards.bypass_bound(), shards.shard(1).unwrap().bypass_bound()), (bound, bound));
+    let before = shards.bypass_bound();
+    shards.shard(0).unwrap().create_tenant(&TenantConfig { weight: 9, ..TenantConfig::default() }).unwrap();
+    assert!(shards.bypass_bound() > before);
 }

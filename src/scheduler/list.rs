@@ -50,6 +50,18 @@ impl<const RING: usize> List<RING> {
         self.len += 1;
     }
 
+    /// In front of another entry.
+    #[cfg(feature = "std")]
+    pub(crate) fn insert_before<T: Linked<RING>>(&mut self, table: &mut [T], index: u32, next: u32) {
+        let prev = core::mem::replace(&mut table[next as usize].links_mut().prev, index);
+        *table[index as usize].links_mut() = Links { next, prev };
+        match prev {
+            NIL => self.head = index,
+            prev => table[prev as usize].links_mut().next = index,
+        }
+        self.len += 1;
+    }
+
     #[inline]
     pub(crate) fn unlink<T: Linked<RING>>(&mut self, table: &mut [T], index: u32) {
         let Links { next, prev } = *table[index as usize].links();

@@ -181,8 +181,17 @@ impl Scheduler {
     }
 
     pub(super) fn enqueue(&mut self, request: &Request, tenant: u32) -> WaitId {
+        let index = self.add_wait(request, tenant);
+        self.enter_queue(index);
+        self.stats.queued += 1;
+        self.stats.waiting_peak = self.stats.waiting_peak.max(self.stats.waiting);
+        self.waits.table()[index as usize].id(index)
+    }
+
+    /// A wait that is in no queue yet.
+    pub(super) fn add_wait(&mut self, request: &Request, tenant: u32) -> u32 {
         let Request { token, class, size_index, has_deadline, .. } = *request;
-        let index = self.waits.add(Wait {
+        self.waits.add(Wait {
             token,
             since_ns: self.clock.now_ns(),
             bypasses: 0,
@@ -194,11 +203,7 @@ impl Scheduler {
             size_index,
             has_deadline,
             state: WaitState::Queued,
-        });
-        self.enter_queue(index);
-        self.stats.queued += 1;
-        self.stats.waiting_peak = self.stats.waiting_peak.max(self.stats.waiting);
-        self.waits.table()[index as usize].id(index)
+        })
     }
 
     /// A wait is the last of its tenant's in its class.

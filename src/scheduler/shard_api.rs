@@ -120,6 +120,41 @@ impl Scheduler {
         again.expect("a wait that was served left room for another")
     }
 
+    /// Queues a request of the default tenant in front of the first of its class and tenant that does not go before it, by
+    /// their tokens; then serves waiters. The caller knows that there is room, and that the class exists.
+    pub(crate) fn queue_in_order(
+        &mut self,
+        class: u8,
+        token: u64,
+        since_ns: u64,
+        goes_before: impl Fn(u64) -> bool,
+    ) -> WaitId {
+        let index = self.add_wait(&Request::new(class, token), 0);
+        let wait = &mut self.waits.table_mut()[index as usize];
+        (wait.since_ns, wait.bypasses) = (since_ns, self.tenants.grants(class.into()));
+        self.tenants.push_in_order(self.waits.table_mut(), index, |other| goes_before(other.token));
+        self.classes[usize::from(class)].waiting += 1;
+        self.stats.waiting += 1;
+        self.serve_waiters();
+        self.wait_at(index)
+    }
+
+    /// Hand-offs that waits of this class could have had.
+    pub(crate) fn grants_of(&self, class: u8) -> u64 {
+        self.tenants.grants(class.into())
+    }
+
+    /// A bit for each class in which a request waits for a free buffer, not for its cap.
+    pub(crate) fn wanted_classes(&self) -> u8 {
+        let is_wanted = |at: usize| self.tenants.is_ready(at) && self.classes[at].outstanding < self.classes[at].cap;
+        (0..usize::from(self.classes_used)).filter(|&at| is_wanted(at)).fold(0, |mask, at| mask | 1 << at)
+    }
+
+    /// Requests that wait in the name of any tenant but the default one.
+    pub(crate) fn named_waits(&self) -> u32 {
+        self.tenants.named_waits(self.stats.waiting)
+    }
+
     /// Whether every free buffer belongs here: more of them would serve a waiter, or a reserve is not whole. The result
     /// may be `true` without need. It is `false` only if no number of free buffers would lead to another grant.
     pub(crate) fn needs_all(&self) -> bool {
@@ -142,9 +177,9 @@ impl Scheduler {
         self.classes.iter().map(|class| class.waiting)
     }
 
-    /// The most waits that were queued at once.
-    pub(crate) fn waiting_peak(&self) -> u32 {
-        self.stats.waiting_peak
+    /// How many classes there are.
+    pub(crate) fn classes(&self) -> u8 {
+        self.classes_used
     }
 
     /// The most grants that bypassed a waiter.
@@ -204,9 +239,9 @@ mod tests {
     }
 
     #[test]
-    fn peaks_remain_after_the_last_wait_ends() {
+    fn bypass_peak_remains_after_the_last_wait_ends() {
         let mut scheduler = Scheduler::new(&SchedulerConfig::new(1, 4)).expect("the configuration is allowed");
-        assert_eq!((scheduler.waiting_peak(), scheduler.bypass_peak(), scheduler.next_grant()), (0, 0, None));
+        assert_eq!((scheduler.bypass_peak(), scheduler.next_grant()), (0, None));
         let Ok(Outcome::Granted(mut lease)) = scheduler.request(0, 0) else { panic!("a buffer is free") };
         let waits = core::array::from_fn::<_, 3, _>(|_| match scheduler.request(0, 0) {
             Ok(Outcome::Queued(wait)) => wait,
@@ -217,6 +252,6 @@ mod tests {
             assert_eq!(scheduler.next_grant(), Some(wait));
             lease = scheduler.poll_grant().expect("it was handed over").lease;
         }
-        assert_eq!((scheduler.waiting_peak(), scheduler.bypass_peak(), scheduler.next_grant()), (3, 2, None));
+        assert_eq!((scheduler.bypass_peak(), scheduler.next_grant()), (2, None));
     }
 }

@@ -1,6 +1,8 @@
 //! What must always hold of a shared scheduler.
 
 use super::cache::BufferState;
+use super::exchange::bypass_bound;
+use super::own_waits::Phase;
 use super::shard_waits::{State, Ticket};
 use super::state::{Locked, Shared};
 use super::sync::Ordering;
@@ -14,10 +16,16 @@ impl Shared {
             self.shard_states.iter().map(|shard_state| shard_state.0.cache.iter(&self.buffers).count() as u32).sum();
         let held = self.buffers.iter().filter_map(BufferState::any_hold).count() as u32;
         let assigned = tickets.iter().filter(|ticket| matches!(ticket.state, State::Assigned { .. })).count() as u32;
+        let (mut own_assigned, mut own_waits) = (0, 0);
+        for shard in 0..self.own_waits.len() as u32 {
+            let (assigned, waits) = self.check_own_waits(&state, shard)?;
+            (own_assigned, own_waits) = (own_assigned + assigned, own_waits + waits);
+        }
         let queued = tickets.iter().filter(|ticket| matches!(ticket.state, State::Queued(_))).count() as u32;
         let stats = scheduler.stats();
         ensure(
-            scheduler.free_buffers() + scheduler.withheld() + cached + held + assigned == self.buffers.len() as u32,
+            scheduler.free_buffers() + scheduler.withheld() + cached + held + assigned + own_assigned
+                == self.buffers.len() as u32,
             "I1: free, withheld, cached, held or assigned is all",
         )?;
         ensure(assigned == tickets.assigned, "I1: as many buffers are assigned as are counted")?;
@@ -27,14 +35,39 @@ impl Shared {
                 "I2: a shard has as many waits as are counted",
             )?;
         }
-        ensure(queued == stats.waiting, "I2: what waits here waits in the pool")?;
+        let placeholders = state.placeholders.by_class.iter().sum::<u32>();
+        ensure(queued + placeholders == stats.waiting, "I2: what waits here waits in the pool")?;
+        ensure(
+            tickets.rights + tickets.iter().count() as u32 + own_waits == tickets.len(),
+            "I2: as many waits may begin as are not in use",
+        )?;
         ensure(self.are_totals_known(&state), "while requests of a tenant wait, what its receivers keep is known")?;
         self.check_rest(&state, scheduler.free_buffers() + cached)?;
         for (home, shard_state) in (0..).zip(&self.shard_states) {
-            let has_grants = tickets.first_grant(home).is_some();
+            let own = self.own_waits(home);
+            let has_grants = own.first_grant().is_some() || tickets.first_grant(home).is_some();
+            ensure(own.has_tickets || tickets.first_grant(home).is_none(), "a shard with grants looks at tickets")?;
             ensure(!has_grants || shard_state.0.is_called.load(Ordering::Relaxed), "a shard with grants is called")?;
         }
         Ok(())
+    }
+
+    /// What a shard queues itself. Returns how many buffers are assigned there, and how many waits it has or may begin.
+    fn check_own_waits(&self, state: &Locked, shard: u32) -> Result<(u32, u32), &'static str> {
+        let own = self.own_waits(shard);
+        ensure(own.are_lists_sound(&self.shard_states[shard as usize].0.shown), "I2: the lists of a shard are sound")?;
+        for class in 0..self.classes {
+            let placeholder = state.placeholders.get(shard, class);
+            ensure(own.is_waiting(class) == placeholder.is_some(), "I2: a placeholder stands for waits of a shard")?;
+        }
+        let bound = bypass_bound(state.scheduler.bypass_bound(), self.own_waits.len() as u32);
+        let are_bounded = own.iter().all(|wait| match wait.phase {
+            Phase::Queued => state.grants_before(wait.class, &own.exchanged).saturating_sub(wait.grants) <= bound,
+            _ => wait.grants <= bound,
+        });
+        ensure(are_bounded, "I6: at most W grants bypass a waiter")?;
+        let assigned = own.iter().filter(|wait| wait.phase != Phase::Queued).count() as u32;
+        Ok((assigned, own.rights + own.iter().count() as u32))
     }
 
     /// The rest property, from what each class holds and waits for: it uses nothing that decides which wait is served.
@@ -50,8 +83,17 @@ impl Shared {
             let of_class = |state: fn(&State) -> bool| {
                 tickets.iter().filter(|ticket| ticket.class == class && state(&ticket.state)).count() as u32
             };
-            let waits = tickets.iter().any(|ticket| ticket.class == class && may_have_more(ticket));
-            let assigned = of_class(|state| matches!(state, State::Assigned { .. }));
+            let own = |is_meant: fn(Phase) -> bool| {
+                let of_shard = |shard| {
+                    let own = self.own_waits(shard);
+                    own.iter().filter(|wait| wait.class == class && is_meant(wait.phase)).count() as u32
+                };
+                (0..self.own_waits.len() as u32).map(of_shard).sum::<u32>()
+            };
+            let waits = tickets.iter().any(|ticket| ticket.class == class && may_have_more(ticket))
+                || own(|phase| phase == Phase::Queued) > 0;
+            let assigned =
+                of_class(|state| matches!(state, State::Assigned { .. })) + own(|phase| phase != Phase::Queued);
             let held =
                 self.buffers.iter().filter_map(BufferState::any_hold).filter(|hold| hold.class == class).count() as u32;
             let (reserve, cap) = (self.reserves[usize::from(class)], self.class_caps[usize::from(class)]);
@@ -76,7 +118,7 @@ mod tests {
     use crate::shared::{SchedulerShard, SharedScheduler};
 
     /// Two shards with two buffers: one is held by shard 0, the other one is assigned to its first wait; a second one
-    /// waits.
+    /// waits. Both are tickets, for their class has a cap.
     struct TwoShards {
         here: SchedulerShard,
         held: LeaseId,
@@ -84,7 +126,8 @@ mod tests {
     }
 
     fn two_shards() -> TwoShards {
-        let shards = SharedScheduler::new(&SchedulerConfig::new(2, 4), 2).expect("the configuration is allowed");
+        let config = SchedulerConfig { class_caps: [2; 8], ..SchedulerConfig::new(2, 4) };
+        let shards = SharedScheduler::new(&config, 2).expect("the configuration is allowed");
         let (here, there) = (shards.shard(0).expect("it is free"), shards.shard(1).expect("it is free"));
         let [held, given] = core::array::from_fn(|_| match here.request(0, 0) {
             Ok(Outcome::Granted(lease)) => lease,
@@ -96,6 +139,50 @@ mod tests {
         there.release(given).expect("it is held");
         assert_eq!(shards.check_invariants(), Ok(()));
         TwoShards { here, held, shards }
+    }
+
+    /// The same, with waits that the shard queues itself: three, of which one is assigned.
+    fn two_shards_with_own_waits() -> TwoShards {
+        let shards = SharedScheduler::new(&SchedulerConfig::new(2, 4), 2).expect("the configuration is allowed");
+        let (here, there) = (shards.shard(0).expect("it is free"), shards.shard(1).expect("it is free"));
+        let [held, given] = core::array::from_fn(|_| match here.request(0, 0) {
+            Ok(Outcome::Granted(lease)) => lease,
+            other => panic!("a buffer is free: {other:?}"),
+        });
+        for token in 0..3 {
+            assert!(matches!(here.request(0, token), Ok(Outcome::Queued(_))), "no buffer is free");
+        }
+        there.release(given).expect("it is held");
+        assert_eq!(shards.check_invariants(), Ok(()));
+        TwoShards { here, held, shards }
+    }
+
+    #[test]
+    fn each_rule_of_own_waits_that_is_broken_is_named() {
+        let assert_named = |rule: &str, breaks: fn(&TwoShards)| {
+            let two = two_shards_with_own_waits();
+            breaks(&two);
+            assert_eq!(two.shards.check_invariants(), Err(rule));
+        };
+        assert_named("I2: the lists of a shard are sound", |two| {
+            two.here.shard_state().shown.waiting.set(7);
+        });
+        assert_named("I2: as many waits may begin as are not in use", |two| {
+            two.here.shared.own_waits(0).rights += 1;
+        });
+        assert_named("I6: at most W grants bypass a waiter", |two| {
+            two.here.shared.own_waits(0).exchanged[0] = two.shards.bypass_bound() + 1;
+        });
+        assert_named("I1: free, withheld, cached, held or assigned is all", |two| {
+            let mut own = two.here.shared.own_waits(0);
+            own.pick_up().expect("it has a buffer");
+            own.show_assigned(&two.here.shard_state().shown);
+        });
+        assert_named("a shard with grants is called", |two| two.here.shared.forget_call(0));
+        let two = two_shards_with_own_waits();
+        let placeholder = two.here.shared.lock().placeholders.take(0, 0).expect("waits are queued");
+        assert_eq!(two.shards.check_invariants(), Err("I2: a placeholder stands for waits of a shard"));
+        two.here.shared.lock().placeholders.set(0, 0, placeholder);
     }
 
     fn assert_named(rule: &str, breaks: fn(&TwoShards)) {
@@ -142,6 +229,7 @@ mod tests {
             buffers[two.held.index() as usize].release(two.held, |_| true).expect("it is held");
             shard_states[1].0.cache.push(buffers, two.held.index());
         });
+        assert_named("a shard with grants looks at tickets", |two| two.here.shared.own_waits(0).has_tickets = false);
         assert_named("a shard with grants is called", |two| two.here.shared.forget_call(0));
     }
 }

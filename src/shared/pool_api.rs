@@ -160,15 +160,19 @@ impl SchedulerShard {
     /// The wait is stale, foreign, or another shard's.
     pub(crate) fn describe_own_wait(&self, wait: WaitId) -> Result<WaitInfo, SharedSchedulerError> {
         self.locked(|state| {
-            self.find_wait(state, wait)?;
-            state.describe_wait(wait)
+            let place = self.find_wait(state, wait)?;
+            Ok(self.shared.describe_place(state, place))
         })
     }
 
     /// The wait of this shard whose grant is the next to be polled.
     pub(crate) fn next_grant(&self) -> Option<WaitId> {
         let is_called = self.shard_state().is_called.load(Ordering::Acquire);
-        if is_called { self.locked(|state| state.tickets.first_grant(self.index)) } else { None }
+        if !is_called {
+            return None;
+        }
+        let of_own = self.shared.own_waits(self.index).first_grant();
+        of_own.or_else(|| self.locked(|state| state.tickets.first_number(self.index)))
     }
 
     /// Whether a request waits, on any shard. It takes no lock, and reads what others write only when that changes.

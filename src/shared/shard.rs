@@ -1,6 +1,7 @@
 //! The handle of one thread.
 
 use super::cache::{Holder, LeaseWord};
+use super::exchange::{PickedUp, Place};
 use super::shard_waits::{State, Ticket, Tickets};
 use super::state::{Locked, ShardState, Shared};
 use super::sync::Ordering;
@@ -60,6 +61,9 @@ impl SchedulerShard {
         if let Some(lease) = self.take_cached_now(request, holder) {
             return Ok(Outcome::Granted(lease));
         }
+        if let Some(wait) = self.queue_behind_own(request, holder) {
+            return Ok(Outcome::Queued(wait));
+        }
         let outcome = self.locked(|state| self.request_locked(state, request, holder));
         self.count_refusal(outcome)
     }
@@ -90,6 +94,9 @@ impl SchedulerShard {
             self.locked(|state| self.take_back(state, lease.index()));
             return Ok(());
         }
+        if self.exchange(lease.index()) {
+            return Ok(());
+        }
         let cached = cache.push(&self.shared.buffers, lease.index());
         // The other side of `collect`: this comes after `push`, so it sees that the pool is exhausted if `take` came before.
         if cached > CACHE_MAX || self.shared.is_exhausted.0.load(Ordering::Relaxed) {
@@ -105,15 +112,15 @@ impl SchedulerShard {
     /// The wait is stale or foreign.
     pub fn cancel(&self, wait: WaitId) -> Result<(), SharedSchedulerError> {
         let outcome = self.locked(|state| {
-            state.tickets.find(wait).ok_or(SchedulerError::StaleWait)?;
-            self.end_wait(state, wait.index());
+            let place = self.shared.locate(state, wait).ok_or(SchedulerError::StaleWait)?;
+            self.end_wait(state, place);
             Ok(())
         });
         self.count_refusal(outcome)
     }
 
-    /// The next waiter of this shard that has a buffer, in the order in which they were assigned. Call it until `None`.
-    /// While there is nothing to pick up it takes no lock.
+    /// The next waiter of this shard that has a buffer, in the order in which they were assigned: first of those that the shard
+    /// queued itself, then of the others. Call it until `None`. While there is nothing to pick up it takes no lock.
     ///
     /// If leases have deadlines, it first takes grants from shards that were called a lease ago and have not looked since:
     /// those waits queue again, behind all others of their class.
@@ -124,10 +131,15 @@ impl SchedulerShard {
         if !self.shard_state().is_called.load(Ordering::Acquire) {
             return None;
         }
+        match self.pick_up_own() {
+            PickedUp::Grant(grant) => return Some(grant),
+            PickedUp::Nothing => return None,
+            PickedUp::LookAtTickets => {}
+        }
         self.locked(|state| {
             let grant = state.tickets.first_grant(self.index).map(|wait| self.pick_up(state, wait));
             if state.tickets.first_grant(self.index).is_none() {
-                self.shared.forget_call(self.index);
+                self.forget_tickets();
             }
             self.shard_state().called_ns.set(state.now_ns());
             grant
@@ -149,11 +161,16 @@ impl SchedulerShard {
     /// [`EXPORTS_MAX`] are exported already.
     pub fn export_wait(&self, wait: WaitId) -> Result<(), SharedSchedulerError> {
         let outcome = self.locked(|state| {
-            let token = self.find_wait(state, wait)?.token;
+            let place = self.find_wait(state, wait)?;
             if state.tickets.exported == EXPORTS_MAX {
                 return Err(SharedSchedulerError::ExportsFull);
             }
-            state.tickets.rehome(wait.index(), Tickets::NOWHERE, token);
+            let ticket = match place {
+                Place::Ticket(ticket) => ticket,
+                Place::Own { row, .. } => self.move_to_ticket(state, row, wait),
+            };
+            let token = state.tickets.at(ticket).token;
+            state.tickets.rehome(ticket, Tickets::NOWHERE, token);
             Ok(())
         });
         self.count_refusal(outcome)
@@ -167,12 +184,13 @@ impl SchedulerShard {
     /// The wait is stale, or was not exported.
     pub fn import_wait(&self, wait: WaitId, token: u64) -> Result<(), SharedSchedulerError> {
         let outcome = self.locked(|state| {
-            let ticket = state.tickets.find(wait).ok_or(SchedulerError::StaleWait)?;
-            if ticket.home != Tickets::NOWHERE {
-                return Err(SharedSchedulerError::WaitNotExported);
-            }
-            state.tickets.rehome(wait.index(), self.index, token);
+            let ticket = match self.shared.locate(state, wait).ok_or(SchedulerError::StaleWait)? {
+                Place::Ticket(ticket) if state.tickets.at(ticket).home == Tickets::NOWHERE => ticket,
+                _ => return Err(SharedSchedulerError::WaitNotExported),
+            };
+            state.tickets.rehome(ticket, self.index, token);
             if state.tickets.first_grant(self.index).is_some() {
+                self.shared.own_waits(self.index).has_tickets = true;
                 self.shard_state().called_ns.set(state.now_ns());
                 self.shared.expect_pick_up(self.index);
                 self.shard_state().is_called.store(true, Ordering::Release);
@@ -188,7 +206,10 @@ impl SchedulerShard {
     ///
     /// The wait is stale or foreign.
     pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, SharedSchedulerError> {
-        self.locked(|state| state.describe_wait(wait))
+        self.locked(|state| {
+            let place = self.shared.locate(state, wait).ok_or(SchedulerError::StaleWait)?;
+            Ok(self.shared.describe_place(state, place))
+        })
     }
 
     /// Whether a lease is held.
@@ -221,7 +242,7 @@ impl SchedulerShard {
 
     /// As [`SharedScheduler::bypass_bound`](super::SharedScheduler::bypass_bound).
     pub fn bypass_bound(&self) -> u64 {
-        self.shared.bypass_bound
+        self.shared.bypass_bound()
     }
 
     /// Which shard this is.
@@ -265,7 +286,7 @@ impl Drop for SchedulerShard {
                 self.shared.take_cached(state, &self.shard_state().cache);
                 let next = self.end_some_waits(state, from);
                 if next.is_none() {
-                    self.shared.forget_call(self.index);
+                    self.forget_tickets();
                 }
                 next
             });
@@ -304,6 +325,9 @@ impl SchedulerShard {
     /// Ends waits of this shard, from this row of the table on: a piece of work that is bounded however many there are.
     /// Returns the row to go on from, if waits are left.
     fn end_some_waits(&self, state: &mut Locked, from: u32) -> Option<u32> {
+        if self.end_some_own(state, ENDS_AT_ONCE) {
+            return Some(from);
+        }
         let (rows, mut ended) = (state.tickets.rows(), 0);
         let end = rows.min(from + ROWS_AT_ONCE);
         for index in from..end {
@@ -311,7 +335,7 @@ impl SchedulerShard {
                 return None;
             }
             if state.tickets.is_of(self.index, index) {
-                self.end_wait(state, index);
+                self.end_wait(state, Place::Ticket(index));
                 ended += 1;
             }
             if ended == ENDS_AT_ONCE {
@@ -329,6 +353,7 @@ impl SchedulerShard {
         counts.locked.add_one();
         self.shared.advance_clock(&mut state, shard_state);
         self.shared.note_peak(&state);
+        self.shared.stamp(&mut state, self.index);
         let outcome = act(&mut state);
         cache.forget_lowest();
         counts.wakes.add(self.shared.publish(&mut state, Some(self.index)));
@@ -363,25 +388,39 @@ impl SchedulerShard {
         holder: Holder,
     ) -> Result<Outcome, SharedSchedulerError> {
         self.collect_for(state, request);
+        if let Some(outcome) = self.request_own(state, request, holder) {
+            return outcome;
+        }
         // A ticket must be there before the pool queues the request: a wait without a home could not be served.
-        let Some(ticket) = state.tickets.next_unused().or(state.scheduler.would_grant_to(request).then_some(0)) else {
+        if !self.shared.has_rights(state) && !state.scheduler.would_grant_to(request) {
             let waiters_max = state.tickets.len();
             return Err(SchedulerError::WaitersFull { waiters_max }.into());
-        };
-        let class = request.class;
+        }
+        let ticket = state.tickets.next_unused().unwrap_or(0);
         match state.scheduler.request_for(&Request { token: ticket.into(), has_deadline: false, ..*request })? {
             Outcome::Queued(wait) => {
                 self.shard_state().counts.queued.add_one();
-                Ok(Outcome::Queued(state.tickets.open(self.index, request, holder, wait)))
+                let stamp = state.stamp;
+                Ok(Outcome::Queued(state.tickets.open(self.index, request, holder, wait, stamp)))
             }
-            Outcome::Granted(lease) => {
-                let lease = self.hold(lease.index(), class, holder, tenant > 0);
-                if self.shared.is_uncapped(class) {
-                    self.stock_up(state, class);
-                }
-                Ok(Outcome::Granted(lease))
-            }
+            Outcome::Granted(lease) => Ok(self.grant_now(state, lease, request, holder, tenant)),
         }
+    }
+
+    /// The scheduler granted a request at once.
+    pub(super) fn grant_now(
+        &self,
+        state: &mut Locked,
+        lease: LeaseId,
+        request: &Request,
+        holder: Holder,
+        tenant: u32,
+    ) -> Outcome {
+        let lease = self.hold(lease.index(), request.class, holder, tenant > 0);
+        if self.shared.is_uncapped(request.class) {
+            self.stock_up(state, request.class);
+        }
+        Outcome::Granted(lease)
     }
 
     /// Drains the caches of all shards if that may change the answer to a request.
@@ -396,9 +435,15 @@ impl SchedulerShard {
         self.shared.note_load(state, tenant);
     }
 
-    fn end_wait(&self, state: &mut Locked, index: u32) {
-        let tenant = state.end_wait(index);
-        self.shared.note_load(state, tenant);
+    fn end_wait(&self, state: &mut Locked, place: Place) {
+        match place {
+            Place::Ticket(index) => {
+                let (tenant, alias) = state.end_ticket(index);
+                self.shared.end_moved(alias);
+                self.shared.note_load(state, tenant);
+            }
+            Place::Own { shard, row } => self.shared.end_own_wait(state, shard, row),
+        }
         self.shard_state().counts.cancelled.add_one();
     }
 
@@ -430,19 +475,30 @@ impl SchedulerShard {
         let ticket = state.tickets.close(wait.index());
         let State::Assigned { buffer, .. } = ticket.state else { unreachable!("what is among the grants is assigned") };
         self.shard_state().counts.picked_up.add_one();
-        let Ticket { token, class, has_deadline, holder, .. } = ticket;
+        let Ticket { token, class, has_deadline, holder, alias, .. } = ticket;
+        self.shared.end_moved(alias);
         let is_named = state.scheduler.tenant_at(buffer) > 0;
-        Grant { wait, token, class, lease: self.hold(buffer, class, holder, is_named), has_deadline }
+        Grant {
+            wait: alias.unwrap_or(wait),
+            token,
+            class,
+            lease: self.hold(buffer, class, holder, is_named),
+            has_deadline,
+        }
     }
 
     /// A wait of this shard.
-    pub(super) fn find_wait<'a>(&self, state: &'a Locked, wait: WaitId) -> Result<&'a Ticket, SharedSchedulerError> {
-        let ticket = state.tickets.find(wait).ok_or(SchedulerError::StaleWait)?;
-        if ticket.home == self.index { Ok(ticket) } else { Err(SharedSchedulerError::WaitElsewhere) }
+    pub(super) fn find_wait(&self, state: &Locked, wait: WaitId) -> Result<Place, SharedSchedulerError> {
+        let place = self.shared.locate(state, wait).ok_or(SchedulerError::StaleWait)?;
+        let home = match place {
+            Place::Ticket(ticket) => state.tickets.at(ticket).home,
+            Place::Own { shard, .. } => shard,
+        };
+        if home == self.index { Ok(place) } else { Err(SharedSchedulerError::WaitElsewhere) }
     }
 
     /// Starts a lease of a buffer that this shard owns by now.
-    fn hold(&self, index: u32, class: u8, holder: Holder, is_named: bool) -> LeaseId {
+    pub(super) fn hold(&self, index: u32, class: u8, holder: Holder, is_named: bool) -> LeaseId {
         self.shard_state().counts.taken_by_class[usize::from(class)].add_one();
         let (is_capped, shard) = (!self.shared.is_uncapped(class), self.index);
         self.shared.buffers[index as usize].hold(index, LeaseWord { class, is_capped, holder, is_named, shard })

@@ -1,6 +1,7 @@
-//! The waits of all shards: each has a home, the shard that is woken when it is served.
+//! The waits that are in the common queue themselves: each has a home, the shard that is woken when it is served.
 
 use super::cache::Holder;
+use super::own_waits::OwnWait;
 use crate::scheduler::{ConfigError, Generation, LeaseId, Request, WaitId, WaitInfo};
 use alloc::vec::Vec;
 
@@ -28,6 +29,10 @@ pub(super) struct Ticket {
     pub(super) class: u8,
     pub(super) has_deadline: bool,
     pub(super) holder: Holder,
+    /// A wait with a lower one was there before.
+    stamp: u64,
+    /// The number that the host knows it by, if it was queued by a shard before.
+    pub(super) alias: Option<WaitId>,
     generation: Generation,
     next: u32,
     prev: u32,
@@ -52,6 +57,8 @@ pub(super) struct Tickets {
     pub(super) assigned: u32,
     /// Waits that are exported and not adopted yet.
     pub(super) exported: u32,
+    /// Waits that may begin, beside those that shards may begin themselves.
+    pub(super) rights: u32,
 }
 
 impl Tickets {
@@ -62,7 +69,7 @@ impl Tickets {
         let table = crate::alloc_util::reserve("waiters_max", waiters_max)?;
         let mut grants = crate::alloc_util::reserve("shards", shards)?;
         grants.extend((0..shards).map(|_| Grants { head: NIL, tail: NIL, waits: 0 }));
-        Ok(Tickets { table, max: waiters_max, tag, unused: NIL, grants, assigned: 0, exported: 0 })
+        Ok(Tickets { table, max: waiters_max, tag, unused: NIL, grants, assigned: 0, exported: 0, rights: waiters_max })
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -78,18 +85,41 @@ impl Tickets {
     }
 
     /// Gives the request that waits in the pool as `wait` a home.
-    pub(super) fn open(&mut self, home: u32, request: &Request, holder: Holder, wait: WaitId) -> WaitId {
+    pub(super) fn open(&mut self, home: u32, request: &Request, holder: Holder, wait: WaitId, stamp: u64) -> WaitId {
+        let Request { token, class, has_deadline, .. } = *request;
+        let (state, alias) = (State::Queued(wait), None);
+        self.rights -= 1;
+        let index =
+            self.fill(home, |ticket| Ticket { token, state, class, has_deadline, holder, stamp, alias, ..ticket });
+        self.wait_at(index)
+    }
+
+    /// As `open`, of a wait that its shard queued before: it had a right.
+    pub(super) fn open_moved(&mut self, home: u32, moved: &OwnWait, alias: WaitId, state: State) {
+        let OwnWait { token, class, has_deadline, holder, stamp, .. } = *moved;
+        let alias = Some(alias);
+        let index =
+            self.fill(home, |ticket| Ticket { token, state, class, has_deadline, holder, stamp, alias, ..ticket });
+        if let State::Assigned { .. } = state {
+            self.assigned += 1;
+            self.link(home, index);
+        }
+    }
+
+    fn fill(&mut self, home: u32, fill: impl Fn(Ticket) -> Ticket) -> u32 {
         if self.unused == NIL {
             self.add_unused();
         }
         let index = self.unused;
         let ticket = &mut self.table[index as usize];
         self.unused = ticket.next;
-        let Request { token, class, has_deadline, .. } = *request;
-        let state = State::Queued(wait);
-        *ticket = Ticket { token, state, home, class, has_deadline, holder, next: NIL, prev: NIL, ..*ticket };
+        *ticket = Ticket { home, next: NIL, prev: NIL, ..fill(*ticket) };
         self.grants[home as usize].waits += 1;
-        self.wait_at(index)
+        index
+    }
+
+    pub(super) fn stamp(&self, index: u32) -> u64 {
+        self.table[index as usize].stamp
     }
 
     /// Inside what was reserved at start: as many as `max`.
@@ -98,12 +128,29 @@ impl Tickets {
         self.unused = self.table.len() as u32;
         let (token, home, class, has_deadline, next, prev) = (0, NIL, 0, false, NIL, NIL);
         let holder = Holder::Host;
-        self.table.push(Ticket { token, state, home, class, has_deadline, holder, generation, next, prev });
+        let (stamp, alias) = (0, None);
+        self.table.push(Ticket {
+            token,
+            state,
+            home,
+            class,
+            has_deadline,
+            holder,
+            stamp,
+            alias,
+            generation,
+            next,
+            prev,
+        });
     }
 
     pub(super) fn find(&self, wait: WaitId) -> Option<&Ticket> {
         let ticket = self.table.get(wait.index() as usize)?;
         (ticket.generation == wait.generation() && ticket.state != State::Unused).then_some(ticket)
+    }
+
+    pub(super) fn at(&self, index: u32) -> &Ticket {
+        &self.table[index as usize]
     }
 
     /// Gives a buffer to a waiter; returns its home.
@@ -131,10 +178,11 @@ impl Tickets {
     }
 
     /// A wait lost its buffer, and is in the pool's queue again.
-    pub(super) fn queue_again(&mut self, index: u32, wait: WaitId) {
+    pub(super) fn queue_again(&mut self, index: u32, wait: WaitId, stamp: u64) {
         self.unlink(self.table[index as usize].home, index);
         self.assigned -= 1;
-        self.table[index as usize].state = State::Queued(wait);
+        let ticket = &mut self.table[index as usize];
+        (ticket.state, ticket.stamp) = (State::Queued(wait), stamp);
     }
 
     /// The wait at this index, which is one.
@@ -146,6 +194,11 @@ impl Tickets {
     pub(super) fn first_grant(&self, home: u32) -> Option<WaitId> {
         let index = self.grants[home as usize].head;
         (index != NIL).then(|| self.wait_at(index))
+    }
+
+    /// The number that the host knows the next grant of a shard by.
+    pub(super) fn first_number(&self, home: u32) -> Option<WaitId> {
+        self.first_grant(home).map(|wait| self.at(wait.index()).alias.unwrap_or(wait))
     }
 
     /// Gives a wait another home, where it goes by this token.
@@ -174,6 +227,7 @@ impl Tickets {
         }
         self.exported -= u32::from(ticket.home == Tickets::NOWHERE);
         self.count_ended(ticket.home);
+        self.rights += 1;
         let unused = &mut self.table[index as usize];
         unused.state = State::Unused;
         unused.generation = unused.generation.next();

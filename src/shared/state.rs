@@ -1,15 +1,18 @@
 //! What all shards share: the lock-free parts of each, and the pool behind a lock.
 
+use super::SharedSchedulerStats;
 use super::cache::{BufferState, Cache};
+use super::exchange::bypass_bound;
+use super::own_waits::{Numbers, OwnWaits};
+use super::placeholders::{CommonQueue, Placeholders};
 use super::shard_waits::{State, Tickets};
-use super::stats::{Counter, Counts, Earliest, PublishedStats};
-use super::sync::{AtomicBool, AtomicU64, CachePadded, Lock, MutexGuard, Ordering};
+use super::stats::{Counter, Counts, Earliest, PublishedStats, ShownWaits};
+use super::sync::{AtomicBool, AtomicU64, CachePadded, Lock, Mutex, MutexGuard, Ordering, is_poisoned};
 use super::totals::Totals;
-use super::{SharedSchedulerError, SharedSchedulerStats};
 use crate::alloc_util::reserve;
 use crate::config_error::Allowed;
 use crate::scheduler::{
-    CLASSES_MAX, Clock, ConfigError, Outcome, SIZES_MAX, Scheduler, SchedulerConfig, SchedulerError, WaitId, WaitInfo,
+    CLASSES_MAX, Clock, ConfigError, Outcome, SIZES_MAX, Scheduler, SchedulerConfig, WaitId, WaitInfo,
 };
 use alloc::boxed::Box;
 
@@ -38,11 +41,14 @@ pub(super) struct Shared {
     lag_ns: CachePadded<Counter>,
     /// When the clock is to be advanced again, in the host's time, so that it goes as fast.
     tick_ns: CachePadded<Counter>,
-    /// The pool's bound *W*.
-    pub(super) bypass_bound: u64,
+    /// The time of the clock.
+    clock_ns: CachePadded<Counter>,
     published: CachePadded<PublishedStats>,
     /// What tenants hold.
     pub(super) totals: Totals,
+    pub(super) own_waits: Box<[CachePadded<Mutex<OwnWaits>>]>,
+    pub(super) numbers: Numbers,
+    pub(super) queue: CommonQueue,
     pub(super) state: CachePadded<Lock<Locked>>,
 }
 
@@ -62,6 +68,7 @@ pub(super) struct ShardState {
     /// When `is_called` was set, or the shard looked last without picking all up.
     pub(super) called_ns: Counter,
     pub(super) counts: Counts,
+    pub(super) shown: ShownWaits,
 }
 
 impl ShardState {
@@ -84,6 +91,11 @@ impl ShardState {
 pub(super) struct Locked {
     pub(super) scheduler: Scheduler,
     pub(super) tickets: Tickets,
+    pub(super) placeholders: Placeholders,
+    /// By class: exchanges that waits of it could have had, as far as shards have reported them.
+    pub(super) exchanged: [u64; CLASSES_MAX],
+    /// Goes up with each call that takes the lock: a wait that begins later is behind in the common queue.
+    pub(super) stamp: u64,
     clock: Clock,
 }
 
@@ -111,48 +123,51 @@ impl Locked {
     /// Whether another shard than this one has waits.
     fn waits_elsewhere(&self, home: u32) -> bool {
         let waiting: u32 = self.scheduler.waiting().sum();
-        waiting + self.tickets.assigned > self.tickets.waits_of(home)
+        waiting - self.placeholders.of(home) + self.tickets.assigned > self.tickets.waits_of(home)
     }
 
     /// Takes the buffer of a wait that has one, and queues it behind all others of its class and tenant.
     fn queue_again(&mut self, index: u32) {
         let (buffer, class) = self.tickets.assigned_at(index);
         match self.scheduler.request_again(buffer, class, index.into()) {
-            Outcome::Queued(wait) => self.tickets.queue_again(index, wait),
+            Outcome::Queued(wait) => self.tickets.queue_again(index, wait, self.stamp),
             // It is free again: no other wait may take it.
             Outcome::Granted(lease) => self.tickets.set_buffer(index, lease.index()),
         }
     }
 
-    pub(super) fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, SharedSchedulerError> {
-        let ticket = self.tickets.find(wait).ok_or(SchedulerError::StaleWait)?;
+    /// How a ticket stands.
+    pub(super) fn describe_ticket(&self, index: u32) -> WaitInfo {
+        let ticket = self.tickets.at(index);
         match ticket.state {
             State::Queued(wait) => {
-                let info = self.scheduler.describe_wait(wait)?;
-                Ok(WaitInfo { token: ticket.token, has_deadline: ticket.has_deadline, ..info })
+                let info = self.scheduler.describe_wait(wait).expect("what is queued here waits there");
+                WaitInfo { token: ticket.token, has_deadline: ticket.has_deadline, ..info }
             }
-            State::Assigned { bypasses, since_ns, .. } => Ok(WaitInfo {
+            State::Assigned { bypasses, since_ns, .. } => WaitInfo {
                 token: ticket.token,
                 class: ticket.class,
                 age_ns: self.clock.now_ns() - since_ns,
                 bypasses,
                 has_deadline: ticket.has_deadline,
                 is_assigned: true,
-            }),
+            },
             State::Unused => unreachable!("a ticket that is found is in use"),
         }
     }
 
-    /// Returns the tenant whose buffer was assigned to it.
-    pub(super) fn end_wait(&mut self, index: u32) -> u32 {
-        match self.tickets.close(index).state {
+    /// Returns the tenant whose buffer was assigned to it, and its other number.
+    pub(super) fn end_ticket(&mut self, index: u32) -> (u32, Option<WaitId>) {
+        let ticket = self.tickets.close(index);
+        let tenant = match ticket.state {
             State::Queued(wait) => {
                 self.scheduler.cancel(wait).expect("what is queued here waits there");
                 0
             }
             State::Assigned { buffer, .. } => self.take_back(buffer),
             State::Unused => unreachable!("only a wait is ended"),
-        }
+        };
+        (tenant, ticket.alias)
     }
 }
 
@@ -171,6 +186,12 @@ impl Shared {
         buffers.extend((0..config.buffers).map(|_| BufferState::new(config.tag)));
         let mut shard_states = reserve("shards", shards)?;
         shard_states.extend((0..shards).map(|_| CachePadded::default()));
+        let numbers = Numbers::new(config.waiters_max, shards);
+        let mut own_waits = reserve("shards", shards)?;
+        for shard in 0..shards {
+            own_waits.push(CachePadded(Mutex::new(OwnWaits::new(numbers, shard, config.tag)?)));
+        }
+        let placeholders = Placeholders::new(shards, config.classes)?;
         let mut wakes = reserve("shards", shards.div_ceil(u64::BITS))?;
         wakes.extend((0..shards.div_ceil(u64::BITS)).map(|_| AtomicU64::new(0)));
         // With all buffers outstanding, a class whose cap is all of them is at its cap: the pool would not be
@@ -192,10 +213,20 @@ impl Shared {
             oldest_call_ns: CachePadded::default(),
             lag_ns: CachePadded::default(),
             tick_ns: CachePadded::default(),
-            bypass_bound: scheduler.bypass_bound(),
+            clock_ns: CachePadded::default(),
             published: CachePadded::default(),
             totals,
-            state: CachePadded(Lock::new(Locked { scheduler, tickets, clock: Clock::new(config.lease_ns) })),
+            own_waits: own_waits.into_boxed_slice(),
+            numbers,
+            queue: CommonQueue::default(),
+            state: CachePadded(Lock::new(Locked {
+                scheduler,
+                tickets,
+                placeholders,
+                exchanged: [0; CLASSES_MAX],
+                stamp: 0,
+                clock: Clock::new(config.lease_ns),
+            })),
         };
         shared.publish(&mut shared.lock(), None);
         Ok(shared)
@@ -208,7 +239,7 @@ impl Shared {
     /// Whether the pool was left half changed by a panic. Then it is not put in order any more when it ends: a second panic
     /// would end the process.
     pub(super) fn is_broken(&self) -> bool {
-        self.state.0.is_poisoned()
+        self.state.0.is_poisoned() || self.own_waits.iter().any(|own| is_poisoned(&own.0))
     }
 
     pub(super) fn is_uncapped(&self, class: u8) -> bool {
@@ -236,27 +267,46 @@ impl Shared {
     /// Follows any change: drains the caches if the pool became exhausted, passes grants on to their shards, and publishes
     /// the counts. Returns how many shards are to be woken.
     pub(super) fn publish(&self, state: &mut Locked, here: Option<u32>) -> u64 {
-        let is_exhausted = state.scheduler.needs_all();
-        if is_exhausted != self.is_exhausted.0.load(Ordering::Relaxed) {
+        let mut calls = self.pass_on_grants(state, here);
+        loop {
+            let is_exhausted = state.scheduler.needs_all();
+            if is_exhausted == self.is_exhausted.0.load(Ordering::Relaxed) {
+                break;
+            }
             self.collect(state);
             if !self.is_closed() && !state.scheduler.needs_all() {
                 self.is_exhausted.0.store(false, Ordering::Relaxed);
             }
+            if state.scheduler.next_grant().is_none() {
+                break;
+            }
+            calls += self.pass_on_grants(state, here);
         }
+        calls += self.call_all_to_poll_deadlines(state, here);
+        self.published.0.publish(&state.scheduler, state.tickets.assigned, &state.placeholders.by_class);
+        self.queue.publish(&state.scheduler, &state.exchanged);
+        calls
+    }
+
+    /// Assigned buffers go to the shards whose waits have them. Returns how many of these are to be woken.
+    fn pass_on_grants(&self, state: &mut Locked, here: Option<u32>) -> u64 {
         let mut calls = 0;
         while let Some(wait) = state.scheduler.next_grant() {
             let info = state.scheduler.describe_wait(wait).expect("a wait that is to be served is one");
             let grant = state.scheduler.poll_grant().expect("what was seen is there");
+            if Placeholders::from_token(grant.token).is_some() {
+                calls += u64::from(self.deliver(state, grant.lease, &info, here));
+                continue;
+            }
             self.note_load(state, state.scheduler.tenant_at(grant.lease.index()));
             let since_ns = state.clock.now_ns() - info.age_ns;
             let home = state.tickets.assign(grant.token as u32, grant.lease, &info, since_ns);
             if home != Tickets::NOWHERE {
-                calls += u64::from(self.call(state, home, here));
+                self.own_waits(home).has_tickets = true;
+                calls += u64::from(self.call(state.now_ns(), home, here));
                 self.expect_pick_up(home);
             }
         }
-        calls += self.call_all_to_poll_deadlines(state, here);
-        self.published.0.publish(&state.scheduler, state.tickets.assigned);
         calls
     }
 
@@ -286,7 +336,12 @@ impl Shared {
         }
         let others = (0..).zip(&self.shard_states).filter(|&(index, _)| Some(index) != here);
         let awake = others.filter(|(_, shard_state)| shard_state.0.is_in_use.load(Ordering::Relaxed));
-        awake.map(|(index, _)| u64::from(self.call(state, index, here))).sum()
+        let call = |(index, _)| {
+            // So that a shard which polls at this time either is called or sees that a request waits.
+            let _own = self.own_waits(index);
+            u64::from(self.call(state.now_ns(), index, here))
+        };
+        awake.map(call).sum()
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -294,12 +349,12 @@ impl Shared {
     }
 
     /// Notes that a shard has something to pick up; returns whether it is to be woken.
-    fn call(&self, state: &Locked, home: u32, here: Option<u32>) -> bool {
+    pub(super) fn call(&self, now_ns: u64, home: u32, here: Option<u32>) -> bool {
         let ShardState { is_called, called_ns, .. } = &self.shard_states[home as usize].0;
         if is_called.load(Ordering::Relaxed) {
             return false;
         }
-        called_ns.set(state.clock.now_ns());
+        called_ns.set(now_ns);
         is_called.store(true, Ordering::Release);
         if here == Some(home) {
             return false;
@@ -311,7 +366,25 @@ impl Shared {
 
     /// A shard has grants to pick up, and was called at `called_ns`.
     pub(super) fn expect_pick_up(&self, home: u32) {
-        self.oldest_call_ns.0.reach(self.shard_states[home as usize].0.called_ns.get());
+        if self.has_deadlines() {
+            self.oldest_call_ns.0.reach(self.shard_states[home as usize].0.called_ns.get());
+        }
+    }
+
+    /// Whether a shard that does not look loses its grants.
+    pub(super) fn has_deadlines(&self) -> bool {
+        self.lease_ns.is_some()
+    }
+
+    /// Whether as many buffers are free as this class leaves to others: one more would be its.
+    pub(super) fn is_reserve_whole(&self, class: u8) -> bool {
+        let reserve = self.reserves[usize::from(class)];
+        reserve == 0 || self.published.0.free() >= reserve
+    }
+
+    /// The published bound *W*.
+    pub(super) fn bypass_bound(&self) -> u64 {
+        bypass_bound(self.lock().scheduler.bypass_bound(), self.shard_states.len() as u32)
     }
 
     /// When to look whether grants go from a shard that does not look to others that wait, in the host's time: a lease
@@ -335,11 +408,19 @@ impl Shared {
         state.advance_clock(last_ns);
         // A step that would be longer than the host's time lasts to its end.
         let tick_ns = state.clock.host_ns(u64::MAX).unwrap_or(u64::MAX);
-        for (shown, ns) in [(&self.lag_ns, state.clock.lag_ns()), (&self.tick_ns, tick_ns)] {
+        let now =
+            [(&self.lag_ns, state.clock.lag_ns()), (&self.tick_ns, tick_ns), (&self.clock_ns, state.clock.now_ns())];
+        for (shown, ns) in now {
             if shown.0.get() != ns {
                 shown.0.set(ns);
             }
         }
+    }
+
+    /// The time of the clock, if it were advanced to this time of the host.
+    pub(super) fn clock_at(&self, last_ns: Option<u64>) -> u64 {
+        let advanced_ns = last_ns.map_or(0, |last_ns| last_ns.min(self.tick_ns.0.get()));
+        advanced_ns.saturating_sub(self.lag_ns.0.get()).max(self.clock_ns.0.get())
     }
 
     /// Takes grants from shards that were called a lease ago and have not looked since: their waits queue again, behind
@@ -351,6 +432,7 @@ impl Shared {
             if is_overdue && !state.waits_elsewhere(home) {
                 shard_state.called_ns.set(now_ns);
             } else if is_overdue {
+                left = self.take_own_grants(state, home, left);
                 while let Some(wait) = state.tickets.first_grant(home).filter(|_| left > 0) {
                     self.queue_again(state, wait.index());
                     left -= 1;
@@ -382,9 +464,13 @@ impl Shared {
 
     /// Looks which of the shards with grants to pick up was called first.
     fn note_oldest_call(&self, state: &Locked) {
-        let is_expected = |home: &u32| state.tickets.first_grant(*home).is_some();
-        let called_ns = |home: u32| self.shard_states[home as usize].0.called_ns.get();
-        self.oldest_call_ns.0.set((0..self.shard_states.len() as u32).filter(is_expected).map(called_ns).min());
+        // First, for a shard may exchange meanwhile.
+        self.oldest_call_ns.0.set(None);
+        for home in 0..self.shard_states.len() as u32 {
+            if self.own_waits(home).first_grant().is_some() || state.tickets.first_grant(home).is_some() {
+                self.expect_pick_up(home);
+            }
+        }
     }
 
     /// A shard has looked, and nothing is left.
@@ -445,6 +531,9 @@ impl Shared {
         }
         stats.scheduler.free = stats.cached;
         self.published.0.add_to(&mut stats.scheduler, self.cached_since());
+        for CachePadded(shard_state) in &self.shard_states {
+            shard_state.shown.add_to(&mut stats.scheduler);
+        }
         stats.finish();
         stats
     }

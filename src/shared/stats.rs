@@ -13,6 +13,8 @@ pub struct SharedSchedulerStats {
     ///
     /// `leased_peak` is exact for one shard, and as of any moment when a request waited or a reserve was not whole. Else it
     /// may over-count: buffers that two shards took between their lock acquisitions are counted as taken at the same time.
+    /// `waiting_peak` is exact for waits of one shard; those of several are added up. `bypass_peak` counts what other shards
+    /// exchange once these have taken the lock.
     pub scheduler: SchedulerStats,
     /// Of the free buffers, those that shards have cached.
     pub cached: u32,
@@ -76,13 +78,15 @@ impl LowWaterMark {
     }
 }
 
-/// The earliest of some times, or none; with one writer. In the word, `u64::MAX` is none: no clock gets there.
+/// The earliest of some times, or none. In the word, `u64::MAX` is none: no clock gets there.
 #[derive(Debug)]
 pub(super) struct Earliest(Counter);
 
 impl Earliest {
     pub(super) fn reach(&self, ns: u64) {
-        self.0.set(ns.min(self.0.get()));
+        if ns < self.0.get() {
+            self.0.0.fetch_min(ns, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn set(&self, ns: Option<u64>) {
@@ -136,6 +140,43 @@ impl Counts {
     }
 }
 
+/// How many waits a shard queues itself, as of late. Written under the lock of these.
+#[derive(Debug, Default)]
+pub(super) struct ShownWaits {
+    pub(super) waiting_by_class: [Counter; CLASSES_MAX],
+    pub(super) waiting: Counter,
+    pub(super) assigned: Counter,
+    waiting_peak: Counter,
+    bypass_peak: Counter,
+}
+
+impl ShownWaits {
+    /// Waits of this class; and of all classes, now and at most.
+    #[inline(always)]
+    pub(super) fn show_waiting(&self, class: usize, of_class: u32, [all, peak]: [u32; 2]) {
+        self.waiting_by_class[class].set(of_class.into());
+        self.waiting.set(all.into());
+        self.waiting_peak.set(peak.into());
+    }
+
+    #[inline(always)]
+    pub(super) fn note_bypasses(&self, bypasses: u64) {
+        if bypasses > self.bypass_peak.get() {
+            self.bypass_peak.set(bypasses);
+        }
+    }
+
+    pub(super) fn add_to(&self, stats: &mut SchedulerStats) {
+        for (sum, waiting) in stats.waiting_by_class.iter_mut().zip(&self.waiting_by_class) {
+            *sum += waiting.get() as u32;
+        }
+        stats.waiting += self.waiting.get() as u32;
+        stats.assigned += self.assigned.get() as u32;
+        stats.waiting_peak += self.waiting_peak.get() as u32;
+        stats.bypass_peak = stats.bypass_peak.max(self.bypass_peak.get());
+    }
+}
+
 /// How the pool behind the lock stands, as of the last call that took the lock.
 #[derive(Debug, Default)]
 pub(super) struct PublishedStats {
@@ -143,6 +184,7 @@ pub(super) struct PublishedStats {
     withheld: AtomicU32,
     to_withhold: AtomicU32,
     assigned: AtomicU32,
+    /// Without those that shards queue themselves, and without their placeholders.
     waiting_by_class: [AtomicU32; CLASSES_MAX],
     leased_peak: AtomicU32,
     waiting_peak: AtomicU32,
@@ -157,15 +199,21 @@ impl PublishedStats {
         }
     }
 
-    pub(super) fn publish(&self, scheduler: &Scheduler, assigned: u32) {
+    /// With the placeholders of each class.
+    pub(super) fn publish(&self, scheduler: &Scheduler, assigned: u32, placeholders: &[u32; CLASSES_MAX]) {
         self.free.store(scheduler.free_buffers(), Ordering::Relaxed);
         self.withheld.store(scheduler.withheld(), Ordering::Relaxed);
         self.to_withhold.store(scheduler.to_withhold(), Ordering::Relaxed);
         self.assigned.store(assigned, Ordering::Relaxed);
-        self.waiting_peak.store(scheduler.waiting_peak(), Ordering::Relaxed);
         self.bypass_peak.store(scheduler.bypass_peak(), Ordering::Relaxed);
-        for (shown, waiting) in self.waiting_by_class.iter().zip(scheduler.waiting()) {
-            shown.store(waiting, Ordering::Relaxed);
+        let mut all = 0;
+        for ((shown, waiting), placeholders) in self.waiting_by_class.iter().zip(scheduler.waiting()).zip(placeholders)
+        {
+            all += waiting - placeholders;
+            shown.store(waiting - placeholders, Ordering::Relaxed);
+        }
+        if all > self.waiting_peak.load(Ordering::Relaxed) {
+            self.waiting_peak.store(all, Ordering::Relaxed);
         }
     }
 

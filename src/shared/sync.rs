@@ -41,14 +41,9 @@ impl<T> Lock<T> {
         guard.expect("no thread panics inside the pool")
     }
 
-    /// Whether a thread panicked while it held the lock: a defect, after which nothing in it can be relied on. Loom ends a
-    /// model there.
+    /// See [`is_poisoned`].
     pub(super) fn is_poisoned(&self) -> bool {
-        #[cfg(not(loom))]
-        let is_poisoned = self.mutex.is_poisoned();
-        #[cfg(loom)]
-        let is_poisoned = false;
-        is_poisoned
+        is_poisoned(&self.mutex)
     }
 
     /// Waits until the threads that wait for the lock have it, but not forever. The caller does not hold the lock.
@@ -61,6 +56,19 @@ impl<T> Lock<T> {
             std::thread::yield_now();
         }
     }
+}
+
+/// Whether a thread panicked while it held the lock: a defect, after which nothing in it can be relied on. Loom ends a model
+/// there.
+pub(super) fn is_poisoned<T>(mutex: &Mutex<T>) -> bool {
+    #[cfg(not(loom))]
+    let is_poisoned = mutex.is_poisoned();
+    #[cfg(loom)]
+    let is_poisoned = {
+        let _ = mutex;
+        false
+    };
+    is_poisoned
 }
 
 /// Keeps what is inside on cache lines of its own; two, because processors fetch them in pairs.

@@ -6,6 +6,8 @@
 //! first; after `burst` entitled grants one goes to the open ring, so that no flow waits forever. A flow keeps its place in
 //! the open ring whatever becomes of its entitlement. A flow whose tenant is at its cap is in no ring.
 
+#[cfg(feature = "std")]
+use super::DEFAULT_TENANT;
 use super::Tenants;
 use crate::scheduler::ensure;
 use crate::scheduler::list::{Linked, Links, List, NIL};
@@ -147,6 +149,31 @@ impl Tenants {
         self.flows[flow].queue.push_back(waits, index);
         self.tenants[tenant as usize].waiting += 1;
         self.place(waits, flow);
+    }
+
+    /// Queues a wait of the default tenant in front of the first of its class that does not go before it.
+    #[cfg(feature = "std")]
+    pub(in crate::scheduler) fn push_in_order(
+        &mut self,
+        waits: &mut [Wait],
+        index: u32,
+        goes_before: impl Fn(&Wait) -> bool,
+    ) {
+        let flow = self.flow(waits[index as usize].class.into(), DEFAULT_TENANT);
+        let queue = &mut self.flows[flow].queue;
+        let behind = queue.iter(waits).find(|&other| !goes_before(&waits[other as usize]));
+        match behind {
+            Some(next) => queue.insert_before(waits, index, next),
+            None => queue.push_back(waits, index),
+        }
+        self.tenants[DEFAULT_TENANT as usize].waiting += 1;
+        self.place(waits, flow);
+    }
+
+    /// Requests that wait in the name of any tenant but the default one.
+    #[cfg(feature = "std")]
+    pub(in crate::scheduler) fn named_waits(&self, waiting: u32) -> u32 {
+        waiting - self.tenants[DEFAULT_TENANT as usize].waiting
     }
 
     /// Takes a wait out of its queue, because it is cancelled.

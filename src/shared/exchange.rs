@@ -1,0 +1,543 @@
+//! Waits that stay with their shard. A buffer that a shard releases goes to one of its own waits, under a lock that no other
+//! thread wants, and now and then to the common queue, where a placeholder stands for them.
+//!
+//! A thread that holds both locks took the common one first.
+
+use super::cache::Holder;
+use super::own_waits::{OwnWait, OwnWaits, Phase, STAMPS};
+use super::placeholders::{Placeholder, Placeholders, Seen};
+use super::shard_waits::State;
+use super::state::{Locked, ShardState, Shared};
+use super::sync::{MutexGuard, Ordering};
+use super::{EXCHANGES_MAX, SchedulerShard, SharedSchedulerError};
+use crate::scheduler::{Grant, LeaseId, Outcome, Request, SchedulerError, WaitId, WaitInfo};
+
+/// The bound *W*, from that of the common queue: a burst of exchanges for each of its grants, and one more for each shard.
+pub(super) fn bypass_bound(of_queue: u64, shards: u32) -> u64 {
+    let grants = of_queue.saturating_add(1);
+    let exchanges = u64::from(EXCHANGES_MAX).saturating_mul(grants.saturating_add(shards.into()));
+    of_queue.saturating_add(exchanges)
+}
+
+/// Waits that a shard may begin without the common lock, at most.
+const RIGHTS_AT_ONCE: u32 = 16;
+
+/// What a poll found.
+pub(super) enum PickedUp {
+    Grant(Grant),
+    Nothing,
+    /// Among the tickets there may be a grant.
+    LookAtTickets,
+}
+
+impl Shared {
+    #[inline(always)]
+    pub(super) fn own_waits(&self, shard: u32) -> MutexGuard<'_, OwnWaits> {
+        self.own_waits[shard as usize].0.lock().expect("no thread panics inside the pool")
+    }
+
+    /// Takes a right to begin a wait, from shards that do not use theirs if need be. `false` if all waits are in use.
+    pub(super) fn has_rights(&self, state: &mut Locked) -> bool {
+        if state.tickets.rights == 0 {
+            for shard in 0..self.shard_states.len() as u32 {
+                state.tickets.rights += core::mem::take(&mut self.own_waits(shard).rights);
+            }
+        }
+        state.tickets.rights > 0
+    }
+
+    /// The placeholder of a class was served: so is the first wait that it stands for. If more wait, it queues again, where the
+    /// first of these belongs. Returns whether the shard is to be woken.
+    pub(super) fn deliver(&self, state: &mut Locked, lease: LeaseId, info: &WaitInfo, here: Option<u32>) -> bool {
+        let (shard, class) = Placeholders::from_token(info.token).expect("it is a placeholder's");
+        let at = usize::from(class);
+        let placeholder = state.placeholders.take(shard, class).expect("what is served was queued");
+        let mut own = self.own_waits(shard);
+        let grants = placeholder.grants + info.bypasses + state.exchanged[at] + own.exchanged[at];
+        let bypasses = own.assign_first(class, lease.index(), grants).expect("it stands for a wait");
+        let shown = &self.shard_states[shard as usize].0.shown;
+        shown.note_bypasses(bypasses);
+        own.show(shown, class);
+        let is_woken = self.call(state.now_ns(), shard, here);
+        let next = own.first_stamp(class);
+        drop(own);
+        self.expect_pick_up(shard);
+        if let Some(stamp) = next {
+            self.queue_placeholder(state, shard, class, stamp);
+        }
+        is_woken
+    }
+
+    /// Queues the placeholder of a class where the wait with this stamp belongs.
+    pub(super) fn queue_placeholder(&self, state: &mut Locked, shard: u32, class: u8, stamp: u64) {
+        let grants = state.scheduler.grants_of(class);
+        let wait = state.queue_in_order(class, Placeholders::token(shard, class), 0, stamp);
+        state.placeholders.set(shard, class, Placeholder { wait, stamp, grants });
+    }
+
+    /// No wait of this class is left that the placeholder could phase for.
+    pub(super) fn cancel_placeholder(&self, state: &mut Locked, shard: u32, class: u8) {
+        let placeholder = state.placeholders.take(shard, class).expect("it stood for the wait");
+        state.scheduler.cancel(placeholder.wait).expect("a placeholder waits");
+    }
+
+    /// Ends a wait of a shard in this row.
+    pub(super) fn end_own_wait(&self, state: &mut Locked, shard: u32, row: u32) {
+        let mut own = self.own_waits(shard);
+        let ended = own.end(row);
+        own.show(&self.shard_states[shard as usize].0.shown, ended.class);
+        let is_last = !own.is_waiting(ended.class);
+        drop(own);
+        match ended.phase {
+            Phase::Assigned { buffer } => {
+                state.take_back(buffer);
+            }
+            _ if is_last => self.cancel_placeholder(state, shard, ended.class),
+            _ => {}
+        }
+    }
+
+    /// Takes up to this many grants from a shard that does not look: these waits queue again, behind all others. Returns how
+    /// many more may be taken.
+    pub(super) fn take_own_grants(&self, state: &mut Locked, shard: u32, mut left: u32) -> u32 {
+        while left > 0 {
+            let mut own = self.own_waits(shard);
+            let exchanged = own.exchanged;
+            let grants = |class: u8| state.grants_before(class, &exchanged);
+            let Some((class, buffer)) = own.queue_again(state.now_ns(), state.stamp, grants) else { break };
+            own.show(&self.shard_states[shard as usize].0.shown, class);
+            drop(own);
+            state.take_back(buffer);
+            if state.placeholders.get(shard, class).is_none() {
+                self.queue_placeholder(state, shard, class, state.stamp);
+            }
+            left -= 1;
+        }
+        left
+    }
+
+    /// Where a wait is, if it is one.
+    pub(super) fn locate(&self, state: &Locked, wait: WaitId) -> Option<Place> {
+        let Some((shard, row)) = self.numbers.row_of(wait) else {
+            return state.tickets.find(wait).map(|_| Place::Ticket(wait.index()));
+        };
+        if shard as usize >= self.own_waits.len() {
+            return None;
+        }
+        match self.own_waits(shard).find(row, wait)?.phase {
+            Phase::Moved { ticket } => Some(Place::Ticket(ticket)),
+            _ => Some(Place::Own { shard, row }),
+        }
+    }
+
+    /// How a wait that a shard queues stands.
+    fn describe_own_wait(&self, state: &Locked, shard: u32, row: u32) -> WaitInfo {
+        let own = self.own_waits(shard);
+        let OwnWait { token, since_ns, grants, class, has_deadline, phase, .. } = *own.at(row);
+        let is_assigned = phase != Phase::Queued;
+        let bypasses =
+            if is_assigned { grants } else { state.grants_before(class, &own.exchanged).saturating_sub(grants) };
+        let age_ns = state.now_ns().saturating_sub(since_ns);
+        WaitInfo { token, class, age_ns, bypasses, has_deadline, is_assigned }
+    }
+
+    pub(super) fn describe_place(&self, state: &Locked, place: Place) -> WaitInfo {
+        match place {
+            Place::Ticket(index) => state.describe_ticket(index),
+            Place::Own { shard, row } => self.describe_own_wait(state, shard, row),
+        }
+    }
+
+    /// The ticket of a wait that was a shard's own has ended.
+    pub(super) fn end_moved(&self, alias: Option<WaitId>) {
+        if let Some((shard, row)) = alias.and_then(|alias| self.numbers.row_of(alias)) {
+            self.own_waits(shard).end_moved(row);
+        }
+    }
+
+    /// A shard has the lock: a wait that begins from now on is behind those that are there. The common queue learns of the shard's
+    /// exchanges.
+    pub(super) fn stamp(&self, state: &mut Locked, shard: u32) {
+        state.stamp += STAMPS;
+        self.queue.stamp.0.set(state.stamp);
+        let mut own = self.own_waits(shard);
+        for (sum, exchanged) in state.exchanged.iter_mut().zip(&mut own.exchanged) {
+            *sum += core::mem::take(exchanged);
+        }
+    }
+}
+
+/// Where a wait is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    Ticket(u32),
+    Own { shard: u32, row: u32 },
+}
+
+impl Locked {
+    /// Queues a wait of the default tenant where one with this stamp belongs.
+    fn queue_in_order(&mut self, class: u8, token: u64, since_ns: u64, stamp: u64) -> WaitId {
+        let Locked { scheduler, tickets, placeholders, .. } = self;
+        let stamp_of = |token: u64| match Placeholders::from_token(token) {
+            Some((shard, class)) => placeholders.get(shard, class).map_or(0, |other| other.stamp),
+            None => tickets.stamp(token as u32),
+        };
+        scheduler.queue_in_order(class, token, since_ns, |other| stamp_of(other) <= stamp)
+    }
+
+    /// Grants that waits of a class could have had up to now, with these exchanges of a shard.
+    pub(super) fn grants_before(&self, class: u8, exchanged: &[u64]) -> u64 {
+        let at = usize::from(class);
+        self.scheduler.grants_of(class) + self.exchanged[at] + exchanged[at]
+    }
+}
+
+impl SchedulerShard {
+    #[inline(always)]
+    fn own_waits(&self) -> MutexGuard<'_, OwnWaits> {
+        self.shared.own_waits(self.index)
+    }
+
+    /// Whether the shard may queue this request itself: it counts for no tenant and no cap, which are counted in one place.
+    fn is_own(&self, request: &Request) -> bool {
+        self.shared.is_uncapped(request.class) && request.tenant.is_none() && request.size_index == 0
+    }
+
+    /// The time of the clock, if it were advanced to that of this shard.
+    fn now_ns(&self) -> u64 {
+        self.shared.clock_at(self.shard_state().last_ns())
+    }
+
+    /// Gives a buffer that is this shard's to one of its own waits, without the common lock. `false` if it has to go to the
+    /// common queue.
+    ///
+    /// What was seen of the common queue may be old by now: then all this came before the change.
+    pub(super) fn exchange(&self, buffer: u32) -> bool {
+        let ShardState { shown, is_called, .. } = self.shard_state();
+        if shown.waiting.get() < 2 {
+            return false;
+        }
+        let seen = self.shared.queue.see();
+        let mut own = self.own_waits();
+        let class = own.exchange_class().filter(|&class| self.may_exchange(&mut own, class, seen));
+        let Some(class) = class else {
+            own.run = 0;
+            return false;
+        };
+        let grants = self.shared.queue.grants.0[usize::from(class)].get() + own.exchanged[usize::from(class)];
+        let bypasses = own.assign_first(class, buffer, grants).expect("more than one waits");
+        for other in class..self.shared.classes {
+            own.exchanged[usize::from(other)] += u64::from(self.shared.is_reserve_whole(other));
+        }
+        shown.note_bypasses(bypasses);
+        own.show(shown, class);
+        // Not woken: it is awake.
+        if !is_called.load(Ordering::Relaxed) || self.shared.has_deadlines() {
+            self.shared.call(self.now_ns(), self.index, Some(self.index));
+            self.shared.expect_pick_up(self.index);
+        }
+        true
+    }
+
+    /// Whether a buffer may go to a wait of this class, which is the most critical of this shard's.
+    fn may_exchange(&self, own: &mut OwnWaits, class: u8, seen: Seen) -> bool {
+        if !seen.lets_pass(class) || !self.shared.is_reserve_whole(class) {
+            return false;
+        }
+        if seen.has_others() {
+            own.run += 1;
+        }
+        own.run <= EXCHANGES_MAX
+    }
+
+    /// Queues a request behind others of this shard and class. `None` if that is to be decided under the common lock.
+    #[inline]
+    pub(super) fn queue_behind_own(&self, request: &Request, holder: Holder) -> Option<WaitId> {
+        let ShardState { shown, counts, .. } = self.shard_state();
+        if !self.is_own(request) || shown.waiting_by_class[usize::from(request.class)].get() == 0 {
+            return None;
+        }
+        self.check_open_for(holder).ok()?;
+        let mut own = self.own_waits();
+        if own.rights == 0 || !own.is_waiting(request.class) || !own.has_room() {
+            return None;
+        }
+        let (queue, at) = (&self.shared.queue, usize::from(request.class));
+        let grants = queue.grants.0[at].get() + own.exchanged[at];
+        let wait = own.queue(request, holder, [self.now_ns(), queue.stamp.0.get(), grants]);
+        own.show(shown, request.class);
+        counts.queued.add_one();
+        Some(wait)
+    }
+
+    /// A request that the shard may queue itself. `None` if it may not, or has no room.
+    pub(super) fn request_own(
+        &self,
+        state: &mut Locked,
+        request: &Request,
+        holder: Holder,
+    ) -> Option<Result<Outcome, SharedSchedulerError>> {
+        if !self.is_own(request) || !self.own_waits().has_room() {
+            return None;
+        }
+        let class = request.class;
+        let may_wait = self.take_rights(state);
+        let is_behind = state.placeholders.get(self.index, class).is_some();
+        if !may_wait && (is_behind || !state.scheduler.would_grant_to(request)) {
+            let waiters_max = state.tickets.len();
+            return Some(Err(SchedulerError::WaitersFull { waiters_max }.into()));
+        }
+        if !is_behind {
+            let (token, grants) = (Placeholders::token(self.index, class), state.scheduler.grants_of(class));
+            match state.scheduler.request_for(&Request { token, has_deadline: false, ..*request }) {
+                Ok(Outcome::Queued(wait)) => {
+                    let stamp = state.stamp;
+                    state.placeholders.set(self.index, class, Placeholder { wait, stamp, grants });
+                }
+                Ok(Outcome::Granted(lease)) => {
+                    return Some(Ok(self.grant_now(state, lease, request, holder, 0)));
+                }
+                Err(error) => return Some(Err(error.into())),
+            }
+        }
+        let ShardState { shown, counts, .. } = self.shard_state();
+        let mut own = self.own_waits();
+        let grants = state.grants_before(class, &own.exchanged);
+        let wait = own.queue(request, holder, [state.now_ns(), state.stamp, grants]);
+        own.show(shown, class);
+        counts.queued.add_one();
+        Some(Ok(Outcome::Queued(wait)))
+    }
+
+    /// Makes sure that this shard may begin a wait itself. `false` if all waits are in use.
+    fn take_rights(&self, state: &mut Locked) -> bool {
+        if self.own_waits().rights > 0 {
+            return true;
+        }
+        if !self.shared.has_rights(state) {
+            return false;
+        }
+        let rights = state.tickets.rights.min(RIGHTS_AT_ONCE);
+        state.tickets.rights -= rights;
+        self.own_waits().rights += rights;
+        true
+    }
+
+    /// Picks up the first grant among this shard's own waits.
+    #[inline(always)]
+    pub(super) fn pick_up_own(&self) -> PickedUp {
+        let ShardState { shown, counts, called_ns, .. } = self.shard_state();
+        let mut own = self.own_waits();
+        let picked_up = own.pick_up();
+        if own.first_grant().is_none() && !own.has_tickets {
+            self.shared.forget_call(self.index);
+        }
+        own.show_assigned(shown);
+        let has_tickets = own.has_tickets;
+        drop(own);
+        if self.shared.has_deadlines() {
+            called_ns.set(self.now_ns());
+        }
+        match picked_up {
+            Some((buffer, holder, grant)) => {
+                counts.picked_up.add_one();
+                PickedUp::Grant(Grant { lease: self.hold(buffer, grant.class, holder, false), ..grant })
+            }
+            None if has_tickets => PickedUp::LookAtTickets,
+            None => PickedUp::Nothing,
+        }
+    }
+
+    /// No ticket of this shard has a grant.
+    pub(super) fn forget_tickets(&self) {
+        let mut own = self.own_waits();
+        own.has_tickets = false;
+        if own.first_grant().is_none() {
+            self.shared.forget_call(self.index);
+        }
+    }
+
+    /// One of this shard's own waits is a ticket from now on, in the place that it had in the common queue. Returns which ticket.
+    pub(super) fn move_to_ticket(&self, state: &mut Locked, row: u32, wait: WaitId) -> u32 {
+        let ticket = state.tickets.next_unused().expect("there are as many as waits");
+        let mut own = self.own_waits();
+        let was_first = own.is_first(row);
+        let moved = own.move_to(row, ticket);
+        own.show(&self.shard_state().shown, moved.class);
+        let next = own.first_stamp(moved.class);
+        drop(own);
+        let state_of = match moved.phase {
+            Phase::Assigned { buffer } => State::Assigned { buffer, bypasses: moved.grants, since_ns: moved.since_ns },
+            _ => {
+                if was_first {
+                    self.shared.cancel_placeholder(state, self.index, moved.class);
+                }
+                State::Queued(state.queue_in_order(moved.class, ticket.into(), moved.since_ns, moved.stamp))
+            }
+        };
+        state.tickets.open_moved(self.index, &moved, wait, state_of);
+        if let Some(stamp) = next.filter(|_| was_first) {
+            self.shared.queue_placeholder(state, self.index, moved.class, stamp);
+        }
+        ticket
+    }
+
+    /// Ends some of this shard's own waits. Whether some are left.
+    pub(super) fn end_some_own(&self, state: &mut Locked, ends_max: u32) -> bool {
+        for _ in 0..ends_max {
+            let Some(row) = self.own_waits().any() else { break };
+            self.shared.end_own_wait(state, self.index, row);
+            self.shard_state().counts.cancelled.add_one();
+        }
+        let mut own = self.own_waits();
+        let are_left = own.any().is_some();
+        if !are_left {
+            state.tickets.rights += core::mem::take(&mut own.rights);
+        }
+        are_left
+    }
+}
+
+#[cfg(all(test, loom))]
+mod tests {
+    use super::super::SharedScheduler;
+    use super::*;
+    use crate::scheduler::SchedulerConfig;
+    use alloc::vec::Vec;
+    use loom::thread;
+
+    fn granted(shard: &SchedulerShard) -> LeaseId {
+        match shard.request(0, 0).unwrap() {
+            Outcome::Granted(lease) => lease,
+            Outcome::Queued(_) => panic!("a buffer is free"),
+        }
+    }
+
+    fn queue(shard: &SchedulerShard, token: u64) -> WaitId {
+        match shard.request(0, token).unwrap() {
+            Outcome::Queued(wait) => wait,
+            Outcome::Granted(_) => panic!("no buffer is free"),
+        }
+    }
+
+    fn drain(shard: &SchedulerShard) -> Vec<Grant> {
+        core::iter::from_fn(|| shard.poll_grant()).collect()
+    }
+
+    /// Two shards; the first one has the only lease and this many waits of its own.
+    fn with_own_waits(waits: u64) -> (SharedScheduler, SchedulerShard, SchedulerShard, LeaseId, Vec<WaitId>) {
+        let shards = SharedScheduler::new(&SchedulerConfig::new(1, 4), 2).unwrap();
+        let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+        let lease = granted(&a);
+        let waits = (0..waits).map(|token| queue(&a, token)).collect();
+        (shards, a, b, lease, waits)
+    }
+
+    /// A shard gives a buffer to a wait of its own while another one begins to wait: one of both has it, and nothing is lost.
+    #[test]
+    fn exchange_beside_a_request_of_another_shard() {
+        loom::model(|| {
+            let (shards, a, b, lease, _) = with_own_waits(2);
+            let other = thread::spawn(move || (queue(&b, 7), b));
+            a.release(lease).unwrap();
+            let own = drain(&a);
+            let (_, b) = other.join().unwrap();
+            shards.check_invariants().unwrap();
+            assert_eq!(own.iter().map(|grant| grant.token).collect::<Vec<_>>(), [0], "it was there first");
+            // One of its own is left, so the next goes by the common queue, which has that one in front.
+            a.release(own[0].lease).unwrap();
+            let last = drain(&a)[0].lease;
+            a.release(last).unwrap();
+            assert_eq!(drain(&b).len(), 1);
+        });
+    }
+
+    /// Another shard cancels a wait that may be served at the same time.
+    #[test]
+    fn exchange_beside_a_cancel_by_another_shard() {
+        loom::model(|| {
+            let (shards, a, b, lease, waits) = with_own_waits(3);
+            let first = waits[0];
+            let other = thread::spawn(move || (b.cancel(first).unwrap(), b));
+            a.release(lease).unwrap();
+            let (_, _b) = other.join().unwrap();
+            shards.check_invariants().unwrap();
+            assert_eq!(drain(&a).iter().map(|grant| grant.wait).collect::<Vec<_>>(), [waits[1]]);
+            assert_eq!(shards.stats().scheduler.waiting, 1);
+        });
+    }
+
+    /// A shard queues a request itself while its placeholder is served.
+    #[test]
+    fn request_behind_a_wait_that_is_served() {
+        loom::model(|| {
+            let (shards, a, b, lease, waits) = with_own_waits(1);
+            let other = thread::spawn(move || {
+                b.release(lease).unwrap();
+                (b.poll_wake(), b)
+            });
+            let outcome = a.request(0, 7).unwrap();
+            let seen = drain(&a);
+            let (named, b) = other.join().unwrap();
+            shards.check_invariants().unwrap();
+            assert!(matches!(outcome, Outcome::Queued(_)), "its own wait is first");
+            assert!(!seen.is_empty() || named == Some(0), "the shard is named");
+            let grant = seen.into_iter().chain(drain(&a)).next().expect("it is served");
+            assert_eq!(grant.wait, waits[0]);
+            b.release(grant.lease).unwrap();
+            assert_eq!(drain(&a).iter().map(|grant| grant.token).collect::<Vec<_>>(), [7]);
+        });
+    }
+
+    /// A buffer that a shard exchanged is taken from it, for it does not look, or picked up.
+    #[test]
+    fn exchanged_grant_is_picked_up_or_goes_on() {
+        loom::model(|| {
+            let config = SchedulerConfig { lease_ns: Some(1), ..SchedulerConfig::new(1, 4) };
+            let shards = SharedScheduler::new(&config, 2).unwrap();
+            let [a, b] = [0, 1].map(|index| shards.shard(index).unwrap());
+            b.handle_timeout(0);
+            let lease = granted(&a);
+            queue(&a, 0);
+            queue(&a, 1);
+            queue(&b, 2);
+            a.release(lease).unwrap();
+            let other = thread::spawn(move || (drain(&a), a));
+            b.handle_timeout(10);
+            let mut all = drain(&b);
+            let (mut seen, _a) = other.join().unwrap();
+            all.append(&mut seen);
+            shards.check_invariants().unwrap();
+            assert!(all.len() <= 1, "there is one buffer: {all:?}");
+            assert_eq!(all.len() as u32 + shards.stats().scheduler.assigned, 1);
+        });
+    }
+
+    /// A shard picks up the last grant of its own while another thread serves a wait of it that has a ticket.
+    #[test]
+    fn ticket_is_served_while_own_grants_are_picked_up() {
+        loom::model(|| {
+            let mut config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(2, 8) };
+            config.class_caps[1] = 1;
+            let shards = SharedScheduler::new(&config, 2).unwrap();
+            let [a, b] = [0, 1].map(|index| shards.shard(index).unwrap());
+            let request = |class| match a.request(class, class.into()).unwrap() {
+                Outcome::Granted(lease) => Some(lease),
+                Outcome::Queued(_) => None,
+            };
+            let (capped, lease) = (request(1).unwrap(), request(0).unwrap());
+            assert!(request(0).is_none() && request(1).is_none());
+            b.release(lease).unwrap();
+            assert_eq!(b.poll_wake(), Some(0));
+            let other = thread::spawn(move || {
+                b.release(capped).unwrap();
+                (b.poll_wake(), b)
+            });
+            let seen = drain(&a).len();
+            let (named, _b) = other.join().unwrap();
+            shards.check_invariants().unwrap();
+            assert!(seen == 2 || named == Some(0), "what came later is named");
+            assert_eq!(seen + drain(&a).len(), 2);
+        });
+    }
+}

@@ -1,0 +1,130 @@
+//! The waits in the common queue that stand for those that a shard queues itself, and what shards see of that queue without the
+//! lock.
+
+use super::stats::Counter;
+use super::sync::{AtomicU64, CachePadded, Ordering};
+use crate::alloc_util::reserve;
+use crate::scheduler::{CLASSES_MAX, ConfigError, Scheduler, WaitId};
+use alloc::vec::Vec;
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placeholder {
+    pub(super) wait: WaitId,
+    /// That of the first wait it stands for, when it was queued.
+    pub(super) stamp: u64,
+    /// Hand-offs that waits of its class could have had, before it was queued.
+    pub(super) grants: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Placeholders {
+    /// By shard, then class.
+    table: Vec<Option<Placeholder>>,
+    classes: u32,
+    pub(super) by_class: [u32; CLASSES_MAX],
+}
+
+/// In the token of a wait in the common queue: it is a placeholder, not a ticket.
+const MARK: u64 = 1 << 63;
+const CLASS: u64 = 0xff;
+const SHARD_SHIFT: u32 = 8;
+
+impl Placeholders {
+    pub(super) fn new(shards: u32, classes: u8) -> Result<Placeholders, ConfigError> {
+        let count = shards * u32::from(classes);
+        let mut table = reserve("shards", count)?;
+        table.resize(count as usize, None);
+        Ok(Placeholders { table, classes: classes.into(), by_class: [0; CLASSES_MAX] })
+    }
+
+    fn at(&self, shard: u32, class: u8) -> usize {
+        (shard * self.classes + u32::from(class)) as usize
+    }
+
+    pub(super) fn get(&self, shard: u32, class: u8) -> Option<&Placeholder> {
+        self.table[self.at(shard, class)].as_ref()
+    }
+
+    pub(super) fn set(&mut self, shard: u32, class: u8, placeholder: Placeholder) {
+        let at = self.at(shard, class);
+        self.table[at] = Some(placeholder);
+        self.by_class[usize::from(class)] += 1;
+    }
+
+    pub(super) fn take(&mut self, shard: u32, class: u8) -> Option<Placeholder> {
+        let at = self.at(shard, class);
+        let placeholder = self.table[at].take();
+        self.by_class[usize::from(class)] -= u32::from(placeholder.is_some());
+        placeholder
+    }
+
+    /// How many a shard has.
+    pub(super) fn of(&self, shard: u32) -> u32 {
+        let from = self.at(shard, 0);
+        self.table[from..from + self.classes as usize].iter().flatten().count() as u32
+    }
+
+    pub(super) fn token(shard: u32, class: u8) -> u64 {
+        MARK | u64::from(shard) << SHARD_SHIFT | u64::from(class)
+    }
+
+    /// The shard and the class, if it is the token of a placeholder.
+    pub(super) fn from_token(token: u64) -> Option<(u32, u8)> {
+        (token & MARK != 0).then_some(((token >> SHARD_SHIFT) as u32, (token & CLASS) as u8))
+    }
+}
+
+/// What waits in the common queue, in one word that is written when it changes.
+#[derive(Debug, Default)]
+pub(super) struct CommonQueue {
+    word: CachePadded<AtomicU64>,
+    /// Goes up with each call that takes the lock. Written under it, read at any time.
+    pub(super) stamp: CachePadded<Counter>,
+    /// By class: hand-offs that waits of it could have had, exchanges included. Written as `stamp`.
+    pub(super) grants: CachePadded<[Counter; CLASSES_MAX]>,
+}
+
+/// A tenant waits, or a buffer is to be withheld.
+const STRICT: u64 = 1 << 32;
+const CLASSES_SHIFT: u32 = 40;
+
+/// The word, as it was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen(u64);
+
+impl CommonQueue {
+    pub(super) fn publish(&self, scheduler: &Scheduler, exchanged: &[u64; CLASSES_MAX]) {
+        let waiting: u32 = scheduler.waiting().sum();
+        let is_strict = scheduler.named_waits() > 0 || scheduler.to_withhold() > 0;
+        let strict = if is_strict { STRICT } else { 0 };
+        let word = u64::from(scheduler.wanted_classes()) << CLASSES_SHIFT | strict | u64::from(waiting);
+        if word != self.word.0.load(Ordering::Relaxed) {
+            self.word.0.store(word, Ordering::Relaxed);
+        }
+        for ((class, shown), exchanged) in (0..scheduler.classes()).zip(&self.grants.0).zip(exchanged) {
+            let grants = scheduler.grants_of(class) + exchanged;
+            if shown.get() != grants {
+                shown.set(grants);
+            }
+        }
+    }
+
+    /// A thread that has heard of a change, by whatever way, sees it.
+    pub(super) fn see(&self) -> Seen {
+        Seen(self.word.0.load(Ordering::Relaxed))
+    }
+}
+
+impl Seen {
+    /// Whether another wait than the placeholder of the class that the caller has one in is there.
+    pub(super) fn has_others(self) -> bool {
+        self.0 as u32 != 1
+    }
+
+    /// Whether a wait of this class may go before all in the common queue, now and then: no tenant's share, no more critical
+    /// class and no limit of memory is passed.
+    pub(super) fn lets_pass(self, class: u8) -> bool {
+        self.0 & STRICT == 0 && (self.0 >> CLASSES_SHIFT) & ((1 << class) - 1) == 0
+    }
+}

@@ -128,3 +128,32 @@ impl Seen {
         self.0 & STRICT == 0 && (self.0 >> CLASSES_SHIFT) & ((1 << class) - 1) == 0
     }
 }
+
+// Loom's structures may only be made inside a model, and this test has one thread.
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::SharedScheduler;
+    use crate::scheduler::{Outcome, SchedulerConfig};
+
+    /// A buffer that is to be withheld is not exchanged; the next one is.
+    #[test]
+    fn limit_of_memory_goes_before_waits_of_a_shard() {
+        let shards = SharedScheduler::new(&SchedulerConfig::new(2, 16), 2).expect("the configuration is allowed");
+        let shard = shards.shard(0).expect("it is free");
+        let leases = [(); 2].map(|()| match shard.request(0, 0) {
+            Ok(Outcome::Granted(lease)) => lease,
+            other => panic!("a buffer is free: {other:?}"),
+        });
+        for token in 0..3 {
+            assert!(matches!(shard.request(0, token), Ok(Outcome::Queued(_))), "no buffer is free");
+        }
+        shard.set_withheld(1, 0, 0);
+        shard.release(leases[0]).expect("it is held");
+        assert_eq!((shards.stats().scheduler.withheld, shard.poll_grant()), (1, None));
+        assert_eq!(shards.check_invariants(), Ok(()));
+        let before = shards.stats().locked;
+        shard.release(leases[1]).expect("it is held");
+        assert_eq!((shards.stats().locked, shard.poll_grant().map(|grant| grant.token)), (before, Some(0)));
+        assert_eq!(shards.check_invariants(), Ok(()));
+    }
+}

@@ -1,4 +1,4 @@
-//! Random texts for the targets `ops`, `receiving` and `shared_pools`: calls of every kind in any order, most of them those that were asked for.
+//! Random texts for the targets `ops`, `receiving`, `shared_scheduler` and `shared_pools`: calls of every kind in any order, most of them those that were asked for.
 
 use demuxbuf_oracle::targets::{TARGETS, Target};
 use fastrand::Rng;
@@ -83,6 +83,11 @@ fn whole_pool_bears_any_calls_in_any_order() {
 #[test]
 fn receivers_bear_any_calls_in_any_order() {
     bears_any_calls("receiving", TEXTS);
+}
+
+#[test]
+fn shards_bear_any_calls_in_any_order() {
+    bears_any_calls("shared_scheduler", TEXTS);
 }
 
 #[test]

@@ -268,7 +268,7 @@ mod tests {
     use super::*;
     use crate::connection::{Connection, Mode, Policy};
     use crate::pool::{AttachOptions, Budget, PoolConfig, ReceiverId};
-    use crate::scheduler::{LeaseId, Request};
+    use crate::scheduler::{LeaseId, Request, TenantConfig, TenantId};
     #[cfg(feature = "std")]
     use crate::shared::{PoolShard, SharedPool};
     use alloc::vec::Vec;
@@ -283,6 +283,8 @@ mod tests {
         ids: Vec<ReceiverId>,
         /// In both.
         leases: Vec<[LeaseId; 2]>,
+        /// One that the first receivers belong to, in both.
+        tenant: Option<[TenantId; 2]>,
         now_ns: u64,
         /// How often a step applied, by what it was about.
         taken: [u32; 5],
@@ -294,14 +296,20 @@ mod tests {
     const REPORTED: usize = 3;
     const BLOCKED: usize = 4;
 
-    fn config(policy: Policy) -> PoolConfig {
+    fn config(policy: Policy, tenants_max: u32) -> PoolConfig {
         let memory_bytes = 20 * u64::from(BUFFER_BYTES);
-        PoolConfig { buffer_bytes: BUFFER_BYTES, policy, ..PoolConfig::new(memory_bytes, RECEIVERS) }
+        PoolConfig { buffer_bytes: BUFFER_BYTES, policy, tenants_max, ..PoolConfig::new(memory_bytes, RECEIVERS) }
     }
 
     impl<S: BufferSource> Twins<S> {
         fn new(fast: Pool<S>, slow: Pool<S>) -> Twins<S> {
-            let mut twins = Twins { fast, slow, ids: Vec::new(), leases: Vec::new(), now_ns: 0, taken: [0; 5] };
+            let (ids, leases, tenant) = (Vec::new(), Vec::new(), None);
+            let mut twins = Twins { fast, slow, ids, leases, tenant, now_ns: 0, taken: [0; 5] };
+            if twins.fast.memory.has_caps() {
+                let share = TenantConfig { weight: 1, guaranteed: 0, cap: 2 };
+                let pools = [&mut twins.fast, &mut twins.slow];
+                twins.tenant = Some(pools.map(|pool| pool.create_tenant(&share).expect("there is room")));
+            }
             twins.ids = (0..RECEIVERS).map(|token| twins.attach(token)).collect();
             twins
         }
@@ -311,6 +319,12 @@ mod tests {
             let [id, other] =
                 [&mut self.fast, &mut self.slow].map(|pool| pool.attach(&options).expect("there is room"));
             assert_eq!(id, other);
+            if let Some([fast, slow]) = self.tenant.filter(|_| token < 4) {
+                assert_eq!(
+                    (self.fast.set_tenant(id, Some(fast)), self.slow.set_tenant(id, Some(slow))),
+                    (Ok(()), Ok(()))
+                );
+            }
             id
         }
 
@@ -360,6 +374,9 @@ mod tests {
                 return;
             }
             self.fill(random.u8(..), id);
+            if random.u8(0..4) == 0 {
+                self.change_content(random.u8(..), id);
+            }
             let event = self.draw(random, index);
             let was_open = self.fast.kept_cycle.is_of(index) || self.fast.has_open_cycle(index);
             match event {
@@ -383,6 +400,15 @@ mod tests {
                 _ => return,
             };
             self.taken[way] += 1;
+        }
+
+        /// A decoder writes to what it is to decode.
+        fn change_content(&mut self, byte: u8, id: ReceiverId) {
+            for pool in [&mut self.fast, &mut self.slow] {
+                if pool.pending(id).is_ok_and(|actions| actions.has(Action::Decode)) {
+                    pool.data_mut(id).expect("it is attached").fill(byte);
+                }
+            }
         }
 
         /// Writes to where the next receive goes.
@@ -468,10 +494,10 @@ mod tests {
             let plain = Policy { mode, ..Policy::default() };
             let blocks = Policy { pause_when_blocked: true, reads_per_wake: 1, resume_free_bytes: 300, ..plain };
             let reads_ahead = Policy { reads_ahead: true, ..plain };
-            for policy in [plain, blocks, reads_ahead] {
+            for (policy, tenants_max) in [(plain, 0), (blocks, 0), (reads_ahead, 0), (plain, 2)] {
                 let mut taken = [0; 5];
                 for _ in 0..rounds() {
-                    let [(fast, _one), (slow, _other)] = [(); 2].map(|()| make(&config(policy)));
+                    let [(fast, _one), (slow, _other)] = [(); 2].map(|()| make(&config(policy, tenants_max)));
                     let mut twins = Twins::new(fast, slow);
                     twins.play(&mut random);
                     (0..5).for_each(|way| taken[way] += twins.taken[way]);

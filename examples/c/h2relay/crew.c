@@ -71,6 +71,7 @@ static void end_others(struct crew *crew) {
 
 static void free_all(struct crew *crew) {
     demuxbuf_shared_pool_free(crew->common.shared_pool);
+    tenants_close(&crew->common.tenants);
     for (uint32_t index = 0; index < threads_of(crew); index++) {
         if (crew->common.wake_fds[index] >= 0) {
             close(crew->common.wake_fds[index]);
@@ -90,7 +91,8 @@ static bool reserve(struct crew *crew) {
         has_fds = has_fds && crew->common.wake_fds[index] >= 0;
     }
     crew->workers = calloc(options->threads, sizeof *crew->workers);
-    if (!has_fds || crew->workers == NULL) {
+    bool has_table = tenants_open(&crew->common.tenants, options);
+    if (!has_fds || !has_table || crew->workers == NULL) {
         fprintf(stderr, "h2relay: %s\n", strerror(errno));
         return false;
     }

@@ -31,7 +31,7 @@ static const char USAGE[] =
     "  --edge-triggered      edge-triggered read interest (EPOLLET)\n"
     "  --connections N       most clients at once, 1 to 1000000; more are closed at once (default 4096)\n"
     "  --threads N           event loops, 1 to 256, each with a listener of its own (SO_REUSEPORT); several share\n"
-    "                        the memory, and have no tenants (default 1)\n"
+    "                        the memory and the tenants (default 1)\n"
     "  --json FILE           write statistics there on SIGUSR1 and at exit\n"
     "  --quiet               print no statistics\n"
     "  --help                print this and exit\n";
@@ -184,15 +184,6 @@ static void set_memory(struct options *options) {
     options->memory_kib = options->memory_kib > 0 ? options->memory_kib : MEMORY_KIB_DEFAULT * options->threads;
 }
 
-/* Each event loop would need the table of the clients of all loops. */
-static void check_tenant(const struct options *options) {
-    if (options->threads > 1 && options->tenant != TENANT_NONE) {
-        fprintf(stderr, "h2relay: --tenant is \"%s\"; allowed is none with --threads %u\n",
-                TENANT_NAMES[options->tenant], options->threads);
-        exit(2);
-    }
-}
-
 void options_parse(struct options *options, int argc, char **argv) {
     *options = (struct options){
         .buffer_bytes = 16448,
@@ -217,5 +208,4 @@ void options_parse(struct options *options, int argc, char **argv) {
         add_listener(options, "127.0.0.1:0");
     }
     set_memory(options);
-    check_tenant(options);
 }

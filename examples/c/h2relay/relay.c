@@ -55,7 +55,7 @@ void pair_close(struct pair *pair) {
         endpoint_close(&pair->backend);
         list_remove(&pair->linger);
         list_append(&relay->closed, &pair->link);
-        tenants_leave(&relay->tenants, pair->tenant);
+        tenants_leave(&relay->common->tenants, &relay->buffers, pair->tenant);
         leave(relay->common);
     }
 }
@@ -255,7 +255,8 @@ static void pair_open(struct listener *listener, int client_fd, const struct add
         return;
     }
     pair->relay = relay;
-    pair->tenant = tenants_enter(&relay->tenants, address, (uint32_t)(listener - relay->listeners));
+    uint32_t index = (uint32_t)(listener - relay->listeners);
+    pair->tenant = tenants_enter(&relay->common->tenants, &relay->buffers, address, index);
     list_init(&pair->link);
     list_init(&pair->linger);
     bool is_attached = endpoint_attach(&pair->client, &pair->backend, pair, client_fd);
@@ -270,7 +271,7 @@ static void pair_open(struct listener *listener, int client_fd, const struct add
         close(client_fd);
     }
     close(backend_fd);
-    tenants_leave(&relay->tenants, pair->tenant);
+    tenants_leave(&relay->common->tenants, &relay->buffers, pair->tenant);
     leave(relay->common);
     free(pair);
 }
@@ -436,8 +437,7 @@ bool relay_open(struct relay *relay, struct common *common, uint32_t thread) {
         return false;
     }
     relay_keep_descriptor(relay);
-    if (relay->spare_fd < 0 || !loop_open(&relay->loop) || !loop_set(&relay->loop, &relay->wake, EPOLLIN) ||
-        !tenants_open(&relay->tenants, &relay->buffers, relay->options)) {
+    if (relay->spare_fd < 0 || !loop_open(&relay->loop) || !loop_set(&relay->loop, &relay->wake, EPOLLIN)) {
         fprintf(stderr, "h2relay: %s\n", strerror(errno));
         relay_close(relay);
         return false;
@@ -471,7 +471,6 @@ void relay_close_all(struct relay *relay) {
 }
 
 void relay_close(struct relay *relay) {
-    tenants_close(&relay->tenants);
     relay->buffers.kind->close(&relay->buffers);
     for (uint32_t index = 0; index < LISTENERS_MAX; index++) {
         if (relay->listeners[index].registration.fd >= 0) {

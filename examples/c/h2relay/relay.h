@@ -88,6 +88,7 @@ struct common {
     demuxbuf_shared_pool *shared_pool;    /* the pool of several threads; NULL for one, and for static buffers */
     struct address listen[LISTENERS_MAX]; /* with the ports that the first thread got */
     int wake_fds[THREADS_MAX];            /* of each thread: its sleep ends when something is written there */
+    struct tenants tenants;
     uint64_t started_ns;
     _Atomic uint64_t connections;
     _Atomic uint64_t connections_peak;
@@ -101,7 +102,6 @@ struct relay {
     struct registration wake;
     struct loop loop;
     struct buffers buffers;
-    struct tenants tenants;
     struct listener listeners[LISTENERS_MAX];
     struct shed_log shed_log;
     uint64_t listen_again_ns; /* UINT64_MAX while it listens */

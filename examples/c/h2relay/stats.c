@@ -127,7 +127,7 @@ void stats_collect(struct figures *figures, struct relay *relay) {
     add(figures, "connections_total", counts->connections_total);
     add(figures, "refused", counts->refused);
     add_buffers(figures, relay);
-    add(figures, "tenants", relay->tenants.count);
+    add_once(figures, relay, "tenants", atomic_load(&relay->common->tenants.count));
     add(figures, "relayed_bytes", counts->relayed_bytes);
     add(figures, "shed", counts->shed);
     add(figures, "goaway_sent", counts->goaway_sent);

@@ -44,8 +44,9 @@ static struct tenant **chain_of(struct tenants *tenants, uint64_t key) {
     return &tenants->table[(mixed >> 32) & (tenants->chains - 1)];
 }
 
-bool tenants_open(struct tenants *tenants, struct buffers *buffers, const struct options *options) {
-    *tenants = (struct tenants){.kind = options->tenant, .buffers = buffers};
+bool tenants_open(struct tenants *tenants, const struct options *options) {
+    *tenants = (struct tenants){.kind = options->tenant};
+    pthread_mutex_init(&tenants->lock, NULL);
     if (options->tenant == TENANT_NONE) {
         return true;
     }
@@ -59,47 +60,67 @@ bool tenants_open(struct tenants *tenants, struct buffers *buffers, const struct
 
 void tenants_close(struct tenants *tenants) {
     free(tenants->table);
+    pthread_mutex_destroy(&tenants->lock);
 }
 
-struct tenant *tenants_enter(struct tenants *tenants, const struct address *address, uint32_t listener) {
-    if (tenants->kind == TENANT_NONE) {
-        return NULL;
-    }
-    uint64_t key = tenants->kind == TENANT_LISTENER ? listener : key_of_address(address);
+/* The tenant with this key, which is made if there is none; NULL if it cannot be. */
+static struct tenant *find_or_create(struct tenants *tenants, struct buffers *buffers, uint64_t key) {
     struct tenant **chain = chain_of(tenants, key);
     struct tenant *tenant = *chain;
     while (tenant != NULL && tenant->key != key) {
         tenant = tenant->next;
     }
     if (tenant == NULL) {
-        uint64_t number = tenants->buffers->kind->create_tenant(tenants->buffers);
+        uint64_t number = buffers->kind->create_tenant(buffers);
         tenant = number != 0 ? malloc(sizeof *tenant) : NULL;
         if (tenant == NULL) {
             if (number != 0) {
-                tenants->buffers->kind->remove_tenant(tenants->buffers, number);
+                buffers->kind->remove_tenant(buffers, number);
             }
             return NULL;
         }
         *tenant = (struct tenant){.next = *chain, .key = key, .number = number};
         *chain = tenant;
-        tenants->count++;
+        atomic_fetch_add(&tenants->count, 1);
     }
-    tenant->connections++;
     return tenant;
 }
 
-void tenants_leave(struct tenants *tenants, struct tenant *tenant) {
-    if (tenant == NULL || --tenant->connections > 0) {
-        return;
+struct tenant *tenants_enter(struct tenants *tenants, struct buffers *buffers, const struct address *address,
+                             uint32_t listener) {
+    if (tenants->kind == TENANT_NONE) {
+        return NULL;
     }
+    uint64_t key = tenants->kind == TENANT_LISTENER ? listener : key_of_address(address);
+    pthread_mutex_lock(&tenants->lock);
+    struct tenant *tenant = find_or_create(tenants, buffers, key);
+    if (tenant != NULL) {
+        tenant->connections++;
+    }
+    pthread_mutex_unlock(&tenants->lock);
+    return tenant;
+}
+
+static void end(struct tenants *tenants, struct buffers *buffers, struct tenant *tenant) {
     struct tenant **link = chain_of(tenants, tenant->key);
     while (*link != tenant) {
         link = &(*link)->next;
     }
     *link = tenant->next;
-    tenants->buffers->kind->remove_tenant(tenants->buffers, tenant->number);
-    tenants->count--;
+    buffers->kind->remove_tenant(buffers, tenant->number);
+    atomic_fetch_sub(&tenants->count, 1);
     free(tenant);
+}
+
+void tenants_leave(struct tenants *tenants, struct buffers *buffers, struct tenant *tenant) {
+    if (tenant == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&tenants->lock);
+    if (--tenant->connections == 0) {
+        end(tenants, buffers, tenant);
+    }
+    pthread_mutex_unlock(&tenants->lock);
 }
 
 uint64_t tenant_number(const struct tenant *tenant) {

@@ -1,7 +1,7 @@
 //! A relay that runs, and a backend that a test plays itself.
 
 use demuxbuf_ffi_tests::Program;
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -223,7 +223,9 @@ impl Bench {
 
     /// As [`Bench::pair`], for a client with this address.
     pub(crate) fn pair_from(&self, source: [u8; 4]) -> (TcpStream, TcpStream) {
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a descriptor");
+        // Not for relays that are started meanwhile.
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).expect("a descriptor");
         bind(&socket, &SocketAddr::from((source, 0))).expect("all of 127.0.0.0/8 is ours");
         connect(&socket, &self.relay.address()).expect("the relay listens");
         (patient(TcpStream::from(socket)), self.accept())

@@ -110,8 +110,8 @@ fn partial_frames_go_on_or_are_shed() {
 
 #[test]
 fn tenant_lives_while_it_has_connections() {
-    for kind in ["address", "none"] {
-        let bench = Bench::start(&["--tenant", kind, "--tenants", "3"]);
+    for (kind, threads) in [("address", "1"), ("none", "1"), ("address", "3")] {
+        let bench = Bench::start(&["--tenant", kind, "--tenants", "3", "--threads", threads]);
         let first = [bench.pair_from([127, 0, 1, 1]), bench.pair_from([127, 0, 1, 200])];
         let others: Vec<_> = (2..7).map(|net| bench.pair_from([127, 0, net, 1])).collect();
         let expected = |count| if kind == "none" { 0 } else { count };
@@ -186,7 +186,14 @@ fn tenant_flood_does_not_delay_another_tenant() {
 
 #[test]
 fn tenant_by_listener() {
-    let mut bench = Bench::start(&["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--tenant", "listener"]);
+    for threads in ["1", "2"] {
+        by_listener(threads);
+    }
+}
+
+fn by_listener(threads: &str) {
+    let listeners = ["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--tenant", "listener"];
+    let mut bench = Bench::start(&[&listeners[..], &["--threads", threads]].concat());
     let first = [bench.pair(), bench.pair_from([127, 0, 9, 1])];
     assert_eq!(bench.relay.stats().get("tenants"), 1);
     bench.relay.turn_to_next_address();

@@ -37,7 +37,7 @@ enum inlet_event {
     INLET_WOULD_BLOCK,
     INLET_END_OF_STREAM,
     INLET_TRANSPORT_ERROR,
-    INLET_DECODED, /* value: bytes consumed; need_more: bytes that must arrive before the decoder can go on, or 0 */
+    INLET_DECODED, /* value: bytes consumed; need: bytes that must arrive before the decoder can go on */
     INLET_BLOCK,   /* value: reasons */
     INLET_UNBLOCK, /* value: reasons */
     INLET_PAUSE,
@@ -48,6 +48,12 @@ enum inlet_event {
     INLET_CLOSE,
 };
 
+/* What the decoder makes of bytes that are to come. */
+struct need {
+    uint32_t more;   /* without that many it cannot go on; 0 if it was reported, or is not known */
+    uint32_t usable; /* so many it can use at once, though fewer help; 0 for the same */
+};
+
 /* The functions of a kind of buffers. */
 struct buffers_kind {
     /* False if there is no memory or no place for one more. `tenant` is 0 for the default tenant; the token comes back
@@ -56,9 +62,9 @@ struct buffers_kind {
     /* The tenant's number, or 0 if there is no place for one more. */
     uint64_t (*create_tenant)(struct buffers *buffers);
     void (*remove_tenant)(struct buffers *buffers, uint64_t tenant);
-    demuxbuf_step (*report)(struct inlet *inlet, enum inlet_event event, uint32_t value, uint32_t need_more);
+    demuxbuf_step (*report)(struct inlet *inlet, enum inlet_event event, uint32_t value, struct need need);
     /* Does DEMUXBUF_RECV or DEMUXBUF_PEEK, and reports the outcome. With DEMUXBUF_PEEK in the step that it returns, the
-       bytes at `data` are still in the socket: how many are needed from there on is to be reported as need_more. */
+       bytes at `data` are still in the socket: how many are needed from there on is to be reported as need.more. */
     demuxbuf_step (*receive)(struct inlet *inlet, demuxbuf_step step);
     /* True if a receiver that waited may receive, or is to be shed: writes its token, and the actions. */
     bool (*poll_notice)(struct buffers *buffers, void **token, demuxbuf_step *step);
@@ -100,11 +106,11 @@ static inline bool inlet_is_broken(struct inlet *inlet) {
 }
 
 static inline demuxbuf_step inlet_report(struct inlet *inlet, enum inlet_event event, uint32_t value) {
-    return inlet->buffers->kind->report(inlet, event, value, 0);
+    return inlet->buffers->kind->report(inlet, event, value, (struct need){0});
 }
 
-static inline demuxbuf_step inlet_decoded(struct inlet *inlet, uint32_t consumed, uint32_t need_more) {
-    return inlet->buffers->kind->report(inlet, INLET_DECODED, consumed, need_more);
+static inline demuxbuf_step inlet_decoded(struct inlet *inlet, uint32_t consumed, struct need need) {
+    return inlet->buffers->kind->report(inlet, INLET_DECODED, consumed, need);
 }
 
 #endif

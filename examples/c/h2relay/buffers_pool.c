@@ -20,7 +20,7 @@ static demuxbuf_step receive(struct inlet *inlet, demuxbuf_step step) {
     return demuxbuf_posix_socket_receive(&inlet->socket, inlet->buffers->pool, inlet->receiver, step);
 }
 
-static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_t value, uint32_t need_more) {
+static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_t value, struct need need) {
     demuxbuf_pool *pool = inlet->buffers->pool;
     uint64_t receiver = inlet->receiver;
     switch (event) {
@@ -30,7 +30,7 @@ static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_
     case INLET_WOULD_BLOCK: return demuxbuf_receiver_would_block(pool, receiver);
     case INLET_END_OF_STREAM: return demuxbuf_receiver_end_of_stream(pool, receiver);
     case INLET_TRANSPORT_ERROR: return demuxbuf_receiver_transport_error(pool, receiver);
-    case INLET_DECODED: return demuxbuf_receiver_decoded(pool, receiver, value, need_more);
+    case INLET_DECODED: return demuxbuf_receiver_decoded_usable(pool, receiver, value, need.more, need.usable);
     case INLET_BLOCK: return demuxbuf_receiver_block(pool, receiver, value);
     case INLET_UNBLOCK: return demuxbuf_receiver_unblock(pool, receiver, value);
     case INLET_PAUSE: return demuxbuf_receiver_pause_recv(pool, receiver);

@@ -106,7 +106,7 @@ static uint32_t close_machine(struct inlet *inlet) {
     return actions;
 }
 
-static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_t value, uint32_t need_more) {
+static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_t value, struct need need) {
     demuxbuf_connection *machine = &inlet->own.machine;
     switch (event) {
     case INLET_PENDING: break;
@@ -115,7 +115,7 @@ static demuxbuf_step report(struct inlet *inlet, enum inlet_event event, uint32_
     case INLET_WOULD_BLOCK: return step_of(inlet, demuxbuf_connection_would_block(machine));
     case INLET_END_OF_STREAM: return step_of(inlet, demuxbuf_connection_end_of_stream(machine));
     case INLET_TRANSPORT_ERROR: return step_of(inlet, demuxbuf_connection_transport_error(machine));
-    case INLET_DECODED: return step_of(inlet, decoded(inlet, value, need_more));
+    case INLET_DECODED: return step_of(inlet, decoded(inlet, value, need.more));
     case INLET_BLOCK: return step_of(inlet, demuxbuf_connection_block(machine, value));
     case INLET_UNBLOCK: return step_of(inlet, demuxbuf_connection_unblock(machine, value));
     case INLET_PAUSE: return step_of(inlet, demuxbuf_connection_pause_recv(machine));

@@ -4,7 +4,7 @@
 
 enum { DATA = 0, HEADERS = 1, SETTINGS = 4, GOAWAY = 7 };
 enum { FLAG_ACK = 0x1, FLAG_END_STREAM = 0x1 };
-enum { SETTINGS_MAX_FRAME_SIZE = 5, SETTING_BYTES = 6, HEAD_BYTES = 9 };
+enum { SETTINGS_MAX_FRAME_SIZE = 5, SETTING_BYTES = 6 };
 enum { MAX_FRAME_SIZE_MIN = 16384, MAX_FRAME_SIZE_MAX = 16777215 };
 
 static const uint8_t PREFACE[DEMUXBUF_H2_PREFACE_BYTES + 1] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -63,7 +63,7 @@ static uint32_t read_settings(struct gate *gate, const demuxbuf_h2_next *frame, 
         return 0;
     }
     if (is_whole) {
-        return announce(gate, data + HEAD_BYTES, frame->length);
+        return announce(gate, data + FRAME_HEAD_BYTES, frame->length);
     }
     /* Settings that pass in pieces are not read, so nothing can be held against the other side any more. */
     gate->announced = MAX_FRAME_SIZE_MAX;
@@ -145,10 +145,10 @@ uint32_t gate_needs(const struct gate *gate, const uint8_t *data, uint32_t bytes
 }
 
 static uint8_t *write_head(uint8_t *out, uint32_t length, uint8_t kind) {
-    memset(out, 0, HEAD_BYTES);
+    memset(out, 0, FRAME_HEAD_BYTES);
     out[2] = (uint8_t)length;
     out[3] = kind;
-    return out + HEAD_BYTES;
+    return out + FRAME_HEAD_BYTES;
 }
 
 static uint8_t *write_number(uint8_t *out, uint32_t number) {

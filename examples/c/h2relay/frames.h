@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { FRAME_HEAD_BYTES = 9 };
+
 /* The ten types of RFC 9113 section 6, and everything else. */
 enum { FRAME_KINDS = 11 };
 

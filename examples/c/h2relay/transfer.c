@@ -34,7 +34,8 @@ static demuxbuf_step receive(struct endpoint *endpoint, demuxbuf_step step) {
     if ((step.actions & (DEMUXBUF_ERROR | DEMUXBUF_PEEK)) != DEMUXBUF_PEEK) {
         return step;
     }
-    return inlet_decoded(inlet, 0, gate_needs(&endpoint->gate, step.data, step.bytes, inlet->buffers->buffer_bytes));
+    uint32_t more = gate_needs(&endpoint->gate, step.data, step.bytes, inlet->buffers->buffer_bytes);
+    return inlet_decoded(inlet, 0, (struct need){.more = more});
 }
 
 /* Nothing can be sent to the peer any more. A backend may still have sent something that its client wants to read. */
@@ -64,16 +65,22 @@ static demuxbuf_step block(struct endpoint *endpoint) {
 static demuxbuf_step forward(struct endpoint *endpoint, demuxbuf_step step) {
     struct gate *gate = &endpoint->gate;
     bool cannot_fit = (step.actions & DEMUXBUF_CANNOT_FIT) != 0;
+    bool is_at_head = gate->cleared == 0;
     struct gate_view view = gate_look(gate, step.data, step.bytes, cannot_fit);
     if (gate->cleared == 0) {
         if (view.error_code == 0) {
-            return inlet_decoded(&endpoint->inlet, 0, view.need_more);
+            return inlet_decoded(&endpoint->inlet, 0, (struct need){.more = view.need_more});
         }
         counts_of(endpoint)->protocol_errors++;
         pair_dismiss(endpoint->pair, endpoint, view.error_code);
         return NOTHING;
     }
     uint32_t bytes = gate->cleared < step.bytes ? gate->cleared : step.bytes;
+    if (!cannot_fit && gate->cleared > bytes && bytes == (is_at_head ? FRAME_HEAD_BYTES : 1)) {
+        /* Where a receive waits for its turn, it takes what was asked for, and 1 byte where nothing was. The rest is to come
+           with it, not in further turns. */
+        return inlet_decoded(&endpoint->inlet, 0, (struct need){.more = 1, .usable = gate->cleared - bytes});
+    }
     counts_of(endpoint)->send_calls++;
     ssize_t sent = send(endpoint->peer->registration.fd, step.data, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0) {
@@ -86,10 +93,10 @@ static demuxbuf_step forward(struct endpoint *endpoint, demuxbuf_step step) {
     counts_of(endpoint)->relayed_bytes += (uint64_t)sent;
     if (cannot_fit) {
         /* The rest of a frame that passes in pieces is worth decoding as soon as there is any of it. */
-        return inlet_decoded(&endpoint->inlet, (uint32_t)sent, 1);
+        return inlet_decoded(&endpoint->inlet, (uint32_t)sent, (struct need){.more = 1});
     }
     bool is_all = (uint32_t)sent == bytes && view.error_code == 0;
-    return inlet_decoded(&endpoint->inlet, (uint32_t)sent, is_all ? view.need_more : 0);
+    return inlet_decoded(&endpoint->inlet, (uint32_t)sent, (struct need){.more = is_all ? view.need_more : 0});
 }
 
 /* Everything this endpoint sent was passed on, but for a frame that will never be whole. */

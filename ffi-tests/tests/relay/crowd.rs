@@ -252,6 +252,29 @@ fn idle_relay_sleeps() {
     }
 }
 
+/// While memory is short, a receive takes what was asked for, and the next one waits for its turn.
+#[test]
+fn payload_passes_with_its_head_and_not_byte_by_byte() {
+    for mode in POOLS {
+        let bench = Bench::start(mode);
+        let (mut client, mut backend) = bench.open_pair();
+        let data = frame(DATA, 0, 1, &[7; 100]);
+        let (mut sent, mut passed) = (0, 0);
+        for (to, kept) in [(9, 9), (10, 0), (11, 1), (80, 0), (109, 0)] {
+            client.write_all(&data[sent..to]).expect("the relay reads");
+            sent = to;
+            if kept > 0 {
+                bench.relay.wait_for("bytes that are kept", |stats| stats.get("receive_bytes_used") == kept);
+                assert!(!has_arrived(&backend), "the first of {to} bytes wait for more");
+            } else {
+                expect(&mut backend, &data[passed..to]);
+                passed = to;
+            }
+        }
+        bench.relay.stop();
+    }
+}
+
 #[test]
 fn clients_that_leave_together_are_all_let_go() {
     for mode in MODES {

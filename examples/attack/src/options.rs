@@ -37,8 +37,9 @@ pub(crate) struct Options {
     /// until each honest client has asked for something meanwhile
     #[arg(long, value_name = "SECONDS", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// After this many seconds an honest client gives a request up
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
+    /// After this many seconds an honest client gives a request up; an upload may wait for 34 frames, longer than a
+    /// hundred
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=600))]
     patience: u64,
     /// Pairs of time without and with attackers; latencies are their medians [default: 3, with --no-latency 1]
     #[arg(long, value_name = "N", value_parser = count(99))]

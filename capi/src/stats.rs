@@ -86,6 +86,9 @@ pub struct demuxbuf_pool_stats {
     pub withheld: u32,
     /// Buffers that are still to be withheld for that; 0 if the limit is met.
     pub to_withhold: u32,
+    /// Frames of receivers that count of which the kernel would hold no more (`DEMUXBUF_EVENT_KERNEL_FULL`), so that they were
+    /// received as those of receivers that do not count.
+    pub full_kernels: u64,
 }
 
 growable!(demuxbuf_pool_stats, 288);
@@ -148,6 +151,7 @@ impl demuxbuf_pool_stats {
             longest_claim_ns: stats.memory_model.longest_claim_ns,
             wait_ns_max: stats.memory_model.wait_ns_max,
             copied_bytes: stats.memory_model.copied_bytes,
+            full_kernels: stats.memory_model.full_kernels,
             withheld: stats.scheduler.withheld,
             to_withhold: stats.scheduler.to_withhold,
         }

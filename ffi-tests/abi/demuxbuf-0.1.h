@@ -1200,6 +1200,9 @@ typedef struct {
   uint32_t withheld;
   // Buffers that are still to be withheld for that; 0 if the limit is met.
   uint32_t to_withhold;
+  // Frames of receivers that count of which the kernel would hold no more (`DEMUXBUF_EVENT_KERNEL_FULL`), so that they were
+  // received as those of receivers that do not count.
+  uint64_t full_kernels;
 } demuxbuf_pool_stats;
 
 // What a tenant may have: buffers of the host's own in its name, and what its receivers keep. Counts are buffers.

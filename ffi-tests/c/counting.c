@@ -78,6 +78,9 @@ static void frame_is_decoded_when_it_is_whole(demuxbuf_pool *pool, int has_spare
     CHECK_NUMBER(demuxbuf_receiver_decoded(pool, receiver, 0, 300).bytes, 300);
     step = demuxbuf_receiver_report(pool, receiver, DEMUXBUF_EVENT_KERNEL_FULL, 0);
     step_has(step, DEMUXBUF_RECV, 64, 1);
+    demuxbuf_pool_stats stats = {.struct_size = sizeof stats};
+    CHECK_NUMBER(demuxbuf_pool_get_stats(pool, &stats), DEMUXBUF_OK);
+    CHECK_NUMBER(stats.full_kernels, 1);
     CHECK_NUMBER(describe(pool, receiver).peer_closed, 0);
     step = demuxbuf_receiver_report(pool, receiver, DEMUXBUF_EVENT_PEER_CLOSED, 0);
     step_has(step, DEMUXBUF_RECV, 64, 1);

@@ -315,6 +315,7 @@ impl ReceivingSystem for CoreReceiving {
             evictions: totals.evicted,
             trials: totals.trials,
             grants: totals.grants,
+            full_kernels: totals.full_kernels,
             shed: [totals.shed_for_memory, totals.shed_at_deadline, totals.evicted],
             longest_claim_ns: totals.longest_claim_ns,
         }

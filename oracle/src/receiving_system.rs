@@ -262,6 +262,8 @@ pub struct Totals {
     pub trials: u64,
     /// Claims that were granted.
     pub grants: u64,
+    /// Frames of which the kernel held no more.
+    pub full_kernels: u64,
     /// Receivers that were shed, by reason: memory, deadline, evicted.
     pub shed: [u64; 3],
     /// The longest claim that ended.

@@ -89,6 +89,7 @@ impl<S: BufferSource> Pool<S> {
             longest_claim_ns: totals.longest_claim_ns,
             wait_ns_max: self.memory.config().wait_ns_max(),
             copied_bytes: totals.copied_bytes,
+            full_kernels: totals.full_kernels,
         }
     }
 

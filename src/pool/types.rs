@@ -118,6 +118,8 @@ pub struct MemoryModelStats {
     pub wait_ns_max: u64,
     /// Bytes copied between cells and buffers.
     pub copied_bytes: u64,
+    /// Frames of receivers that count of which the kernel would hold no more, so that they were received as those of others.
+    pub full_kernels: u64,
 }
 
 /// Everything there is to print about a receiver.

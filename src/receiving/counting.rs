@@ -152,6 +152,7 @@ impl<B: Buffers> Receiving<B> {
             return Ok(None);
         }
         let after = self.end_counting(receiver)?;
+        self.totals.full_kernels += 1;
         // A look that ended may have left nothing but the row.
         let keeper = self.keeper(receiver);
         self.keepers[keeper].is_full = !self.keepers[keeper].is_shed();

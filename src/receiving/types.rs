@@ -255,4 +255,6 @@ pub struct Totals {
     pub longest_claim_ns: u64,
     /// Bytes copied between cells and buffers, and from the host's memory.
     pub copied_bytes: u64,
+    /// Frames of receivers that count of which the kernel would hold no more.
+    pub full_kernels: u64,
 }

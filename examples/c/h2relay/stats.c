@@ -102,6 +102,7 @@ static void add_buffers(struct figures *figures, struct relay *relay) {
     add_once(figures, relay, "grace_ms", relay->options->grace_ms);
     add_pool(figures, relay, "granted_by_handoff", stats.granted_by_handoff);
     add(figures, "copied_bytes", stats.copied_bytes);
+    add(figures, "full_kernels", stats.full_kernels);
     add(figures, "received_bytes", stats.received_bytes);
     add(figures, "dropped_bytes", stats.dropped_bytes);
     add_pool(figures, relay, "memory_bytes", stats.memory_bytes);

@@ -465,6 +465,7 @@ impl System for ModelPool {
                 shed_for_memory: shed_for_memory,
                 longest_claim_ns: totals.longest_claim_ns,
                 wait_ns_max: self.config.wait_ns_max(),
+                full_kernels: totals.full_kernels,
             ),
         )
         .into()

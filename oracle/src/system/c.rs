@@ -579,6 +579,7 @@ impl System for CPool {
                 longest_claim_ns: stats.longest_claim_ns,
                 wait_ns_max: stats.wait_ns_max,
                 copied_bytes: stats.copied_bytes,
+                full_kernels: stats.full_kernels,
             ),
         )
         .into()

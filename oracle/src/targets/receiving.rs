@@ -1,12 +1,15 @@
 //! Receivers on the memory model, by its public calls alone: whatever is called in whatever order, bytes come out as they
 //! went in, what is refused changes nothing, and nothing is held when all is over.
 
+mod receiver;
+
 use super::ops::{allow_counting, event};
 use super::text::{Line, lines};
 use demuxbuf::connection::{Action, Actions, Connection, Event, Mode};
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::receiving::Totals;
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, TenantConfig, TenantId, WaitId};
+use receiver::Receiver;
 
 /// Lines of the configuration, wherever they are; then operations.
 pub(super) const EXAMPLES: &[&str] = &[
@@ -94,37 +97,6 @@ pub(super) fn run(text: &[u8]) -> Result<(), String> {
         play.step(line).and_then(|()| play.check()).map_err(|broken| format!("{line:?}: {broken}"))?;
     }
     play.finish()
-}
-
-struct Receiver {
-    id: ReceiverId,
-    token: u64,
-    /// What was received and not decoded.
-    undecoded: Vec<u8>,
-    /// How many of them, the last ones, were only looked at.
-    seen: usize,
-    /// What the system has written for a receive in flight.
-    in_flight: Option<Vec<u8>>,
-    is_closed: bool,
-}
-
-impl Receiver {
-    /// Bytes from the front are decoded.
-    fn consume(&mut self, bytes: u32) {
-        self.undecoded.drain(..bytes as usize);
-        self.seen = self.seen.min(self.undecoded.len());
-    }
-
-    /// What was only looked at is in the kernel.
-    fn leave_seen(&mut self) {
-        self.undecoded.truncate(self.undecoded.len() - std::mem::take(&mut self.seen));
-    }
-
-    /// All that is left is lost; how much that is.
-    fn lose(&mut self) -> u64 {
-        self.leave_seen();
-        std::mem::take(&mut self.undecoded).len() as u64
-    }
 }
 
 /// What must be the same after a call that was refused.

@@ -116,6 +116,8 @@ struct Receiver {
     token: u64,
     /// What was received and not decoded.
     undecoded: Vec<u8>,
+    /// How many of them, the last ones, were only looked at.
+    seen: usize,
     in_flight: Option<InFlight>,
     /// The last bytes that were delivered may be in the host's memory still.
     is_delivering: bool,
@@ -156,7 +158,7 @@ struct Play {
 
 impl Receiver {
     fn new(home: usize, id: u64, token: u64, undecoded: Vec<u8>) -> Receiver {
-        Receiver { home, id, token, undecoded, in_flight: None, is_delivering: false, is_closing: false }
+        Receiver { home, id, token, undecoded, seen: 0, in_flight: None, is_delivering: false, is_closing: false }
     }
 }
 
@@ -455,16 +457,21 @@ impl Play {
         }
         self.check_in_flight()?;
         for receiver in &mut self.receivers {
-            let Receiver { home, id, ref mut undecoded, ref mut is_delivering, token, is_closing, .. } = *receiver;
+            let Receiver { home, id, token, is_closing, .. } = *receiver;
             if is_closing {
                 continue;
             }
             let pool = self.pools[home].as_mut().expect("its receivers end with a pool");
             let info = pool.describe(id).map_err(|status| format!("{token} is refused with {status}"))?;
             let step = pool.pending(id).map_err(|status| format!("{token} is refused with {status}"))?;
+            if info.facts.buffered_bytes as usize + receiver.seen == receiver.undecoded.len() {
+                receiver.leave_seen();
+            }
+            let Receiver { ref mut undecoded, ref mut is_delivering, ref mut seen, .. } = *receiver;
             let is_shed = step.actions & Actions::from(Action::Shed).bits() != 0;
             if info.facts.buffered_bytes == 0 && (is_shed || info.facts.failed || info.facts.end != 0) {
                 undecoded.clear();
+                *seen = 0;
             }
             if info.facts.buffered_bytes as usize != undecoded.len() || info.token != token {
                 return Err(format!("undecoded are {} bytes of {token}: {info:?}", undecoded.len()));

@@ -162,6 +162,7 @@ impl ModelReceiving {
 
     pub(super) fn kernel_holds_no_more(&mut self, id: u32) -> After {
         assert!(self.receiver(id).may_be_full(), "it waits for nothing that the kernel could hold");
+        self.counts.full_kernels += 1;
         let after = self.end_access(id);
         if after == After::Ended {
             self.receiver_mut(id).is_full = true;

@@ -7,6 +7,26 @@ use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
 /// A receive that was submitted.
 pub(super) struct InFlight(CArea);
 
+impl Receiver {
+    /// A receive brought bytes, or showed them, or brought what was decoded before.
+    fn receive(&mut self, received: Vec<u8>, is_look: bool, is_away: bool) {
+        if !is_away {
+            self.seen = if is_look { received.len() } else { 0 };
+            self.undecoded.extend(received);
+        }
+    }
+
+    fn consume(&mut self, bytes: u32) {
+        self.undecoded.drain(..bytes as usize);
+        self.seen = self.seen.min(self.undecoded.len());
+    }
+
+    /// What was only looked at is in the kernel.
+    pub(super) fn leave_seen(&mut self) {
+        self.undecoded.truncate(self.undecoded.len() - std::mem::take(&mut self.seen));
+    }
+}
+
 impl Play {
     /// Does one of the things that are asked for.
     pub(super) fn obey(&mut self, nth: usize, choice: u32, amount: u32) -> Result<(), String> {
@@ -28,6 +48,10 @@ impl Play {
         }
         if actions.has(Action::Decode) {
             return self.decode(at, choice, amount, there);
+        }
+        if actions.has(Action::RecvWhole) && choice % 4 < 3 {
+            let bytes = if choice % 16 == 1 { 1 + amount % step.area } else { step.area };
+            return self.report(at, Event::Received { bytes });
         }
         if actions.has(Action::Peek) {
             return self.look(at, choice, amount);
@@ -78,6 +102,8 @@ impl Play {
         let Some(at) = self.which(nth) else { return Ok(()) };
         let Receiver { id, .. } = self.receivers[at];
         let shown = self.home(at).area(id);
+        let before = self.home(at).pending(id).map_or(0, |step| step.actions);
+        let before = Actions::from_bits(before).unwrap_or_default();
         let received = self.receive(at, event, shown.as_ref());
         let Ok(step) = self.home(at).report(id, event) else { return Ok(()) };
         let is_finished = step.actions == Actions::from(Action::Finished).bits();
@@ -87,7 +113,8 @@ impl Play {
             }
             Event::Received { .. } => {
                 self.receivers[at].in_flight = None;
-                self.receivers[at].undecoded.extend(received);
+                let is_away = before.has(Action::RecvWhole) && before.has(Action::Discard);
+                self.receivers[at].receive(received, before.has(Action::Peek), is_away);
             }
             Event::WouldBlock | Event::WouldBlockArmed | Event::EndOfStream | Event::TransportError => {
                 self.receivers[at].in_flight = None;
@@ -97,7 +124,7 @@ impl Play {
                 area.fill();
                 self.receivers[at].in_flight = Some(InFlight(area));
             }
-            Event::Consumed { bytes } => drop(self.receivers[at].undecoded.drain(..bytes as usize)),
+            Event::Consumed { bytes } => self.receivers[at].consume(bytes),
             Event::Close if self.receivers[at].in_flight.is_some() => self.receivers[at].is_closing = true,
             Event::Close if !is_finished => return Err(format!("it does not finish: {:#x}", step.actions)),
             Event::Close => return self.finish_receiver(at),
@@ -136,7 +163,7 @@ impl Play {
         let Some(at) = self.which(nth) else { return Ok(()) };
         let id = self.receivers[at].id;
         if self.home(at).decoded(id, consumed, needed, needed).is_ok() {
-            self.receivers[at].undecoded.drain(..consumed as usize);
+            self.receivers[at].consume(consumed);
         }
         Ok(())
     }
@@ -156,7 +183,7 @@ impl Play {
         let Some(at) = self.which(nth) else { return Ok(()) };
         let id = self.receivers[at].id;
         if self.home(at).delivered(id, consumed, needed).is_ok() {
-            self.receivers[at].undecoded.drain(..consumed as usize);
+            self.receivers[at].consume(consumed);
         }
         Ok(())
     }

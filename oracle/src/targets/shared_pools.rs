@@ -66,6 +66,9 @@ pub(super) const EXAMPLES: &[&str] = &[
     "shut 0",
     "no-more 0",
     "times 0 80 160",
+    "limit 0 24",
+    "limit 1 30",
+    "limit 0 100",
     "set-policy 0 4",
     "set-policy 0 0 1",
     "obey 0 0 70",
@@ -230,6 +233,8 @@ impl Play {
                 let [grace_ns, blocked_ns] = [1, 2].map(|at| line.number(at).saturating_mul(MS));
                 self.set_times(first, grace_ns, blocked_ns)
             }
+            // One that is not allowed changes nothing.
+            "limit" => self.with_pool(first, |pool| _ = pool.set_limit(line.short(1).into())),
             "set-policy" => self.set_policy(first, line.short(1), line.number(2) != 0),
             "deliver" => self.deliver(first, line.short(1)),
             "delivered" => self.delivered(first, line.short(1), line.short(2)),
@@ -516,6 +521,9 @@ impl Play {
             self.rest()?;
             self.check()?;
         }
+        let all = self.pools[0].as_mut().expect("it is there").stats().scheduler.capacity;
+        self.with_pool(0, |pool| _ = pool.set_limit(all.into()))?;
+        self.rest()?;
         let (free, shards) =
             (self.pools[0].as_mut().expect("it is there").stats().scheduler.free, self.pools.len() as u32);
         if free + shards >= self.free { Ok(()) } else { Err(format!("{free} are free, and {} were", self.free)) }

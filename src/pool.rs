@@ -48,6 +48,7 @@ mod events;
 mod fast_path;
 mod finding;
 mod host;
+mod idle;
 mod kept_cycle;
 mod limit;
 mod look;
@@ -184,6 +185,7 @@ impl<S: BufferSource> Pool<S> {
             Event::Consumed { bytes } => self.fast_path().decode(id, bytes),
             Event::WouldBlock => self.fast_path().dry(id, false),
             Event::WouldBlockArmed => self.fast_path().dry(id, true),
+            Event::EndOfStream | Event::TransportError => self.fast_path().end(id, event),
             Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.fast_path().arm(id),
             _ => None,
         };
@@ -196,13 +198,17 @@ impl<S: BufferSource> Pool<S> {
     /// As `handle`, of the receiver in this row, where the fast path does not apply, or not yet.
     #[doc(hidden)]
     pub fn handle_row(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
-        let step = match event {
-            Event::Readable if self.table.connection(index).hold() == Hold::None => self.look_and_begin(index),
-            Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.look_and_arm(index),
-            event => return self.try_kept_step(index, event).map_or_else(|| self.handle_slowly(index, event), Ok),
+        let actions = match event {
+            Event::Readable if self.table.connection(index).hold() == Hold::None => {
+                self.look_and_begin(index).map(RawStep::actions)
+            }
+            Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => {
+                self.look_and_arm(index).map(RawStep::actions)
+            }
+            event => self.try_idle_event(index, event).or_else(|| self.try_kept_step(index, event)),
         };
-        match step {
-            Some(step) => Ok(step.actions()),
+        match actions {
+            Some(actions) => Ok(actions),
             None => self.handle_slowly(index, event),
         }
     }

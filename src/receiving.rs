@@ -197,6 +197,19 @@ impl<B: Buffers> Receiving<B> {
     ///
     /// There is no such row, or it is in use.
     pub fn attach(&mut self, receiver: u32, unknown_length: bool) -> Result<(), ReceivingError> {
+        self.attach_as(receiver, unknown_length, false, false)?;
+        self.set_tenant(receiver, 0);
+        Ok(())
+    }
+
+    /// As `attach`, of one that submits its receives, or reads ahead; its tenant is still to be set.
+    pub(crate) fn attach_as(
+        &mut self,
+        receiver: u32,
+        unknown_length: bool,
+        submits: bool,
+        reads_ahead: bool,
+    ) -> Result<(), ReceivingError> {
         if receiver >= self.config.receivers_max {
             return Err(ReceivingError::UnknownReceiver);
         }
@@ -209,8 +222,8 @@ impl<B: Buffers> Receiving<B> {
         if row.is_attached || row.keeper != NIL {
             return Err(ReceivingError::Attached);
         }
-        *row = Row { is_attached: true, unknown_length, ..Row::default() };
-        self.set_tenant(receiver, 0);
+        *row = Row { is_attached: true, unknown_length, submits, ..Row::default() };
+        row.transport.set(Transport::READS_AHEAD, reads_ahead);
         Ok(())
     }
 

@@ -316,6 +316,13 @@ unsafe extern "C" fn would_block_armed_slowly(pool: *mut demuxbuf_pool, receiver
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_end_of_stream(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    let end = |mut pool: FastPath<'_>, id| pool.end(id, Event::EndOfStream);
+    // SAFETY: as the module asks.
+    unsafe { fast(pool, receiver, end).unwrap_or_else(|| end_of_stream_slowly(pool, receiver)) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn end_of_stream_slowly(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     // SAFETY: as the module asks.
     unsafe { report(pool, receiver, Event::EndOfStream) }
 }
@@ -327,6 +334,13 @@ pub unsafe extern "C" fn demuxbuf_receiver_end_of_stream(pool: *mut demuxbuf_poo
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_transport_error(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    let end = |mut pool: FastPath<'_>, id| pool.end(id, Event::TransportError);
+    // SAFETY: as the module asks.
+    unsafe { fast(pool, receiver, end).unwrap_or_else(|| transport_error_slowly(pool, receiver)) }
+}
+
+#[inline(never)]
+unsafe extern "C" fn transport_error_slowly(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     // SAFETY: as the module asks.
     unsafe { report(pool, receiver, Event::TransportError) }
 }

@@ -3,7 +3,7 @@
 
 use super::counting::check_counting;
 use super::{Awaited, BufferSource, LeasedContent, Pool, PoolError, ReceiverId, without_parking};
-use crate::connection::{Actions, Connection, Event, Policy};
+use crate::connection::{Actions, Connection, Event, Mode, Policy};
 use crate::memory::Reach;
 use crate::receiving::Content;
 use crate::scheduler::{SchedulerError, TenantId};
@@ -43,7 +43,13 @@ impl<S: BufferSource> Pool<S> {
     /// changed.
     pub fn attach(&mut self, options: &AttachOptions) -> Result<ReceiverId, PoolError> {
         let index = self.insert(options)?;
-        Ok(self.begin_attached(index, 0))
+        let connection = self.table.connection_mut(index);
+        connection.apply_asked(Event::Attach { buffered_bytes: 0, capacity: 0 });
+        if connection.pending_if_idle().is_none() {
+            self.leave_fast_path();
+            self.reconcile(index);
+        }
+        Ok(self.table.id(index))
     }
 
     /// Attaches a connection with bytes that are there already (a protocol upgrade): they are copied. `Decode` is pending
@@ -62,6 +68,7 @@ impl<S: BufferSource> Pool<S> {
             return Err(PoolError::TooManyBytes);
         }
         let index = self.insert(options)?;
+        self.leave_fast_path();
         if !self.memory.receive_earlier(index, bytes) {
             self.remove(index);
             return Err(PoolError::NoBufferFree);
@@ -95,6 +102,7 @@ impl<S: BufferSource> Pool<S> {
             return Err(PoolError::TooManyBytes);
         }
         let index = self.insert(options)?;
+        self.leave_fast_path();
         if !self.memory.may_adopt(lease.index()) {
             self.remove(index);
             return Err(PoolError::NoBufferFree);
@@ -162,7 +170,7 @@ impl<S: BufferSource> Pool<S> {
         Ok(self.reconcile(index))
     }
 
-    fn insert(&mut self, options: &AttachOptions) -> Result<u32, PoolError> {
+    pub(super) fn insert(&mut self, options: &AttachOptions) -> Result<u32, PoolError> {
         self.memory.buffers().check_open()?;
         if self.is_draining {
             return Err(PoolError::Draining);
@@ -177,7 +185,6 @@ impl<S: BufferSource> Pool<S> {
             return Err(full);
         }
         let tenant = self.memory.buffers_mut().pin_tenant(options.tenant)?;
-        self.leave_fast_path();
         let connection = Connection::new(policy);
         self.insert_connection(connection, options, tenant)
     }
@@ -194,9 +201,12 @@ impl<S: BufferSource> Pool<S> {
         let index = self.table.insert(connection, options.class, options.token)?;
         self.scheduled.set(index, false);
         self.undelivered.set(index, false);
-        self.memory.attach(index, options.unknown_length).expect("the row is free");
+        let submits = policy.mode == Mode::Completion;
+        self.memory.attach_as(index, options.unknown_length, submits, policy.reads_ahead).expect("the row is free");
         self.memory.set_tenant(index, tenant);
-        self.follow_policy(index, &policy);
+        if policy.counting {
+            self.follow_policy(index, &policy);
+        }
         if self.table.connection(index).has_peer_closed() {
             self.memory.peer_closed(index).expect("it is attached");
         }
@@ -210,7 +220,7 @@ impl<S: BufferSource> Pool<S> {
         self.table.remove(index);
     }
 
-    fn begin_attached(&mut self, index: u32, buffered_bytes: u32) -> ReceiverId {
+    pub(super) fn begin_attached(&mut self, index: u32, buffered_bytes: u32) -> ReceiverId {
         self.counts.received_bytes += u64::from(buffered_bytes);
         self.feed(index, Event::Attach { buffered_bytes, capacity: buffered_bytes });
         self.reconcile(index);

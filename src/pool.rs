@@ -205,7 +205,10 @@ impl<S: BufferSource> Pool<S> {
             Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => {
                 self.look_and_arm(index).map(RawStep::actions)
             }
-            event => self.try_idle_event(index, event).or_else(|| self.try_kept_step(index, event)),
+            event => {
+                let actions = self.try_completion_step(index, event).or_else(|| self.try_idle_event(index, event));
+                actions.or_else(|| self.try_kept_step(index, event))
+            }
         };
         match actions {
             Some(actions) => Ok(actions),
@@ -460,12 +463,14 @@ impl<S: BufferSource> Pool<S> {
         needed_bytes: u32,
         usable_bytes: u32,
     ) -> Result<Actions, PoolError> {
-        match self.try_report(index, consumed_bytes, needed_bytes, usable_bytes) {
+        let landed = if needed_bytes == 0 { self.try_pass_landed(index, consumed_bytes) } else { None };
+        match landed.or_else(|| self.try_report(index, consumed_bytes, needed_bytes, usable_bytes)) {
             Some(actions) => Ok(actions),
             None => self.consume_slowly(index, consumed_bytes, needed_bytes, usable_bytes),
         }
     }
 
+    /// As `consume_row`, without a step of its own for what is common.
     fn consume_slowly(
         &mut self,
         index: u32,

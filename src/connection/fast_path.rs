@@ -165,6 +165,8 @@ impl Connection {
     #[inline(always)]
     fn try_plan_cycle(&self, plan: &mut CyclePlan, is_idle: impl FnOnce() -> bool) -> bool {
         let any = flag::PAUSE_WHEN_BLOCKED | flag::READS_AHEAD | flag::COUNTING | flag::OWN_READS | CYCLE_MODES;
+        let submits = self.has_mode(Mode::Completion) && plan.may_submit && !self.is_counting();
+        let any = if submits { any | flag::MODE } else { any };
         if self.flags & !any != flag::ATTACHED | flag::ARMED || plan.is_fixed {
             return false;
         }
@@ -175,7 +177,7 @@ impl Connection {
         plan.flags = if is_alike { self.flags } else { CyclePlan::UNKNOWN };
         plan.reads_max = self.allowed_reads();
         let (disarms, asks_again) = (self.is_single_report(), self.asks_again());
-        plan.disarmed_flags = self.flags & !flag::ARMED;
+        (plan.submits, plan.disarmed_flags) = (submits, self.flags & !flag::ARMED);
         (plan.disarms, plan.leaves_nothing) = (disarms, !disarms && !asks_again);
         let mut dry = Actions::NONE;
         dry.set_if(disarms, Action::WantRecv);
@@ -206,6 +208,70 @@ impl Connection {
     }
 }
 
+/// Receives of a connection that submits them, and keeps nothing.
+impl Connection {
+    /// The receive of its open cycle is in flight.
+    #[inline(always)]
+    pub(crate) fn submit_in_cycle(&mut self, capacity: u32, reads: u8) {
+        (self.capacity, self.reads) = (capacity, reads);
+        self.set(flag::BUFFER | flag::READY | flag::IN_FLIGHT);
+    }
+
+    /// Whether it is in none of the rare states, has a buffer with this number of bytes, and is to receive again.
+    #[inline(always)]
+    fn is_receiving(&self, buffered_bytes: u32, flight: u32) -> bool {
+        let any = flag::PAUSE_WHEN_BLOCKED | flag::READS_AHEAD | flag::OWN_READS | flag::TAKEN_BACK & flight;
+        let expected = flag::ATTACHED | flag::BUFFER | flag::READY | flag::IN_FLIGHT & flight | SUBMITS;
+        self.flags & !any == expected && self.blocked | self.needed_bytes == 0 && self.buffered_bytes == buffered_bytes
+    }
+
+    /// Whether its receive is in flight, and brought this number of bytes and leaves room: they are all there is to decode then.
+    #[inline(always)]
+    pub(crate) fn may_land(&self, bytes: u32) -> bool {
+        self.is_receiving(0, flag::FLIGHT) && bytes.wrapping_sub(1) < self.capacity.saturating_sub(1)
+    }
+
+    /// As `may_land`, and so it is.
+    #[inline(always)]
+    pub(crate) fn land(&mut self, bytes: u32) {
+        self.clear(flag::FLIGHT);
+        self.buffered_bytes = bytes;
+        self.reads = self.reads.saturating_add(1);
+    }
+
+    /// Whether its receive was in flight, and these bytes are all there is to decode.
+    #[inline(always)]
+    pub(crate) fn has_landed(&self, bytes: u32) -> bool {
+        bytes > 0 && self.is_receiving(bytes, 0)
+    }
+
+    /// As `has_landed`, and all is decoded: it asks for another buffer.
+    #[inline(always)]
+    pub(crate) fn release_landed(&mut self) {
+        (self.capacity, self.buffered_bytes) = (0, 0);
+        self.clear(flag::BUFFER);
+    }
+
+    /// After `release_landed` its next receive is that of a cycle, with that number of receives before it. `None`, and nothing is
+    /// changed, if none may begin.
+    #[inline(always)]
+    pub(crate) fn try_go_on_in_cycle(&mut self, plan: &mut CyclePlan) -> Option<u8> {
+        if !self.is_within_budget() {
+            return None;
+        }
+        let before = self.clone();
+        self.flags = self.flags & !flag::READY | flag::ARMED;
+        if self.try_begin_cycle(plan, || true) {
+            return Some(before.reads);
+        }
+        *self = before;
+        None
+    }
+}
+
+/// The mode in which receives are submitted.
+const SUBMITS: u32 = (Mode::Completion as u32) << flag::MODE_SHIFT;
+
 /// The modes in which a cycle begins with a report of the poller, and receives are done at once.
 const CYCLE_MODES: u32 = (Mode::Edge as u32 | Mode::OneShot as u32) << flag::MODE_SHIFT;
 
@@ -228,6 +294,10 @@ pub(crate) struct CyclePlan {
     disarms: bool,
     /// No other cycle may begin than one that is planned.
     pub(crate) is_fixed: bool,
+    /// Its receives may be submitted.
+    pub(crate) submits: bool,
+    /// One more receive may be in flight.
+    may_submit: bool,
     /// How many receives are allowed, where more than one may be.
     pub(crate) reads_max: u8,
 }
@@ -274,8 +344,19 @@ impl CyclePlan {
         leaves_nothing: false,
         disarms: false,
         is_fixed: false,
+        submits: false,
+        may_submit: false,
         reads_max: 0,
     };
+
+    /// Whether one more receive may be in flight.
+    #[inline(always)]
+    pub(crate) fn set_may_submit(&mut self, may_submit: bool) {
+        if self.submits && !may_submit {
+            self.forget();
+        }
+        self.may_submit = may_submit;
+    }
 
     /// From now on each connection is looked at.
     pub(crate) fn forget(&mut self) {
@@ -413,15 +494,15 @@ mod tests {
         let fitting = (0..CAPACITY).map(|buffered_bytes| CAPACITY - buffered_bytes + 1).sum::<u32>();
         assert_eq!(taken[0], of_each * (all + CAPACITY * all + 2 * fitting));
         assert_eq!(taken[1], of_each * (all + 3 * CAPACITY * all) * 2);
-        // Armed and not ready, needing nothing: in four modes, or counting in two.
-        assert_eq!(taken[2], reads * 2 * (4 * 2 + 2));
+        // Armed and not ready, needing nothing: in five modes, or counting in two.
+        assert_eq!(taken[2], reads * 2 * (5 * 2 + 2));
         // Neither ready nor armed.
         assert_eq!(taken[3], of_each / 4 * all);
     }
 
     /// Whether a cycle of this connection begins; if so, in each phase it is as the table has it.
     fn compare_cycle(before: &Connection, by_table: impl Fn(&Connection, &[Event]) -> (Actions, Connection)) -> bool {
-        let (mut row, mut plan) = (before.clone(), CyclePlan::NONE);
+        let (mut row, mut plan) = (before.clone(), CyclePlan { may_submit: true, ..CyclePlan::NONE });
         if !row.try_begin_cycle(&mut plan, || true) {
             assert_eq!(&row, before);
             return false;
@@ -449,6 +530,9 @@ mod tests {
             }
         }
         let received = [begun[0], begun[1], Event::Received { bytes: 1 }, Event::Consumed { bytes: 1 }];
+        if plan.submits {
+            compare_flight(&row, &begun, before, &by_table);
+        }
         let lasts = if goes_on { &[&begun[..], &received[..]][..] } else { &[&begun[..]] };
         for (reads, events) in (0..).zip(lasts) {
             for (event, armed) in [(Event::WouldBlock, false), (Event::WouldBlockArmed, true)] {
@@ -460,6 +544,38 @@ mod tests {
             }
         }
         true
+    }
+
+    /// As `compare_cycle`, if the receive is submitted.
+    fn compare_flight(
+        row: &Connection,
+        begun: &[Event],
+        before: &Connection,
+        by_table: &impl Fn(&Connection, &[Event]) -> (Actions, Connection),
+    ) {
+        let mut row = row.clone();
+        row.submit_in_cycle(CAPACITY, 0);
+        let submitted = [begun, &[Event::done(Action::Recv)]].concat();
+        assert_eq!((Actions::NONE, row.clone()), by_table(before, &submitted), "{before:?}");
+        assert!(![0, CAPACITY, CAPACITY + 1].iter().any(|&bytes| row.may_land(bytes)), "{row:?}");
+        for bytes in 1..CAPACITY {
+            let mut row = row.clone();
+            assert!(row.may_land(bytes) && !row.has_landed(bytes));
+            row.land(bytes);
+            let landed = [&submitted[..], &[Event::Received { bytes }]].concat();
+            assert_eq!((Action::Decode.into(), row.clone()), by_table(before, &landed), "{before:?}");
+            assert!(row.has_landed(bytes) && !row.has_landed(bytes - 1) && !row.may_land(bytes));
+            row.release_landed();
+            let released = [&landed[..], &[Event::Consumed { bytes }, Event::BufferReleased]].concat();
+            let (actions, expected) = by_table(before, &released);
+            assert_eq!(row, expected, "{before:?}");
+            let mut plan = CyclePlan { may_submit: true, ..CyclePlan::NONE };
+            let reads = row.try_go_on_in_cycle(&mut plan);
+            assert_eq!(reads, actions.has(Action::RequestBuffer).then_some(1), "{before:?}");
+            let Some(reads) = reads else { continue };
+            let going_on = [&released[..], &[Event::BufferGranted { capacity: CAPACITY }]].concat();
+            assert_eq!((Action::Recv.into(), row.in_cycle(CAPACITY, 0, reads)), by_table(before, &going_on));
+        }
     }
 
     #[test]

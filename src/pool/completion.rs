@@ -1,5 +1,6 @@
 //! Receives in flight, as the machine and the memory model have them.
 
+use super::open_cycle::{OpenCycle, Phase, Progress};
 use super::{BufferSource, Pool, PoolError};
 use crate::connection::{Action, Actions, Event, EventError, Mode, Policy};
 
@@ -29,6 +30,63 @@ impl<S: BufferSource> Pool<S> {
     /// The host has submitted the receive that was pending.
     pub(super) fn submit(&mut self, index: u32) {
         self.memory.submit(index).expect("the machine has the same room");
+    }
+
+    /// An event of a receiver that submits its receives, and keeps nothing.
+    pub(super) fn try_completion_step(&mut self, index: u32, event: Event) -> Option<Actions> {
+        match event {
+            Event::Done(actions) if actions.bits() == Action::Recv as u32 => self.try_submit_in_cycle(index),
+            Event::Received { bytes } => self.try_land(index, bytes),
+            Event::Consumed { bytes } => self.try_pass_landed(index, bytes),
+            _ => None,
+        }
+    }
+
+    /// The receive of an open cycle is submitted: `None`, and nothing is changed, if there is none of this receiver.
+    fn try_submit_in_cycle(&mut self, index: u32) -> Option<Actions> {
+        let OpenCycle { plan, progress, buffer_bytes, .. } = self.cycle;
+        if progress.phase != Phase::Receiving || !plan.submits || !self.has_open_cycle(index) {
+            return None;
+        }
+        self.table.connection_mut(index).submit_in_cycle(buffer_bytes, progress.reads);
+        self.memory.submit_unlisted(index);
+        self.cycle.progress.phase = Phase::Closed;
+        Some(Actions::NONE)
+    }
+
+    /// A receive in flight has brought bytes, and nothing was there before: they are to be decoded. `None`, and nothing is changed,
+    /// where there is more to do.
+    fn try_land(&mut self, index: u32, bytes: u32) -> Option<Actions> {
+        let may_land = !self.has_any_cycle() && self.table.connection(index).may_land(bytes);
+        if !may_land || !self.memory.try_land_alone(index, bytes) {
+            return None;
+        }
+        self.table.connection_mut(index).land(bytes);
+        self.counts.received_bytes += u64::from(bytes);
+        Some(Action::Decode.into())
+    }
+
+    /// All that a receive in flight has brought is decoded, and the receiver is to receive again: that is a cycle, or what
+    /// `reconcile` finds. `None`, and nothing is changed, where there is more to do.
+    pub(super) fn try_pass_landed(&mut self, index: u32, bytes: u32) -> Option<Actions> {
+        let has_landed = !self.has_any_cycle() && self.table.connection(index).has_landed(bytes);
+        if !has_landed || !self.memory.try_release_landed(index, bytes) {
+            return None;
+        }
+        self.counts.consumed_bytes += u64::from(bytes);
+        self.table.connection_mut(index).release_landed();
+        self.look_again();
+        let is_ready = self.cycle.progress.phase == Phase::Ready;
+        let plan = &mut self.cycle.plan;
+        let goes_on = if is_ready { self.table.connection_mut(index).try_go_on_in_cycle(plan) } else { None };
+        let Some(reads) = goes_on else {
+            self.leave_fast_path();
+            return Some(self.reconcile(index));
+        };
+        self.cycle.progress = Progress { phase: Phase::Receiving, reads };
+        self.cycle.id = self.table.id(index);
+        self.memory.unlisted().lend(self.cycle.buffer_bytes);
+        Some(Action::Recv.into())
     }
 
     /// Refuses a call that needs the buffer of a receive in flight.

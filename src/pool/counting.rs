@@ -3,6 +3,7 @@
 use super::{BufferSource, Pool, PoolError, ReceiverId};
 use crate::config_error::{Allowed, ConfigError};
 use crate::connection::{Action, Actions, Event, Mode, Policy};
+use crate::memory::poison;
 use crate::receiving::Stance;
 use core::ptr::NonNull;
 
@@ -61,6 +62,10 @@ impl<S: BufferSource> Pool<S> {
         let is_receive = !actions.intersection(Action::Recv | Action::Peek).is_empty();
         if !is_receive && actions.has(Action::WantRecv) && self.shows_mark(index, actions) {
             return (None, self.mark(index));
+        }
+        if !is_receive && !poison::IS_ON && !self.cycle.is_open() && self.table.connection(index).buffered_bytes() == 0
+        {
+            return (None, 0);
         }
         self.area(index, is_receive).map_or((None, 0), |(at, bytes)| (Some(at), bytes))
     }

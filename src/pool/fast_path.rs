@@ -149,16 +149,17 @@ impl FastPath<'_> {
 impl<S: BufferSource> Pool<S> {
     /// As `FastPath::begin`, where it has to be seen whether anything is scarce.
     pub(super) fn look_and_begin(&mut self, index: u32) -> Option<RawStep> {
-        let is_used = self.kept_cycle.is_open() || !self.memory.would_lend_all();
-        let is_rare = self.scheduled.has_any() || self.undelivered.has_any() || is_used;
         let has_caps = self.memory.has_caps();
         // A cap is looked at each time.
         let is_looked_at = self.cycle.progress.phase == Phase::Closed || (has_caps && !self.cycle.is_open());
-        if !is_looked_at || is_rare || (has_caps && !self.memory.may_borrow_unlisted(index)) {
+        if !is_looked_at
+            || self.kept_cycle.is_open()
+            || !self.is_plentiful()
+            || (has_caps && !self.memory.may_borrow_unlisted(index))
+        {
             return None;
         }
-        self.cycle.buffer = self.memory.receive_buffer_address();
-        self.cycle.progress.phase = Phase::Ready;
+        self.make_ready_for_cycles();
         self.cycle.plan.is_fixed = false;
         let id = self.table.id(index);
         let step = self.fast_path().begin(id);
@@ -169,6 +170,25 @@ impl<S: BufferSource> Pool<S> {
         step
     }
 
+    /// Whether nothing is scarce, and nothing is left to be done that a cycle would have to know of.
+    pub(super) fn is_plentiful(&self) -> bool {
+        !self.scheduled.has_any() && !self.undelivered.has_any() && self.memory.would_lend_all()
+    }
+
+    fn make_ready_for_cycles(&mut self) {
+        self.cycle.buffer = self.memory.receive_buffer_address();
+        self.cycle.progress.phase = Phase::Ready;
+        self.cycle.plan.set_may_submit(self.memory.may_submit_more());
+    }
+
+    /// No cycle is open, and what is in flight or free has changed since it was seen whether anything is scarce.
+    pub(super) fn look_again(&mut self) {
+        self.cycle.progress.phase = Phase::Closed;
+        if self.is_plentiful() && !self.memory.has_caps() {
+            self.make_ready_for_cycles();
+        }
+    }
+
     /// As `FastPath::arm`, which is the same while anything is scarce.
     pub(super) fn look_and_arm(&mut self, index: u32) -> Option<RawStep> {
         let connection = self.table.row_mut(index)?;
@@ -176,6 +196,12 @@ impl<S: BufferSource> Pool<S> {
             return None;
         }
         Some(OpenCycle::step_at_rest(connection.try_fast_arm()?))
+    }
+
+    /// Whether a cycle is open, whosever.
+    #[inline(always)]
+    pub(super) fn has_any_cycle(&self) -> bool {
+        self.cycle.is_open() || self.kept_cycle.is_open()
     }
 
     /// Whether the cycle of the receiver in this row is open.

@@ -246,8 +246,7 @@ impl<S: BufferSource> Pool<S> {
         if self.cycle.progress.phase == CommonPhase::Ready && !self.memory.has_caps() {
             return true;
         }
-        let is_rare = self.scheduled.has_any() || self.undelivered.has_any() || !self.memory.would_lend_all();
-        !is_rare && !self.cycle.is_open() && !self.kept_cycle.is_open()
+        self.is_plentiful() && !self.has_any_cycle()
     }
 
     fn open_kept_cycle(&mut self, cycle: KeptCycle) {

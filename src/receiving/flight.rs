@@ -86,6 +86,84 @@ impl<B: Buffers> Receiving<B> {
         Ok(())
     }
 
+    /// As `submit`, of an idle receiver that may receive into all of the receive buffer, of which nothing is written down.
+    pub(crate) fn submit_unlisted(&mut self, receiver: u32) {
+        let keeper = self.keepers.insert(receiver);
+        self.rows[receiver as usize].keeper = keeper;
+        let state = &mut self.keepers[keeper];
+        (state.borrow, state.charged_ns) = (self.borrows.len() as u32, self.clock.now_ns());
+        let taken = self.buffers.take();
+        let buffer = self.receive_buffer;
+        let lender = if taken.is_some() { Lender::Pool } else { Lender::Thread };
+        self.receive_buffer = taken.unwrap_or(buffer);
+        (self.is_receive_buffer_lent, self.flights.has_receive_buffer) = (taken.is_none(), taken.is_none());
+        let (max_bytes, flight) = (self.config.buffer_bytes, Flight::Since(self.flights.iteration));
+        let borrow = Borrow::new(buffer, 0, lender, Purpose::Receive, 0);
+        self.borrows.push(Borrow { keeper, max_bytes, flight, is_counted: true, ..borrow });
+        self.flights.counted += 1;
+        self.keepers.push(&mut self.flights.untouched, keeper);
+    }
+
+    /// As `received`, of a receive in flight that had nothing before it, which leaves room. `false`, and nothing is changed, if that is
+    /// not so.
+    pub(crate) fn try_land_alone(&mut self, receiver: u32, bytes: u32) -> bool {
+        let keeper = self.rows[receiver as usize].keeper;
+        if keeper == NIL {
+            return false;
+        }
+        let state = &self.keepers[keeper];
+        let (at, is_known) = (state.borrow, state.standing != Standing::Resting || state.kept_bytes > 0);
+        let Some(borrow) = self.borrows.get(at as usize) else { return false };
+        if is_known || borrow.flight == Flight::No || borrow.purpose != Purpose::Receive || bytes >= borrow.max_bytes {
+            return false;
+        }
+        let now_ns = self.clock.now_ns();
+        if state.charged_ns != now_ns {
+            self.settle_charge(keeper);
+        }
+        self.set_taken_back(keeper);
+        let state = &mut self.keepers[keeper];
+        (state.kept_bytes, state.looked_bytes) = (bytes, 0);
+        state.start_ns.get_or_insert(now_ns);
+        let borrow = &mut self.borrows[at as usize];
+        self.flights.has_receive_buffer &= borrow.lender != Lender::Thread;
+        (borrow.flight, borrow.max_bytes, borrow.before_bytes) = (Flight::No, 0, 0);
+        (borrow.is_unreported, borrow.is_filled) = (true, false);
+        borrow.receives += 1;
+        if at != self.open_borrows {
+            self.swap_borrows(at, self.open_borrows);
+        }
+        self.open_borrows += 1;
+        true
+    }
+
+    /// All that a receive in flight has brought is decoded, and nothing else is known of the receiver: it is idle again. `false`, and
+    /// nothing is changed, if that is not so.
+    pub(crate) fn try_release_landed(&mut self, receiver: u32, bytes: u32) -> bool {
+        let keeper = self.rows[receiver as usize].keeper;
+        if keeper == NIL || self.is_in_place(receiver) {
+            return false;
+        }
+        let state = &self.keepers[keeper];
+        let Some(borrow) = self.borrows.get(state.borrow as usize) else { return false };
+        let is_alone = state.kept_bytes == bytes
+            && (state.place, state.standing) == (Place::Nowhere, Standing::Resting)
+            && (borrow.lender, borrow.purpose) == (Lender::Pool, Purpose::Receive)
+            && borrow.flight == Flight::No
+            && !state.is_full
+            && state.mark_bytes == 1;
+        if !is_alone {
+            return false;
+        }
+        let buffer = borrow.buffer;
+        self.unlist_borrow(keeper);
+        self.rows[receiver as usize].add_credit(bytes);
+        self.rows[receiver as usize].keeper = NIL;
+        self.keepers.remove(keeper);
+        self.give(buffer);
+        true
+    }
+
     /// If a receive is in flight in the receive buffer, a free buffer takes its place.
     fn replace_receive_buffer(&mut self) {
         if !self.flights.has_receive_buffer {

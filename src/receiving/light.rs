@@ -5,7 +5,6 @@
 
 use super::borrow::{Borrow, Lender, Purpose};
 use super::buffers::Buffers;
-use super::credit::CREDIT_MAX;
 use super::keeper::{Place, Row, Standing};
 use super::types::{After, Rest};
 use super::{NIL, Receiving};
@@ -15,7 +14,7 @@ use alloc::vec::Vec;
 use core::ptr::NonNull;
 
 impl<B: Buffers> Receiving<B> {
-    /// Whether a receiver that is idle, does not submit and has no cap would be lent all of the receive buffer.
+    /// Whether a receiver that is idle, has no cap and may submit if it does would be lent all of the receive buffer.
     pub(crate) fn would_lend_all(&self) -> bool {
         !self.is_receive_buffer_lent && self.buffers.free() > self.split.reserve
     }
@@ -27,8 +26,7 @@ impl<B: Buffers> Receiving<B> {
 
     /// Whether this receiver, which has no borrow, can have one of which nothing is written down.
     pub(crate) fn may_borrow_unlisted(&self, receiver: u32) -> bool {
-        self.rows.get(receiver as usize).is_some_and(|row| row.keeper == NIL && !row.submits)
-            && !self.is_capped(receiver)
+        self.rows.get(receiver as usize).is_some_and(|row| row.keeper == NIL) && !self.is_capped(receiver)
     }
 
     /// A hint that the row of this number, if there is one, is used soon.
@@ -37,6 +35,12 @@ impl<B: Buffers> Receiving<B> {
         if let Some(row) = self.rows.get(receiver as usize) {
             prefetch(row);
         }
+    }
+
+    /// Whether one more receive may be in flight.
+    #[inline(always)]
+    pub(crate) fn may_submit_more(&self) -> bool {
+        self.flights.counted < self.split.in_flight_max
     }
 
     /// For borrows of which nothing is written down.
@@ -205,8 +209,7 @@ impl Unlisted<'_> {
     #[inline(always)]
     pub(crate) fn note_decoded(&mut self, receiver: u32, bytes: u32) {
         if let Some(row) = self.rows.get_mut(receiver as usize) {
-            // At most 16 MiB fit into a buffer.
-            row.credit_bytes = (row.credit_bytes + bytes as i32).min(CREDIT_MAX);
+            row.add_credit(bytes);
         }
     }
 

@@ -147,8 +147,10 @@ impl Play {
         };
         let received = self.sent(bytes.min(room));
         match (&self.receivers[at].in_flight, shown) {
-            (Some(InFlight(area)), _) | (None, Some(area)) => area.write(&received),
-            (None, None) => {}
+            // The system writes no more than there is room for.
+            (Some(InFlight(area)), _) if bytes <= room => area.write(&received),
+            (None, Some(area)) => area.write(&received),
+            _ => {}
         }
         received
     }

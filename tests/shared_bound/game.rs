@@ -37,7 +37,7 @@ struct Client {
 
 struct Thread {
     pool: Pool<PoolShard>,
-    told_ns: Option<u64>,
+    advance_ns: Option<u64>,
     /// Its own time: what its clock was advanced by.
     time_ns: u64,
     is_signalled: bool,
@@ -85,7 +85,7 @@ impl Game {
         let shared_pool = SharedPool::new(&config, threads as u32).expect("the configuration is allowed");
         let thread = |index| Thread {
             pool: shared_pool.shard(index).expect("it is free"),
-            told_ns: None,
+            advance_ns: None,
             time_ns: 0,
             is_signalled: false,
             leases: Vec::new(),
@@ -213,8 +213,8 @@ impl Game {
         self.here = shard;
         let (now_ns, step) = (self.step * STEP_NS, self.step);
         let thread = &mut self.threads[shard];
-        thread.time_ns += thread.told_ns.map_or(0, |told_ns| (now_ns - told_ns).min(GRACE_NS / 8));
-        (thread.told_ns, thread.is_signalled) = (Some(now_ns), false);
+        thread.time_ns += thread.advance_ns.map_or(0, |advance_ns| (now_ns - advance_ns).min(GRACE_NS / 8));
+        (thread.advance_ns, thread.is_signalled) = (Some(now_ns), false);
         thread.pool.handle_timeout(now_ns);
         while let Some(at) = thread.leases.iter().position(|&(until, _)| until <= step) {
             let (_, lease) = thread.leases.swap_remove(at);

@@ -1,5 +1,5 @@
-//! Reserving memory at the start, with an error where the standard library would end the process, and hints about its use.
-//! A leaf: every layer may use it.
+//! Reserving memory at the start, with an error where the standard library would end the process, and hints about its
+//! use. A leaf: every layer may use it.
 
 #[cfg(feature = "std")]
 mod owned;

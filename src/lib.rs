@@ -3,9 +3,10 @@
 //!
 //! A proxy for HTTP/2 or another framed protocol receives into a buffer and decodes frames from it. One buffer for each
 //! of a million connections is 16 GiB, most of it idle. Here a connection *borrows* the receive buffer of its thread
-//! while bytes arrive, and *keeps* memory of a bounded pool only for a partial frame. While memory is short, connections
-//! wait for it, and every wait ends at a known time. The crate does no I/O, has no clock, starts no thread and calls
-//! nothing back (*sans-IO*), so it fits any event loop: mio, tokio or io_uring in Rust; epoll, libuv or libevent in C.
+//! while bytes arrive, and *keeps* memory of a bounded pool only for a partial frame. While memory is short,
+//! connections wait for it, and every wait ends at a known time. The crate does no I/O, has no clock, starts no thread
+//! and calls nothing back (*sans-IO*), so it fits any event loop: mio, tokio or io_uring in Rust; epoll, libuv or
+//! libevent in C.
 //!
 //! # Where to begin
 //!
@@ -69,8 +70,8 @@
 //!
 //! # What to do when it stalls
 //!
-//! Set [`PoolConfig::audit`] and call [`Pool::poll_audit`] before your thread sleeps: it names the receiver and the action that is
-//! undone, the clock that stands still, and other mistakes ([`pool::FindingKind`]), in one line each.
+//! Set [`PoolConfig::audit`] and call [`Pool::poll_audit`] before your thread sleeps: it names the receiver and the
+//! action that is undone, the clock that stands still, and other mistakes ([`pool::FindingKind`]), in one line each.
 //!
 //! # Processes
 //!

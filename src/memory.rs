@@ -20,8 +20,8 @@ pub use lease::Lease;
 #[doc(hidden)]
 pub use reach::Reach;
 
-/// Size of a buffer if the configuration does not say: the largest HTTP/2 frame that every peer must accept (16,384 bytes
-/// and a header of 9, RFC 9113 section 4.2), rounded up to a multiple of 64.
+/// Size of a buffer if the configuration does not say: the largest HTTP/2 frame that every peer must accept (16,384
+/// bytes and a header of 9, RFC 9113 section 4.2), rounded up to a multiple of 64.
 pub const BUFFER_BYTES_DEFAULT: u32 = 16_448;
 /// The smallest size of a buffer.
 pub const BUFFER_BYTES_MIN: u32 = 64;

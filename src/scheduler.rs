@@ -12,10 +12,10 @@
 //! # Order of service
 //!
 //! Class *c* is *eligible* while more than `reserves[c]` buffers are free and it has fewer than `class_caps[c]`
-//! outstanding. Inside a class the tenants take turns (see [`TenantConfig`]); what one tenant waits for in one class is served first
-//! in, first out, and a newcomer never overtakes. Among classes with waiters that are eligible the most critical goes
-//! first, but none is passed forever: a class counts the hand-offs to others that it was eligible for, and from
-//! `class_burst` on the class with the largest count goes first; its count then starts again.
+//! outstanding. Inside a class the tenants take turns (see [`TenantConfig`]); what one tenant waits for in one class is
+//! served first in, first out, and a newcomer never overtakes. Among classes with waiters that are eligible the most
+//! critical goes first, but none is passed forever: a class counts the hand-offs to others that it was eligible for,
+//! and from `class_burst` on the class with the largest count goes first; its count then starts again.
 //!
 //! Buffers of several sizes come out of one budget. Where the next of a class needs more than is free, it keeps its
 //! turn: its class and the less critical ones wait until enough came back. The more critical ones go on.
@@ -28,11 +28,11 @@
 //! turn left over, times the ratio of the largest size to the smallest), and each grant of a turn lets `class_burst`
 //! pass to tenants below their guaranteed share. So with `K = (q + 1) (T w + 1) (class_burst + 1)`, and `K = q + 1`
 //! without other tenants, it is served by the *K*-th grant of its class. With *C* classes each of these has the class
-//! passed `class_burst` times until it is overdue, then at most once by each of the *C - 1* others (the one that goes first
-//! starts to count from 0, behind it): `K (class_burst + C) - 1` in all; `K - 1` with one class. *q* is at most
+//! passed `class_burst` times until it is overdue, then at most once by each of the *C - 1* others (the one that goes
+//! first starts to count from 0, behind it): `K (class_burst + C) - 1` in all; `K - 1` with one class. *q* is at most
 //! `waiters_max - 1`. Buffers that a reserve or a cap keeps a waiter from are not its own and are not counted; when its
-//! tenant's cap has blocked it, counting starts again, as it does for a receiver's wait that changes its class
-//! because a frame has begun to arrive.
+//! tenant's cap has blocked it, counting starts again, as it does for a receiver's wait that changes its class because
+//! a frame has begun to arrive.
 //!
 //! # Deadlines
 //!
@@ -40,18 +40,18 @@
 //! `lease_ns`: a pause of the process makes no holder older than that. It follows real time while the host calls it as
 //! often as [`Scheduler::poll_timeout`] asks.
 //!
-//! While a request waits, [`Scheduler::poll_reclaim`] names the holders that should release their buffers. A holder without
-//! progress for `park_ns` is asked to park. If that was not enough, a holder without progress for `lease_ns` is to be shed:
-//! one at a time, the costliest first. Its cost = units held × time held ÷ (bytes consumed + 1), rounded down to a power of
-//! two, and fixed when the expiry is first seen.
+//! While a request waits, [`Scheduler::poll_reclaim`] names the holders that should release their buffers. A holder
+//! without progress for `park_ns` is asked to park. If that was not enough, a holder without progress for `lease_ns` is
+//! to be shed: one at a time, the costliest first. Its cost = units held × time held ÷ (bytes consumed + 1), rounded
+//! down to a power of two, and fixed when the expiry is first seen.
 //!
-//! No holder that made progress within `lease_ns` is ever shed, and while no request waits no holder is asked. The time in
-//! which the host itself blocks a receiver does not count against its peer: the lease begins anew when it is unblocked, and
-//! content that stays blocked is shed only once two leases have passed without progress.
+//! No holder that made progress within `lease_ns` is ever shed, and while no request waits no holder is asked. The time
+//! in which the host itself blocks a receiver does not count against its peer: the lease begins anew when it is
+//! unblocked, and content that stays blocked is shed only once two leases have passed without progress.
 //!
-//! While all waiters are cap-blocked by their tenants, only holders of the same tenants are asked, since other buffers would
-//! not help. Such tenants take turns: in each, the costliest holder of the tenant is shed. A holder that is asked late,
-//! because no waiter could have used its buffer before, gets the same time to park as any other.
+//! While all waiters are cap-blocked by their tenants, only holders of the same tenants are asked, since other buffers
+//! would not help. Such tenants take turns: in each, the costliest holder of the tenant is shed. A holder that is asked
+//! late, because no waiter could have used its buffer before, gets the same time to park as any other.
 //!
 //! Between calls no buffer is free while an eligible waiter is queued. Every operation costs O(classes), at most 8,
 //! however many buffers, waiters and tenants there are, and allocates nothing.
@@ -208,8 +208,8 @@ impl Scheduler {
         }
     }
 
-    /// Asks for a buffer that is granted at once or not at all: `None` if the request would have to wait. It is never queued,
-    /// and it goes before no request that is.
+    /// Asks for a buffer that is granted at once or not at all: `None` if the request would have to wait. It is never
+    /// queued, and it goes before no request that is.
     ///
     /// # Errors
     ///
@@ -336,8 +336,8 @@ impl Scheduler {
         })
     }
 
-    /// The next holder that should release its buffer; `None` while that could help no waiter. Call it, after the grants,
-    /// until `None` in each loop iteration.
+    /// The next holder that should release its buffer; `None` while that could help no waiter. Call it, after the
+    /// grants, until `None` in each loop iteration.
     pub fn poll_reclaim(&mut self) -> Option<Reclaim> {
         let (index, kind) = match self.deadlines.poll(self.waiter_scope()?, self.clock.now_ns())? {
             Demand::Park(index) => (index, ReclaimKind::Park),
@@ -350,17 +350,17 @@ impl Scheduler {
         Some(Reclaim { lease: LeaseId::new(index, generation), token, kind, lease_info })
     }
 
-    /// Advances the clock to this time, in monotonic nanoseconds: by at most an eighth of `lease_ns` (and at least by 1), if
-    /// leases have deadlines; the rest of a longer step does not count and is added to
+    /// Advances the clock to this time, in monotonic nanoseconds: by at most an eighth of `lease_ns` (and at least by
+    /// 1), if leases have deadlines; the rest of a longer step does not count and is added to
     /// [`ReclaimStats::clock_skipped_ns`]. The first call is the origin: what began before it has its time counted from
     /// there. A time before the last one is counted and not taken.
     pub fn handle_timeout(&mut self, now_ns: u64) {
         self.clock.advance(now_ns);
     }
 
-    /// When to call `handle_timeout` and then `poll_reclaim`, in nanoseconds: `None` for never, a time not after the last
-    /// `handle_timeout` for at once. While a deadline runs it is at most an eighth of `lease_ns` after that, so that the
-    /// clock follows real time.
+    /// When to call `handle_timeout` and then `poll_reclaim`, in nanoseconds: `None` for never, a time not after the
+    /// last `handle_timeout` for at once. While a deadline runs it is at most an eighth of `lease_ns` after that, so
+    /// that the clock follows real time.
     pub fn poll_timeout(&self) -> Option<u64> {
         self.clock.host_ns(self.deadlines.next_ns(self.waiter_scope()?)?)
     }

@@ -1,7 +1,7 @@
 //! Which public types move between threads, and which can be shared by them.
 //!
-//! The compiler asserts it with whatever features it builds: a type that gains or loses `Send` or `Sync` with some of them
-//! breaks that build.
+//! The compiler asserts it with whatever features it builds: a type that gains or loses `Send` or `Sync` with some of
+//! them breaks that build.
 
 use crate::connection::{
     Action, Actions, ActionsIter, Connection, EndKind, Event, EventError, Hold, Mode, Policy, UnknownMode,

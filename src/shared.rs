@@ -19,27 +19,27 @@
 //!
 //! # How it works
 //!
-//! A [`Scheduler`] behind a lock makes all decisions. Each shard has a cache of some free buffers, which are leased from
-//! what no reserve of the scheduler holds back. A request takes one of them, and a release pushes one: neither takes the
-//! lock nor writes a cache line that another thread uses.
+//! A [`Scheduler`] behind a lock makes all decisions. Each shard has a cache of some free buffers, which are leased
+//! from what no reserve of the scheduler holds back. A request takes one of them, and a release pushes one: neither
+//! takes the lock nor writes a cache line that another thread uses.
 //!
-//! The pool is *exhausted* while an eligible waiter finds no free buffer, or a reserve is not whole. A thread that exhausts
-//! the pool sets `is_exhausted`, then drains the caches of all shards. A thread that releases a buffer pushes it to its
-//! cache, then reads `is_exhausted`, and if it is set drains its own cache. Push and drain are read-modify-writes of the
-//! same word, the top of the cache. So either the drain sees the push, or the releasing thread sees `is_exhausted`.
-//! Between calls, while the pool is exhausted, all caches are empty: **no buffer is free while an eligible waiter is
-//! queued**.
+//! The pool is *exhausted* while an eligible waiter finds no free buffer, or a reserve is not whole. A thread that
+//! exhausts the pool sets `is_exhausted`, then drains the caches of all shards. A thread that releases a buffer pushes
+//! it to its cache, then reads `is_exhausted`, and if it is set drains its own cache. Push and drain are
+//! read-modify-writes of the same word, the top of the cache. So either the drain sees the push, or the releasing
+//! thread sees `is_exhausted`. Between calls, while the pool is exhausted, all caches are empty: **no buffer is free
+//! while an eligible waiter is queued**.
 //!
 //! # Waits of a shard
 //!
-//! A shard queues its requests itself, first in, first out in each class, and for all of one class a single wait is in the
-//! queue of the scheduler, the *placeholder*. When the placeholder is served, so is the first of those it stands for, and it
-//! queues again where the next of them belongs: that queue goes by age, of all shards.
+//! A shard queues its requests itself, first in, first out in each class, and for all of one class a single wait is in
+//! the queue of the scheduler, the *placeholder*. When the placeholder is served, so is the first of those it stands
+//! for, and it queues again where the next of them belongs: that queue goes by age, of all shards.
 //!
-//! A buffer that a shard releases may go to the first of its own waits, of its most critical class that waits, without the lock of
-//! all: an *exchange*, under a lock that other threads want only to end a wait, to describe it, or to take back what a shard that
-//! does not look was given. The pool stays as it was, but for the holder of the buffer. There is no exchange, and the buffer goes through
-//! the scheduler, where that would decide otherwise than by age:
+//! A buffer that a shard releases may go to the first of its own waits, of its most critical class that waits, without
+//! the lock of all: an *exchange*, under a lock that other threads want only to end a wait, to describe it, or to take
+//! back what a shard that does not look was given. The pool stays as it was, but for the holder of the buffer. There is
+//! no exchange, and the buffer goes through the scheduler, where that would decide otherwise than by age:
 //!
 //! - while a wait is in the name of a tenant, for tenants take turns over all threads;
 //! - while a buffer is to be withheld, for the pool's memory was limited;
@@ -49,16 +49,17 @@
 //! - if it is the last wait of its class, for the placeholder stands for one;
 //! - after [`EXCHANGES_MAX`] exchanges in a row, if anything else waits in the scheduler.
 //!
-//! Requests for a class with a cap or in the name of a tenant are in the queue of the scheduler themselves, and so is a wait from its
-//! first export on.
+//! Requests for a class with a cap or in the name of a tenant are in the queue of the scheduler themselves, and so is a
+//! wait from its first export on.
 //!
 //! # The bound
 //!
-//! No newcomer overtakes a waiter of its shard and class. To those of other shards, an exchange may be a bypass. Let *w* be the bound of
-//! the scheduler alone ([`Scheduler::bypass_bound`]): a wait is served by grant *w + 1* of the scheduler, since its queue goes by
-//! age. Before each of these grants a shard may exchange [`EXCHANGES_MAX`] times, and each of *S* shards once more so often before it
-//! next gives a buffer to the scheduler. So for all shards together *W* is `w + EXCHANGES_MAX (w + 1 + S)`. A wait's count starts again
-//! at its first export, and where a shard that did not look lost its grant.
+//! No newcomer overtakes a waiter of its shard and class. To those of other shards, an exchange may be a bypass. Let
+//! *w* be the bound of the scheduler alone ([`Scheduler::bypass_bound`]): a wait is served by grant *w + 1* of the
+//! scheduler, since its queue goes by age. Before each of these grants a shard may exchange [`EXCHANGES_MAX`] times,
+//! and each of *S* shards once more so often before it next gives a buffer to the scheduler. So for all shards together
+//! *W* is `w + EXCHANGES_MAX (w + 1 + S)`. A wait's count starts again at its first export, and where a shard that did
+//! not look lost its grant.
 //!
 //! # Locks
 //!
@@ -72,28 +73,29 @@
 //! # Threads
 //!
 //! A shard belongs to one thread at a time. It can be sent to another, and is not shared (`Send`, not `Sync`). A lease
-//! belongs to the scheduler, not to the shard: any shard releases it. A wait belongs to the shard that requested it until
-//! it is moved ([`SchedulerShard::export_wait`]). Sizes other than the default are refused: all cached buffers are alike.
-//! Tenants are those of all shards; a request in the name of one takes the lock, and so does the release of its buffer. A layer that lends a shard out without Rust's checks uses [`SchedulerShard::check_thread`]. Misuse that this
-//! misses loses no buffer and grants none twice, but may overtake a waiter and miscount.
+//! belongs to the scheduler, not to the shard: any shard releases it. A wait belongs to the shard that requested it
+//! until it is moved ([`SchedulerShard::export_wait`]). Sizes other than the default are refused: all cached buffers
+//! are alike. Tenants are those of all shards; a request in the name of one takes the lock, and so does the release of
+//! its buffer. A layer that lends a shard out without Rust's checks uses [`SchedulerShard::check_thread`]. Misuse that
+//! this misses loses no buffer and grants none twice, but may overtake a waiter and miscount.
 //!
 //! On each thread, before it sleeps, call [`SchedulerShard::poll_grant`] until `None`, then
 //! [`SchedulerShard::poll_wake`] until `None`. Each shard that has a grant to pick up is named once, to the thread that
 //! asks first, until it has picked up all there were. A signal is in vain only if the grants are picked up, cancelled,
 //! exported or taken back after the shard was named and before the signal arrives.
 //!
-//! If there is a `lease_ns`, a shard that has not looked for `lease_ns` loses its grants to waits of other shards, and its
-//! own waits queue again: no wait depends on a thread that hangs. There are at most as many wakes as hand-offs to other
-//! shards. With a `lease_ns` there is one more for each shard whenever the queue ceases to be empty, so that each
+//! If there is a `lease_ns`, a shard that has not looked for `lease_ns` loses its grants to waits of other shards, and
+//! its own waits queue again: no wait depends on a thread that hangs. There are at most as many wakes as hand-offs to
+//! other shards. With a `lease_ns` there is one more for each shard whenever the queue ceases to be empty, so that each
 //! shard polls its own deadlines.
 //!
 //! # The end
 //!
-//! You may drop [`SharedScheduler`] and its shards in any order. Dropping `SharedScheduler` closes it: requests are refused,
-//! and all other calls still work, so that you can end leases and waits in order. Dropping a shard ends its waits, and its
-//! cached buffers return to all shards. A buffer that was assigned to it goes to the next waiter, whose shard any thread's
-//! `poll_wake` names. Leases stay: any other shard releases them. A shard ends its waits in pieces, and gives up the lock
-//! between two of them.
+//! You may drop [`SharedScheduler`] and its shards in any order. Dropping `SharedScheduler` closes it: requests are
+//! refused, and all other calls still work, so that you can end leases and waits in order. Dropping a shard ends its
+//! waits, and its cached buffers return to all shards. A buffer that was assigned to it goes to the next waiter, whose
+//! shard any thread's `poll_wake` names. Leases stay: any other shard releases them. A shard ends its waits in pieces,
+//! and gives up the lock between two of them.
 
 // One block: the buffers of a shared pool are those of all its threads (`shared_pool.rs`).
 #![deny(unsafe_code)]

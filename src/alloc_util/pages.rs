@@ -45,8 +45,8 @@ pub(crate) fn page_bytes() -> usize {
     PAGE_BYTES
 }
 
-/// Zeroed pages that are not there before they are used, whatever the allocator does; `None` if there are none, or if the
-/// allocator is to be asked here.
+/// Zeroed pages that are not there before they are used, whatever the allocator does; `None` if there are none, or if
+/// the allocator is to be asked here.
 pub(crate) fn map(bytes: usize) -> Option<NonNull<u8>> {
     system::map(bytes)
 }
@@ -65,8 +65,8 @@ pub(crate) unsafe fn unmap(pages: NonNull<u8>, bytes: usize) {
 ///
 /// # Safety
 ///
-/// `pages` is the start of a page. All of the range is mapped: private memory of the caller that nothing else uses, with
-/// content that is not needed any more.
+/// `pages` is the start of a page. All of the range is mapped: private memory of the caller that nothing else uses,
+/// with content that is not needed any more.
 pub(crate) unsafe fn trim(pages: *mut u8, bytes: usize) -> bool {
     // SAFETY: as above.
     unsafe { advise(pages, bytes, MADV_DONTNEED) }

@@ -1,8 +1,8 @@
 //! A hint that memory is used soon.
 #![allow(unsafe_code)]
 
-/// Asks the processor to fetch the cache lines that a row begins and ends in: all of them for a row of at most 64 bytes. Nothing
-/// is read or waited for, and there is no other effect. On processors other than x86-64 it is nothing.
+/// Asks the processor to fetch the cache lines that a row begins and ends in: all of them for a row of at most 64
+/// bytes. Nothing is read or waited for, and there is no other effect. On processors other than x86-64 it is nothing.
 #[inline(always)]
 pub(crate) fn prefetch<T>(row: &T) {
     const { assert!(0 < size_of::<T>() && size_of::<T>() <= 64) };

@@ -5,12 +5,13 @@ use crate::config_error::ConfigError;
 use alloc::vec::Vec;
 
 /// The smallest table for which large pages are asked for, in bytes. What is smaller, a processor's address translation
-/// mostly knows by heart; and however few rows of a table are used, they take up a large page where they would a small one.
+/// mostly knows by heart; and however few rows of a table are used, they take up a large page where they would a small
+/// one.
 const LARGE_BYTES: usize = 32 << 20;
 
-/// An empty table with room for this number of rows. No page is touched before its first use, and then a large one, of 2 MiB, at a
-/// time if there are many rows and the system grants such pages on request: rows of connections are used in no order,
-/// so with small pages nearly each use would wait for the address as well, twice in a virtual machine.
+/// An empty table with room for this number of rows. No page is touched before its first use, and then a large one, of
+/// 2 MiB, at a time if there are many rows and the system grants such pages on request: rows of connections are used in
+/// no order, so with small pages nearly each use would wait for the address as well, twice in a virtual machine.
 pub(crate) fn reserve<T>(field: &'static str, rows: u32) -> Result<Vec<T>, ConfigError> {
     let mut table = Vec::new();
     let reserved = table.try_reserve_exact(rows as usize);

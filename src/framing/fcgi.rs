@@ -1,8 +1,8 @@
 //! FastCGI records: the header, and the rules of the FastCGI specification 1.0 that a header alone can break.
 //!
-//! [`Decoder::peek`] finds a record as soon as the eight bytes of its header have arrived. [`Decoder::peek_whole`] is for
-//! hosts that take streams in pieces and every discrete record whole. A record is judged by its header, so one that is
-//! too long or out of place is refused before its content arrives. The rules that are checked, with their sections:
+//! [`Decoder::peek`] finds a record as soon as the eight bytes of its header have arrived. [`Decoder::peek_whole`] is
+//! for hosts that take streams in pieces and every discrete record whole. A record is judged by its header, so one that
+//! is too long or out of place is refused before its content arrives. The rules that are checked, with their sections:
 //!
 //! | rule | error | specification |
 //! |---|---|---|
@@ -14,8 +14,8 @@
 //! | ABORT_REQUEST has none | [`ContentLength`](ErrorCode::ContentLength) | 5.4 |
 //! | a discrete record is not longer than the host takes ([`Decoder::set_max_discrete_bytes`]) | [`TooLong`](ErrorCode::TooLong) | |
 //!
-//! The first three are errors of the connection: close it. Behind a record that breaks one of the others the next record
-//! is in place ([`Error::record_bytes`]). The specification has no error code that a peer could be sent.
+//! The first three are errors of the connection: close it. Behind a record that breaks one of the others the next
+//! record is in place ([`Error::record_bytes`]). The specification has no error code that a peer could be sent.
 //!
 //! # What the host does with a record
 //!
@@ -26,14 +26,14 @@
 //! | [`StreamEnd`](Form::StreamEnd) | none | ends the stream, and skips the padding |
 //! | [`Unknown`](Form::Unknown) | in pieces | skips the record; an application answers one of request id 0 with UNKNOWN_TYPE (4.2) |
 //!
-//! A record is up to 65,798 bytes long, more than a buffer of the default size. So only what must be whole is limited. A
-//! host that has passed on a part of a stream's record needs one more byte to go on.
+//! A record is up to 65,798 bytes long, more than a buffer of the default size. So only what must be whole is limited.
+//! A host that has passed on a part of a stream's record needs one more byte to go on.
 //!
 //! # What is not checked
 //!
 //! A decoder knows one record at a time, and no requests: which ids are active, whether streams end and in which order
-//! they come, roles, and what is in the content. The host has a table of its requests. It ignores records of an inactive
-//! id, except BEGIN_REQUEST (3.3).
+//! they come, roles, and what is in the content. The host has a table of its requests. It ignores records of an
+//! inactive id, except BEGIN_REQUEST (3.3).
 //!
 //! # Example
 //!
@@ -199,7 +199,8 @@ pub struct Decoder {
 }
 
 impl RecordHeader {
-    /// The header of these eight bytes. The version and the reserved byte are ignored; a [`Decoder`] checks the version.
+    /// The header of these eight bytes. The version and the reserved byte are ignored; a [`Decoder`] checks the
+    /// version.
     pub const fn decode(bytes: &[u8; 8]) -> RecordHeader {
         let [_version, kind, id1, id0, length1, length0, padding_length, _reserved] = *bytes;
         RecordHeader {
@@ -273,8 +274,8 @@ impl Decoder {
         }
     }
 
-    /// As [`Decoder::peek`], but a discrete record is found once it is whole, with its padding; `NeedMore` counts the bytes
-    /// that are missing until then.
+    /// As [`Decoder::peek`], but a discrete record is found once it is whole, with its padding; `NeedMore` counts the
+    /// bytes that are missing until then.
     ///
     /// Cost: O(1); of a record that is found, one look at a table.
     ///

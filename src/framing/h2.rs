@@ -1,7 +1,7 @@
 //! HTTP/2 frames: preface, frame header, and the rules of RFC 9113 that a frame's header alone can break.
 //!
-//! [`Decoder::peek`] looks; [`Decoder::accept`] moves on; [`Decoder::advance`] does both in one call, for hosts that take
-//! DATA in pieces and every other frame whole. The decoder checks a header as soon as its nine bytes have arrived,
+//! [`Decoder::peek`] looks; [`Decoder::accept`] moves on; [`Decoder::advance`] does both in one call, for hosts that
+//! take DATA in pieces and every other frame whole. The decoder checks a header as soon as its nine bytes have arrived,
 //! so a frame that is too long or out of place is refused before its payload arrives. The rules that are checked, with
 //! their sections:
 //!
@@ -405,8 +405,8 @@ const COMMON_FRAMES: [CommonFrame; 10] = {
     ]
 };
 
-/// Fast path of `Decoder::advance`, for a decoder that is among frames and in no header block: the frame at the front if
-/// it is a common one, and whole or DATA. Such a frame breaks no rule, and accepting it does not change the decoder.
+/// Fast path of `Decoder::advance`, for a decoder that is among frames and in no header block: the frame at the front
+/// if it is a common one, and whole or DATA. Such a frame breaks no rule, and accepting it does not change the decoder.
 ///
 /// Public for the C layer, which keeps the decoder as four numbers.
 #[doc(hidden)]
@@ -460,8 +460,8 @@ fn connection_rule(holds: bool, code: ErrorCode, rule: &'static str) -> Result<(
 mod tests {
     use super::*;
 
-    /// Every type, every combination of flags, with and without stream, lengths around every limit, whole and in part: a
-    /// common frame is what the rules let through, and `advance` answers as `peek` and `accept` do.
+    /// Every type, every combination of flags, with and without stream, lengths around every limit, whole and in part:
+    /// a common frame is what the rules let through, and `advance` answers as `peek` and `accept` do.
     #[test]
     #[cfg_attr(miri, ignore)] // it takes minutes, and has no unsafe code
     fn common_frame_equals_check() {

@@ -1,8 +1,8 @@
 //! The arena: all buffers of a pool in one piece of memory.
 //!
-//! Buffers of several sizes share a budget of bytes, not addresses: each size has a region as large as the whole budget,
-//! of which only the pages that were used are there. So that no more than the budget is there at any time, buffers that
-//! are free are trimmed when others are touched for the first time and the budget would be passed
+//! Buffers of several sizes share a budget of bytes, not addresses: each size has a region as large as the whole
+//! budget, of which only the pages that were used are there. So that no more than the budget is there at any time,
+//! buffers that are free are trimmed when others are touched for the first time and the budget would be passed
 //! ([`Arena::touch`]). With one size this never happens. Buffers smaller than a page keep theirs.
 
 use super::block::Block;
@@ -47,7 +47,8 @@ struct Run {
 }
 
 impl Arena {
-    /// Reserves the budget of `buffers` buffers of the first size, for buffers of all these sizes. No page is touched yet.
+    /// Reserves the budget of `buffers` buffers of the first size, for buffers of all these sizes. No page is touched
+    /// yet.
     ///
     /// # Errors
     ///
@@ -101,8 +102,8 @@ impl Arena {
     /// # Safety
     ///
     /// No alias is used once the arena is dropped. A buffer is used through one of them only between the grant and the
-    /// release of a lease, or trimmed between a release and the next grant. It has one lease at a time, and each of these
-    /// uses happens before the next.
+    /// release of a lease, or trimmed between a release and the next grant. It has one lease at a time, and each of
+    /// these uses happens before the next.
     #[cfg(feature = "std")]
     #[allow(unsafe_code)]
     pub(crate) unsafe fn alias(&self) -> Option<Arena> {
@@ -135,8 +136,8 @@ impl Arena {
         self.budget
     }
 
-    /// The most bytes of buffers that can be resident: the budget, and once more for each further size of which a buffer
-    /// is not a whole number of pages, so that some of its pages are never trimmed.
+    /// The most bytes of buffers that can be resident: the budget, and once more for each further size of which a
+    /// buffer is not a whole number of pages, so that some of its pages are never trimmed.
     pub fn resident_bytes_max(&self) -> usize {
         let is_whole = |region: &Region| region.bytes as usize % self.block.page_bytes() == 0;
         let mut used = self.regions.iter().filter(|region| region.count > 0);
@@ -191,7 +192,8 @@ impl Arena {
         }
     }
 
-    /// What is in a buffer is not needed any more: it is overwritten if the pool `wipes`, and taken back from memory checkers.
+    /// What is in a buffer is not needed any more: it is overwritten if the pool `wipes`, and taken back from memory
+    /// checkers.
     #[inline(always)]
     pub(crate) fn retire(&mut self, index: u32, wipes: bool) {
         if wipes {
@@ -236,7 +238,8 @@ impl Arena {
     /// A buffer is about to be written. If it was not before, and all that were would be more than the budget, the free
     /// buffers that `free` names for each size, those used last first, are trimmed.
     ///
-    /// Cost: nothing with one size. Else O(1), and one system call for each buffer that is trimmed; it was touched first.
+    /// Cost: nothing with one size. Else O(1), and one system call for each buffer that is trimmed; it was touched
+    /// first.
     #[doc(hidden)]
     #[inline] // it is nothing with one size
     pub fn touch<F: Iterator<Item = u32>>(&mut self, index: u32, free: impl Fn(u8) -> F) {
@@ -266,10 +269,10 @@ impl Arena {
     }
 
     /// Returns pages of free buffers to the operating system, and reports how many bytes; they read as zero afterwards
-    /// (madvise(2), `MADV_DONTNEED`). `free` names buffers that are free, in the order of their numbers, and of each whether
-    /// it was used since it was named here last: pages that nothing was written to since are left alone. A page that a
-    /// buffer in use has a part of stays. On other systems than Linux nothing is trimmed. Cost: one system call for
-    /// each piece of such pages.
+    /// (madvise(2), `MADV_DONTNEED`). `free` names buffers that are free, in the order of their numbers, and of each
+    /// whether it was used since it was named here last: pages that nothing was written to since are left alone. A page
+    /// that a buffer in use has a part of stays. On other systems than Linux nothing is trimmed. Cost: one system call
+    /// for each piece of such pages.
     pub fn trim(&mut self, free: impl Iterator<Item = (u32, bool)>) -> usize {
         let mut run = Run::default();
         let mut bytes = 0;

@@ -92,9 +92,9 @@ impl Block {
     ///
     /// # Safety
     ///
-    /// No alias is used once the block is dropped; no range is used through two of them, or through one and the block, at once, and
-    /// its uses by two are ordered. A use lasts as long as any slice or address made of the range; trimming its pages
-    /// and copying it are uses.
+    /// No alias is used once the block is dropped; no range is used through two of them, or through one and the block,
+    /// at once, and its uses by two are ordered. A use lasts as long as any slice or address made of the range;
+    /// trimming its pages and copying it are uses.
     #[cfg(feature = "std")]
     pub(super) unsafe fn alias(&self) -> Block {
         Block { base: self.base, allocation: None, bytes: self.bytes, page_bytes: self.page_bytes, wipes: self.wipes }
@@ -105,8 +105,8 @@ impl Block {
     pub(super) fn slice(&self, range: Range<usize>) -> &[u8] {
         let at = self.lend_all(&range);
         // SAFETY: `lend_all` checks that the range lies inside the allocation, which is initialised and lives as long as
-        // `self`. The range is not written while the slice lives: not by `self`, which is borrowed, not by an alias, by the
-        // rule of `alias`, and not by C, by the thread rule of the buffer.
+        // `self`. The range is not written while the slice lives: not by `self`, which is borrowed, not by an alias, by
+        // the rule of `alias`, and not by C, by the thread rule of the buffer.
         unsafe { core::slice::from_raw_parts(at.as_ptr(), range.len()) }
     }
 

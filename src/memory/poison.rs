@@ -1,5 +1,5 @@
-//! Memory that is not lent, as tools see it: with the feature `poison`, AddressSanitizer reports an access to it, and so
-//! does Valgrind. Without the feature nothing of this is compiled.
+//! Memory that is not lent, as tools see it: with the feature `poison`, AddressSanitizer reports an access to it, and
+//! so does Valgrind. Without the feature nothing of this is compiled.
 //!
 //! The host may use what the last step of a receiver returned, and buffers of its own. Everything else of the arena is
 //! taken back. The library lends itself what it uses.
@@ -52,8 +52,8 @@ mod tools {
         valgrind::request(valgrind::MAKE_MEM_DEFINED, at, bytes);
     }
 
-    /// The calls of AddressSanitizer's run-time (sanitizer/asan_interface.h), if the program has one. References that are
-    /// weak link without it.
+    /// The calls of AddressSanitizer's run-time (sanitizer/asan_interface.h), if the program has one. References that
+    /// are weak link without it.
     #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     mod asan {
         use core::ptr::NonNull;

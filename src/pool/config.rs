@@ -21,24 +21,26 @@ pub struct PoolConfig {
     /// Size of a buffer, in bytes: the largest frame that the decoder needs whole, with its header, rounded up to a
     /// multiple of 64.
     pub buffer_bytes: u32,
-    /// While memory is short, how long a frame may take to arrive, in nanoseconds, beside the time that its length allows
-    /// (8,192 bytes in a second); at least 8. An eighth of it is the most that one advance of the clock counts for.
+    /// While memory is short, how long a frame may take to arrive, in nanoseconds, beside the time that its length
+    /// allows (8,192 bytes in a second); at least 8. An eighth of it is the most that one advance of the clock counts
+    /// for.
     pub frame_grace_ns: u64,
     /// While memory is short, how long the host may hold bytes that it does not decode, in nanoseconds; at least 8.
     pub blocked_ns: u64,
-    /// While others wait for memory, how long a lease of the host's own that was requested with a deadline may be held before a
-    /// notice names it, in nanoseconds; at least 1. An eighth of it is the most that one advance of the clock counts for. `None`:
-    /// leases have no deadlines.
+    /// While others wait for memory, how long a lease of the host's own that was requested with a deadline may be held
+    /// before a notice names it, in nanoseconds; at least 1. An eighth of it is the most that one advance of the clock
+    /// counts for. `None`: leases have no deadlines.
     pub lease_ns: Option<u64>,
-    /// The most receives that are in flight at once, of receivers of one thread whose mode is completion; 0 for an eighth of the
-    /// buffers, divided by the threads, and at least 1.
+    /// The most receives that are in flight at once, of receivers of one thread whose mode is completion; 0 for an
+    /// eighth of the buffers, divided by the threads, and at least 1.
     pub in_flight_max: u32,
-    /// The most waits of the host's own requests at once; with 0, what is not granted at once is refused. Receivers need none.
+    /// The most waits of the host's own requests at once; with 0, what is not granted at once is refused. Receivers
+    /// need none.
     pub waiters_max: u32,
     /// Classes of the host's requests, 1 to 8. Class 0 is the most critical; receivers use memory in the last.
     pub classes: u8,
-    /// As [`SchedulerConfig::reserves`]. Each has to leave one buffer beside those that receivers always have: the one to receive
-    /// into, and those for the smallest cells. That of the last class has to leave two.
+    /// As [`SchedulerConfig::reserves`]. Each has to leave one buffer beside those that receivers always have: the one
+    /// to receive into, and those for the smallest cells. That of the last class has to leave two.
     pub reserves: [u32; 8],
     /// As [`SchedulerConfig::class_caps`]. That of the last class is at least what its reserve has to leave.
     pub class_caps: [u32; 8],
@@ -52,16 +54,16 @@ pub struct PoolConfig {
     pub policy: Policy,
     /// [`poll_audit`](super::Pool::poll_audit) may be called: 24 bytes for each receiver.
     pub audit: bool,
-    /// What receivers and the host have no use for any more is overwritten with zeros: buffers, cells, and the receive buffer after
-    /// each use. Every event takes the slow path.
+    /// What receivers and the host have no use for any more is overwritten with zeros: buffers, cells, and the receive
+    /// buffer after each use. Every event takes the slow path.
     pub wipe: bool,
     /// The memory is left out of core dumps. Linux only; elsewhere it is refused.
     pub no_dump: bool,
 }
 
 impl PoolConfig {
-    /// Buffers of 16,448 bytes; a grace of 1 s; content held for at most 2 s in shortage; one class without reserve or cap, as many
-    /// waits as receivers, no tenants; level-triggered, no audit.
+    /// Buffers of 16,448 bytes; a grace of 1 s; content held for at most 2 s in shortage; one class without reserve or
+    /// cap, as many waits as receivers, no tenants; level-triggered, no audit.
     pub fn new(memory_bytes: u64, receivers_max: u32) -> PoolConfig {
         let memory = ReceivingConfig::new(memory_bytes, receivers_max);
         let requests = SchedulerConfig::new(1, receivers_max);
@@ -91,7 +93,8 @@ impl PoolConfig {
     ///
     /// # Errors
     ///
-    /// A setting of the memory is out of range, memory is too small, or the policy of receivers does not go with counting.
+    /// A setting of the memory is out of range, memory is too small, or the policy of receivers does not go with
+    /// counting.
     pub fn split(&self) -> Result<Split, ConfigError> {
         self.split_for(1)
     }
@@ -118,13 +121,13 @@ impl PoolConfig {
     }
 
     /// Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end
-    /// ([`SchedulerConfig::check_nested_requests`]). What receivers always have is left out; all else is evicted for a request
-    /// in time.
+    /// ([`SchedulerConfig::check_nested_requests`]). What receivers always have is left out; all else is evicted for a
+    /// request in time.
     ///
     /// # Errors
     ///
-    /// The configuration is not allowed; a class does not exist; or [`ConfigError::Deadlock`], with the first pair that can be
-    /// part of a deadlock.
+    /// The configuration is not allowed; a class does not exist; or [`ConfigError::Deadlock`], with the first pair that
+    /// can be part of a deadlock.
     pub fn check_nested_requests(&self, nested: &[NestedRequest]) -> Result<(), ConfigError> {
         let split = self.split()?;
         let always = split.always;

@@ -176,8 +176,8 @@ impl Buffers {
         (entry.generation == lease.generation() && entry.state == LeaseState::Leased).then_some(entry)
     }
 
-    /// The buffers of these rows that are free or withheld, in the order of their numbers, and of each whether it was taken
-    /// since it was named here last.
+    /// The buffers of these rows that are free or withheld, in the order of their numbers, and of each whether it was
+    /// taken since it was named here last.
     pub(super) fn free_to_trim(&mut self, rows: Range<u32>) -> impl Iterator<Item = (u32, bool)> {
         // Inside what was reserved at start.
         self.trimmed.resize(self.table.len(), 0);

@@ -1,7 +1,7 @@
 //! The clock that deadlines are measured by: real time, less the time in which it was not advanced.
 //!
-//! A process that is stopped, suspended or starved learns nothing of what its peers sent meanwhile, so that time must not
-//! count against them. One advance is therefore worth at most an eighth of a lease, and
+//! A process that is stopped, suspended or starved learns nothing of what its peers sent meanwhile, so that time must
+//! not count against them. One advance is therefore worth at most an eighth of a lease, and
 //! [`poll_timeout`](super::Scheduler::poll_timeout) asks to be called that often while a deadline runs.
 
 /// Parts of a lease that one advance may be worth at most.
@@ -19,9 +19,9 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// A clock for leases of this length; `None` if they have no deadline, so that a step may have any length. `park_ns` has
-    /// no part in it: asking to park loses nothing, and a clock with smaller steps would stand still for every loop
-    /// iteration that takes longer than one.
+    /// A clock for leases of this length; `None` if they have no deadline, so that a step may have any length.
+    /// `park_ns` has no part in it: asking to park loses nothing, and a clock with smaller steps would stand still for
+    /// every loop iteration that takes longer than one.
     pub(crate) fn new(lease_ns: Option<u64>) -> Clock {
         let step_max_ns = lease_ns.map_or(u64::MAX, |lease_ns| (lease_ns / STEPS_PER_LEASE).max(1));
         Clock { now_ns: 0, advanced_ns: None, step_max_ns, skipped_ns: 0, backwards: 0 }

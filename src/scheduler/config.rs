@@ -25,7 +25,8 @@ pub struct SchedulerConfig {
     pub waiters_max: u32,
     /// Classes in use, 1 to 8. Class 0 is the most critical.
     pub classes: u8,
-    /// Class *c* is eligible only while more than `reserves[c]` buffers are free, counted in buffers of the default size.
+    /// Class *c* is eligible only while more than `reserves[c]` buffers are free, counted in buffers of the default
+    /// size.
     pub reserves: [u32; CLASSES_MAX],
     /// The most buffers of the default size a class may have outstanding; `u32::MAX` for no cap.
     pub class_caps: [u32; CLASSES_MAX],
@@ -37,13 +38,13 @@ pub struct SchedulerConfig {
     pub sizes: [u32; SIZES_MAX],
     /// The most tenants at once, beside the one of requests that name none.
     pub tenants_max: u32,
-    /// Time without progress after which a holder is asked to park while others wait, in nanoseconds; at most `lease_ns`,
-    /// and `None` without it. 0 is treated as 1, because no holder is asked at the time of its grant. `None`: not before
-    /// `lease_ns`.
+    /// Time without progress after which a holder is asked to park while others wait, in nanoseconds; at most
+    /// `lease_ns`, and `None` without it. 0 is treated as 1, because no holder is asked at the time of its grant.
+    /// `None`: not before `lease_ns`.
     pub park_ns: Option<u64>,
     /// Time without progress after which a holder is to be shed while others wait, in nanoseconds: at least 1. `None`:
-    /// never, and leases have no deadlines. No number means never: `Some(u64::MAX)` is a lease of 584 years. A holder that
-    /// the host itself blocks has twice this time. One advance of the clock counts for at most an eighth of it.
+    /// never, and leases have no deadlines. No number means never: `Some(u64::MAX)` is a lease of 584 years. A holder
+    /// that the host itself blocks has twice this time. One advance of the clock counts for at most an eighth of it.
     pub lease_ns: Option<u64>,
     /// Mixed into the handles, so that those of a pool with another tag are refused. Give pools that exist at the same
     /// time different tags: two with the same take each other's handles for their own. (The pools of the C API get tags

@@ -18,7 +18,8 @@ impl Scheduler {
         self.tenants.count_kept(buffer_bytes)
     }
 
-    /// A cell of a receiver of this tenant has another size. A request that only the tenant's cap blocked may be served.
+    /// A cell of a receiver of this tenant has another size. A request that only the tenant's cap blocked may be
+    /// served.
     pub(crate) fn keep(&mut self, tenant: u32, less_bytes: u32, more_bytes: u32) {
         self.tenants.keep(tenant, less_bytes, more_bytes);
         self.limit(tenant);

@@ -5,8 +5,8 @@ use super::{Class, LeaseId, Request, Scheduler, SchedulerError, TenantId, WaitId
 use core::ops::Range;
 
 impl Scheduler {
-    /// The buffers of these rows that are free or withheld, in the order of their numbers, and of each whether it was taken
-    /// since it was named here last.
+    /// The buffers of these rows that are free or withheld, in the order of their numbers, and of each whether it was
+    /// taken since it was named here last.
     pub(crate) fn free_to_trim(&mut self, rows: Range<u32>) -> impl Iterator<Item = (u32, bool)> {
         self.buffers.free_to_trim(rows)
     }
@@ -85,15 +85,15 @@ impl Scheduler {
         }
     }
 
-    /// The next lease whose deadline passed while a request or, beside it, a receiver waits, with the token of its request: each once
-    /// until it is renewed.
+    /// The next lease whose deadline passed while a request or, beside it, a receiver waits, with the token of its
+    /// request: each once until it is renewed.
     pub(crate) fn poll_overdue(&mut self, receivers_wait: bool) -> Option<(LeaseId, u64)> {
         let index = self.deadlines.poll_idle(self.pool_scope(receivers_wait)?, self.clock.now_ns())?;
         Some((self.lease_at(index), self.buffers.table()[index as usize].token))
     }
 
-    /// Whether `poll_overdue` would bring one; where requests wait for the caps of their tenants alone, only if the last poll left
-    /// one.
+    /// Whether `poll_overdue` would bring one; where requests wait for the caps of their tenants alone, only if the
+    /// last poll left one.
     pub(crate) fn has_overdue(&self, receivers_wait: bool) -> bool {
         let scope = self.pool_scope(receivers_wait);
         scope.is_some_and(|scope| self.deadlines.has_idle(scope, self.clock.now_ns()))
@@ -129,8 +129,8 @@ impl Scheduler {
         class == before || self.buffers.units_of(size_index) + taken_units <= self.left_of_cap(class)
     }
 
-    /// A leased buffer counts in this class, and for the default tenant, from now on; the handle and the deadline of its lease are over. `false`,
-    /// and nothing is changed, if the cap of the class does not allow it.
+    /// A leased buffer counts in this class, and for the default tenant, from now on; the handle and the deadline of
+    /// its lease are over. `false`, and nothing is changed, if the cap of the class does not allow it.
     pub(crate) fn reassign_at(&mut self, buffer: u32, class: u8) -> bool {
         let Lease { class: before, size_index, .. } = self.buffers.table()[buffer as usize];
         let units = self.buffers.units_of(size_index);
@@ -149,8 +149,8 @@ impl Scheduler {
         true
     }
 
-    /// Keeps a tenant while a receiver may request buffers of this size in its name; returns its index. `None` is the default
-    /// tenant.
+    /// Keeps a tenant while a receiver may request buffers of this size in its name; returns its index. `None` is the
+    /// default tenant.
     pub(crate) fn pin_tenant(&mut self, tenant: Option<TenantId>, size_index: u8) -> Result<u32, SchedulerError> {
         let Some(tenant) = tenant else {
             return Ok(0);

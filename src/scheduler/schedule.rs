@@ -56,7 +56,8 @@ impl Scheduler {
             && (self.stats.waiting == 0 || !self.is_behind(class, tenant))
     }
 
-    /// As `may_have_now`, of a request that is admitted, after a buffer more was taken in this class, for the default tenant.
+    /// As `may_have_now`, of a request that is admitted, after a buffer more was taken in this class, for the default
+    /// tenant.
     pub(super) fn may_have_after(&self, request: &Request, tenant: u32, taken_class: u8) -> bool {
         let (units, taken_units) = (self.buffers.units_of(request.size_index), self.buffers.units_of(0));
         let Class { reserve, cap, outstanding, .. } = self.classes[usize::from(request.class)];

@@ -87,8 +87,8 @@ impl Scheduler {
         }
     }
 
-    /// A receiver's content of this size is to leave with a buffer, which then counts for its tenant. `false` if its cap does not
-    /// allow that; else the place is kept for [`end_exchange`](Scheduler::end_exchange).
+    /// A receiver's content of this size is to leave with a buffer, which then counts for its tenant. `false` if its
+    /// cap does not allow that; else the place is kept for [`end_exchange`](Scheduler::end_exchange).
     pub(crate) fn begin_exchange(&mut self, tenant: u32, less_bytes: u32) -> bool {
         let may_exchange = self.tenants.may_exchange(tenant, less_bytes);
         if may_exchange {
@@ -120,8 +120,8 @@ impl Scheduler {
         again.expect("a wait that was served left room for another")
     }
 
-    /// Queues a request of the default tenant in front of the first of its class and tenant that does not go before it, by
-    /// their tokens; then serves waiters. The caller knows that there is room, and that the class exists.
+    /// Queues a request of the default tenant in front of the first of its class and tenant that does not go before it,
+    /// by their tokens; then serves waiters. The caller knows that there is room, and that the class exists.
     pub(crate) fn queue_in_order(
         &mut self,
         class: u8,

@@ -26,15 +26,15 @@ pub const WEIGHT_MAX: u32 = 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct TenantConfig {
-    /// Share of a class's grants, relative to the other tenants that wait: 1 to [`WEIGHT_MAX`]. On the memory model, what
-    /// its receivers and leases hold is divided by it.
+    /// Share of a class's grants, relative to the other tenants that wait: 1 to [`WEIGHT_MAX`]. On the memory model,
+    /// what its receivers and leases hold is divided by it.
     pub weight: u32,
     /// Buffers it gets before the tenants that have their guaranteed share already. While it does not want them others
-    /// borrow them; the next that are released are its own again. All guarantees together are at most the pool. On the memory
-    /// model, while it holds no more, nothing of it is evicted before its deadline.
+    /// borrow them; the next that are released are its own again. All guarantees together are at most the pool. On the
+    /// memory model, while it holds no more, nothing of it is evicted before its deadline.
     pub guaranteed: u32,
-    /// The most buffers it may have; `u32::MAX` for no cap. On the memory model its receivers may keep less than a buffer
-    /// more for each that borrows.
+    /// The most buffers it may have; `u32::MAX` for no cap. On the memory model its receivers may keep less than a
+    /// buffer more for each that borrows.
     pub cap: u32,
 }
 

@@ -3,8 +3,8 @@
 use super::Scheduler;
 
 impl Scheduler {
-    /// This many buffers of the default size are withheld from now on: what is free at once, others as they are released,
-    /// before any request that waits. Those that were withheld beyond that are free again, or serve a waiter.
+    /// This many buffers of the default size are withheld from now on: what is free at once, others as they are
+    /// released, before any request that waits. Those that were withheld beyond that are free again, or serve a waiter.
     pub(crate) fn set_withheld(&mut self, buffers: u32) {
         while self.buffers.withheld() > buffers && self.buffers.restore() {}
         self.to_withhold = buffers - self.buffers.withheld();

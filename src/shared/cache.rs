@@ -4,13 +4,13 @@ use super::stats::LowWaterMark;
 use super::sync::{AtomicU32, AtomicU64, CachePadded, Ordering};
 use crate::scheduler::{Generation, LeaseId};
 
-/// One buffer: how it is held, and its place in a cache. A cache line each, so that threads whose buffers are neighbours do
-/// not disturb each other.
+/// One buffer: how it is held, and its place in a cache. A cache line each, so that threads whose buffers are
+/// neighbours do not disturb each other.
 #[repr(align(64))]
 #[derive(Debug)]
 pub(super) struct BufferState {
-    /// Generation in the upper half; [`HELD`], [`CAPPED`], [`RECEIVERS`], [`NAMED`], the shard and the class below. Only the
-    /// owner of the buffer writes it.
+    /// Generation in the upper half; [`HELD`], [`CAPPED`], [`RECEIVERS`], [`NAMED`], the shard and the class below.
+    /// Only the owner of the buffer writes it.
     hold: AtomicU64,
     /// The link below this one in a cache.
     below: AtomicU32,
@@ -24,8 +24,8 @@ const SHARD_SHIFT: u32 = 8;
 const SHARD: u64 = 0xffff << SHARD_SHIFT;
 const CLASS: u64 = 0xff;
 
-/// In place of a shard. The receiver of the lease is exported and not imported yet; a lease of the host's own outlived the
-/// receivers of the thread that had it.
+/// In place of a shard. The receiver of the lease is exported and not imported yet; a lease of the host's own outlived
+/// the receivers of the thread that had it.
 pub(super) const NO_SHARD: u32 = 0xffff;
 
 /// What holds a lease.
@@ -82,8 +82,8 @@ impl BufferState {
         LeaseId::new(index, generation(word))
     }
 
-    /// Ends a lease, if it is held in a way that `may_end` allows. Of several threads that end or change one lease in ways
-    /// that exclude each other, one succeeds; a thread that succeeded here owns the buffer.
+    /// Ends a lease, if it is held in a way that `may_end` allows. Of several threads that end or change one lease in
+    /// ways that exclude each other, one succeeds; a thread that succeeded here owns the buffer.
     pub(super) fn release(&self, lease: LeaseId, may_end: impl Fn(LeaseWord) -> bool) -> Option<LeaseWord> {
         let next = free(lease.generation().next());
         self.replace(lease, |hold| may_end(hold).then_some(next)).map(LeaseWord::of)
@@ -138,9 +138,9 @@ fn generation(word: u64) -> Generation {
 
 /// The free buffers of one shard: a stack linked through the buffers.
 ///
-/// Its shard pushes and pops; any thread takes everything. Between a shard's look at the top and its exchange, only a taker
-/// can have come, which leaves it empty, so a top that is unchanged is the top of an unchanged stack. The count of pushes
-/// in the upper bits keeps that true for a host that lets two threads use one shard.
+/// Its shard pushes and pops; any thread takes everything. Between a shard's look at the top and its exchange, only a
+/// taker can have come, which leaves it empty, so a top that is unchanged is the top of an unchanged stack. The count
+/// of pushes in the upper bits keeps that true for a host that lets two threads use one shard.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     top: AtomicU64,
@@ -154,8 +154,9 @@ const DEPTH_MAX: u64 = 0xff;
 const PUSHES_SHIFT: u32 = 40;
 
 impl Cache {
-    /// Puts a buffer on top; returns how many there are now, if they are fewer than 256. It sees all that was done before
-    /// an earlier [`Cache::take`], and a later one sees all that was done before it: the exchange acquires and releases.
+    /// Puts a buffer on top; returns how many there are now, if they are fewer than 256. It sees all that was done
+    /// before an earlier [`Cache::take`], and a later one sees all that was done before it: the exchange acquires and
+    /// releases.
     pub(super) fn push(&self, buffers: &[BufferState], index: u32) -> u32 {
         let mut top = self.top.load(Ordering::Relaxed);
         loop {
@@ -232,8 +233,8 @@ fn walk(buffers: &[BufferState], top: u64) -> impl Iterator<Item = u32> {
 mod tests {
     use super::*;
 
-    /// A thread that looked at the top sees by it that buffers were pushed meanwhile, also where the same buffer lies on
-    /// top at the same depth.
+    /// A thread that looked at the top sees by it that buffers were pushed meanwhile, also where the same buffer lies
+    /// on top at the same depth.
     #[test]
     fn push_changes_the_top_of_an_equal_stack() {
         let (cache, buffers) = (Cache::default(), [(); 2].map(|()| BufferState::new(0)));
@@ -263,8 +264,8 @@ mod loom_tests {
                 shared.0.push(&shared.1, index);
             }
             let other = Arc::clone(&shared);
-            // The top comes back at the same depth with another below it, while the first thread may be about to exchange
-            // it.
+            // The top comes back at the same depth with another below it, while the first thread may be about to
+            // exchange it.
             let second = thread::spawn(move || {
                 let (cache, buffers) = &*other;
                 let (top, cached_since) = (cache.pop(buffers), cache.pop(buffers));

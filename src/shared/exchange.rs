@@ -1,5 +1,5 @@
-//! Waits that stay with their shard. A buffer that a shard releases goes to one of its own waits, under a lock that no other
-//! thread wants, and now and then to the common queue, where a placeholder stands for them.
+//! Waits that stay with their shard. A buffer that a shard releases goes to one of its own waits, under a lock that no
+//! other thread wants, and now and then to the common queue, where a placeholder stands for them.
 //!
 //! A thread that holds both locks took the common one first.
 
@@ -12,7 +12,8 @@ use super::sync::{MutexGuard, Ordering};
 use super::{EXCHANGES_MAX, SchedulerShard, SharedSchedulerError};
 use crate::scheduler::{Grant, LeaseId, Outcome, Request, SchedulerError, WaitId, WaitInfo};
 
-/// The bound *W*, from that of the common queue: a burst of exchanges for each of its grants, and one more for each shard.
+/// The bound *W*, from that of the common queue: a burst of exchanges for each of its grants, and one more for each
+/// shard.
 pub(super) fn bypass_bound(of_queue: u64, shards: u32) -> u64 {
     let grants = of_queue.saturating_add(1);
     let exchanges = u64::from(EXCHANGES_MAX).saturating_mul(grants.saturating_add(shards.into()));
@@ -46,8 +47,8 @@ impl Shared {
         state.tickets.rights > 0
     }
 
-    /// The placeholder of a class was served: so is the first wait that it stands for. If more wait, it queues again, where the
-    /// first of these belongs. Returns whether the shard is to be woken.
+    /// The placeholder of a class was served: so is the first wait that it stands for. If more wait, it queues again,
+    /// where the first of these belongs. Returns whether the shard is to be woken.
     pub(super) fn deliver(&self, state: &mut Locked, lease: LeaseId, info: &WaitInfo, here: Option<u32>) -> bool {
         let (shard, class) = Placeholders::from_token(info.token).expect("it is a placeholder's");
         let at = usize::from(class);
@@ -97,8 +98,8 @@ impl Shared {
         }
     }
 
-    /// Takes up to this many grants from a shard that does not look: these waits queue again, behind all others. Returns how
-    /// many more may be taken.
+    /// Takes up to this many grants from a shard that does not look: these waits queue again, behind all others.
+    /// Returns how many more may be taken.
     pub(super) fn take_own_grants(&self, state: &mut Locked, shard: u32, mut left: u32) -> u32 {
         while left > 0 {
             let mut own = self.own_waits(shard);
@@ -155,8 +156,8 @@ impl Shared {
         }
     }
 
-    /// A shard has the lock: a wait that begins from now on is behind those that are there. The common queue learns of the shard's
-    /// exchanges.
+    /// A shard has the lock: a wait that begins from now on is behind those that are there. The common queue learns of
+    /// the shard's exchanges.
     pub(super) fn stamp(&self, state: &mut Locked, shard: u32) {
         state.stamp += STAMPS;
         self.queue.stamp.0.set(state.stamp);
@@ -198,7 +199,8 @@ impl SchedulerShard {
         self.shared.own_waits(self.index)
     }
 
-    /// Whether the shard may queue this request itself: it counts for no tenant and no cap, which are counted in one place.
+    /// Whether the shard may queue this request itself: it counts for no tenant and no cap, which are counted in one
+    /// place.
     fn is_own(&self, request: &Request) -> bool {
         self.shared.is_uncapped(request.class) && request.tenant.is_none() && request.size_index == 0
     }
@@ -208,8 +210,8 @@ impl SchedulerShard {
         self.shared.clock_at(self.shard_state().last_ns())
     }
 
-    /// Gives a buffer that is this shard's to one of its own waits, without the common lock. `false` if it has to go to the
-    /// common queue.
+    /// Gives a buffer that is this shard's to one of its own waits, without the common lock. `false` if it has to go to
+    /// the common queue.
     ///
     /// What was seen of the common queue may be old by now: then all this came before the change.
     pub(super) fn exchange(&self, buffer: u32) -> bool {
@@ -357,7 +359,8 @@ impl SchedulerShard {
         }
     }
 
-    /// One of this shard's own waits is a ticket from now on, in the place that it had in the common queue. Returns which ticket.
+    /// One of this shard's own waits is a ticket from now on, in the place that it had in the common queue. Returns
+    /// which ticket.
     pub(super) fn move_to_ticket(&self, state: &mut Locked, row: u32, wait: WaitId) -> u32 {
         let ticket = state.tickets.next_unused().expect("there are as many as waits");
         let mut own = self.own_waits();
@@ -433,7 +436,8 @@ mod tests {
         (shards, a, b, lease, waits)
     }
 
-    /// A shard gives a buffer to a wait of its own while another one begins to wait: one of both has it, and nothing is lost.
+    /// A shard gives a buffer to a wait of its own while another one begins to wait: one of both has it, and nothing is
+    /// lost.
     #[test]
     fn exchange_beside_a_request_of_another_shard() {
         loom::model(|| {

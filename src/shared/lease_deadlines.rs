@@ -55,8 +55,8 @@ impl LeaseDeadlines {
         has_deadline
     }
 
-    /// The next lease whose deadline passed, with the token of its request: each once until it is renewed. One that is not
-    /// held any more is forgotten.
+    /// The next lease whose deadline passed, with the token of its request: each once until it is renewed. One that is
+    /// not held any more is forgotten.
     pub(super) fn poll(&mut self, is_held: impl Fn(LeaseId) -> bool) -> Option<(LeaseId, u64)> {
         loop {
             let index = self.deadlines.poll_idle(WaiterScope::Any, self.clock.now_ns())?;

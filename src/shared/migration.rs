@@ -10,8 +10,8 @@ use crate::scheduler::LeaseId;
 /// What a receiver keeps without a buffer while it is exported, at most.
 const KEPT_MAX: usize = HEADER_BYTES as usize;
 
-/// A receiver between its export and its import, with what it keeps. It belongs to no pool: if you drop it, its buffer leaks
-/// until the shared pool is freed. To discard one, import it and close it.
+/// A receiver between its export and its import, with what it keeps. It belongs to no pool: if you drop it, its buffer
+/// leaks until the shared pool is freed. To discard one, import it and close it.
 #[derive(Debug)]
 #[must_use = "its buffer is lost with it"]
 pub struct ExportedReceiver {
@@ -189,7 +189,8 @@ mod tests {
     use crate::scheduler::{Outcome, SchedulerError};
     use crate::shared::SharedPool;
 
-    /// One of each kind: it keeps nothing, more than a small cell has, or as much as one has, and that is borrowed or not.
+    /// One of each kind: it keeps nothing, more than a small cell has, or as much as one has, and that is borrowed or
+    /// not.
     fn some(pool: &mut Pool<PoolShard>) -> [ReceiverId; 5] {
         [0, 200, 20, 64, 65].map(|bytes| {
             let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");

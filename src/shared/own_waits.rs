@@ -1,5 +1,5 @@
-//! The waits that a shard queues itself: for each class that has some, one wait in the common queue, the *placeholder*, stands
-//! for all of them.
+//! The waits that a shard queues itself: for each class that has some, one wait in the common queue, the *placeholder*,
+//! stands for all of them.
 
 use super::cache::Holder;
 use super::stats::ShownWaits;
@@ -182,8 +182,8 @@ impl OwnWaits {
         first.filter(|(_, queue)| queue.len > 1).map(|(class, _)| class)
     }
 
-    /// Gives a buffer to the first wait of a class, after this many grants that it could have had. Returns how many of them
-    /// bypassed it, or `None` if none waits.
+    /// Gives a buffer to the first wait of a class, after this many grants that it could have had. Returns how many of
+    /// them bypassed it, or `None` if none waits.
     #[inline(always)]
     pub(super) fn assign_first(&mut self, class: u8, buffer: u32, grants: u64) -> Option<u64> {
         let queue = &mut self.queues[usize::from(class)];
@@ -215,7 +215,8 @@ impl OwnWaits {
         Some((buffer, holder, Grant { wait, token, class, lease: LeaseId::from_bits(0), has_deadline }))
     }
 
-    /// Takes the buffer of the first grant, and queues it behind all others of its class. Returns the class and the buffer.
+    /// Takes the buffer of the first grant, and queues it behind all others of its class. Returns the class and the
+    /// buffer.
     pub(super) fn queue_again(&mut self, since_ns: u64, stamp: u64, grants: impl Fn(u8) -> u64) -> Option<(u8, u32)> {
         let index = self.grants.first()?;
         let wait = &mut self.table[index as usize];

@@ -1,5 +1,5 @@
-//! The waits in the common queue that stand for those that a shard queues itself, and what shards see of that queue without the
-//! lock.
+//! The waits in the common queue that stand for those that a shard queues itself, and what shards see of that queue
+//! without the lock.
 
 use super::stats::Counter;
 use super::sync::{AtomicU64, CachePadded, Ordering};
@@ -122,8 +122,8 @@ impl Seen {
         self.0 as u32 != 1
     }
 
-    /// Whether a wait of this class may go before all in the common queue, now and then: no tenant's share, no more critical
-    /// class and no limit of memory is passed.
+    /// Whether a wait of this class may go before all in the common queue, now and then: no tenant's share, no more
+    /// critical class and no limit of memory is passed.
     pub(super) fn lets_pass(self, class: u8) -> bool {
         self.0 & STRICT == 0 && (self.0 >> CLASSES_SHIFT) & ((1 << class) - 1) == 0
     }

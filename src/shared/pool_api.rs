@@ -24,7 +24,8 @@ impl SchedulerShard {
         let outcome = self.locked(|state| {
             self.check_open_for(holder)?;
             state.scheduler.check_named_request(request)?;
-            // What its receivers keep decides whether it is granted. Other threads may change that meanwhile: it is looked at once.
+            // What its receivers keep decides whether it is granted. Other threads may change that meanwhile: it is
+            // looked at once.
             let tenant = state.scheduler.tenant_of(request).unwrap_or(0);
             self.shared.track(state, tenant);
             let granted = self.try_request_of(state, request, tenant, holder);
@@ -81,8 +82,8 @@ impl SchedulerShard {
         Ok(())
     }
 
-    /// Makes a lease of the host's own one of this shard's receivers. Of several threads that adopt or release one lease,
-    /// one succeeds.
+    /// Makes a lease of the host's own one of this shard's receivers. Of several threads that adopt or release one
+    /// lease, one succeeds.
     ///
     /// # Errors
     ///
@@ -180,8 +181,8 @@ impl SchedulerShard {
         self.shared.has_waiters.0.load(Ordering::Relaxed)
     }
 
-    /// Whether a request waits for a buffer, on any shard, and not for its class to come below its cap; or also if a reserve is
-    /// not whole. It takes no lock.
+    /// Whether a request waits for a buffer, on any shard, and not for its class to come below its cap; or also if a
+    /// reserve is not whole. It takes no lock.
     pub(crate) fn is_wanted(&self) -> bool {
         self.has_waiters() && self.shared.is_exhausted.0.load(Ordering::Relaxed)
     }
@@ -213,8 +214,8 @@ impl SchedulerShard {
         self.shared.is_closed()
     }
 
-    /// Releases what this shard's receivers hold, or exports it if it `is_kept`. The leases of the host's own stay as they are, for any shard to use;
-    /// other threads may release and adopt them meanwhile.
+    /// Releases what this shard's receivers hold, or exports it if it `is_kept`. The leases of the host's own stay as
+    /// they are, for any shard to use; other threads may release and adopt them meanwhile.
     pub(crate) fn leave_leases(&self, mut is_kept: impl FnMut(LeaseId) -> bool) {
         if self.shared.is_broken() {
             return;

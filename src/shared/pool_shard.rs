@@ -1,5 +1,5 @@
-//! Where the receivers of one thread get their buffers: from the thread's shard, a few ahead, so that what a receive leaves has a
-//! place whatever other threads take.
+//! Where the receivers of one thread get their buffers: from the thread's shard, a few ahead, so that what a receive
+//! leaves has a place whatever other threads take.
 
 use super::cache::Holder;
 use super::common::Common;
@@ -28,9 +28,9 @@ const TRIM_BYTES_MAX: u32 = 1 << 20;
 
 /// The buffers of one thread of a [`SharedPool`](super::SharedPool): `Pool<PoolShard>` is the pool of that thread.
 ///
-/// What is ready is leased to this shard's receivers, and one of it is the *spare*. Where receivers wait for memory, one
-/// wait of the shard stands for all of them: in the receivers' class if the first is in credit, else in a class of its own
-/// that leaves the reserve.
+/// What is ready is leased to this shard's receivers, and one of it is the *spare*. Where receivers wait for memory,
+/// one wait of the shard stands for all of them: in the receivers' class if the first is in credit, else in a class of
+/// its own that leaves the reserve.
 #[derive(Debug)]
 pub struct PoolShard {
     pub(super) shard: SchedulerShard,
@@ -535,8 +535,8 @@ impl Source for PoolShard {
     }
 }
 
-/// The buffers of this thread's receivers return to the other threads, but for those that the next pool of this thread begins
-/// with; the leases of the host's own stay.
+/// The buffers of this thread's receivers return to the other threads, but for those that the next pool of this thread
+/// begins with; the leases of the host's own stay.
 impl Drop for PoolShard {
     fn drop(&mut self) {
         // Nothing is left if the pool did it. There may be no pool: its tables could not be reserved.

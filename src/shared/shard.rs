@@ -98,7 +98,8 @@ impl SchedulerShard {
             return Ok(());
         }
         let cached = cache.push(&self.shared.buffers, lease.index());
-        // The other side of `collect`: this comes after `push`, so it sees that the pool is exhausted if `take` came before.
+        // The other side of `collect`: this comes after `push`, so it sees that the pool is exhausted if `take` came
+        // before.
         if cached > CACHE_MAX || self.shared.is_exhausted.0.load(Ordering::Relaxed) {
             self.locked(|state| self.shared.take_cached(state, cache));
         }
@@ -119,11 +120,12 @@ impl SchedulerShard {
         self.count_refusal(outcome)
     }
 
-    /// The next waiter of this shard that has a buffer, in the order in which they were assigned: first of those that the shard
-    /// queued itself, then of the others. Call it until `None`. While there is nothing to pick up it takes no lock.
+    /// The next waiter of this shard that has a buffer, in the order in which they were assigned: first of those that
+    /// the shard queued itself, then of the others. Call it until `None`. While there is nothing to pick up it takes no
+    /// lock.
     ///
-    /// If leases have deadlines, it first takes grants from shards that were called a lease ago and have not looked since:
-    /// those waits queue again, behind all others of their class.
+    /// If leases have deadlines, it first takes grants from shards that were called a lease ago and have not looked
+    /// since: those waits queue again, behind all others of their class.
     pub fn poll_grant(&self) -> Option<Grant> {
         if self.is_overdue() {
             self.take_overdue();
@@ -152,8 +154,8 @@ impl SchedulerShard {
         self.shared.poll_wake(Some(self.index))
     }
 
-    /// Takes a wait off this shard, for the one that its connection moves to. Meanwhile it keeps its place and is served
-    /// as before, but no shard picks the buffer up until [`SchedulerShard::import_wait`].
+    /// Takes a wait off this shard, for the one that its connection moves to. Meanwhile it keeps its place and is
+    /// served as before, but no shard picks the buffer up until [`SchedulerShard::import_wait`].
     ///
     /// # Errors
     ///
@@ -226,8 +228,8 @@ impl SchedulerShard {
         }
     }
 
-    /// Advances the clock of this shard to the current time, in monotonic nanoseconds; it dates waits. A time before the last one is counted and not
-    /// taken.
+    /// Advances the clock of this shard to the current time, in monotonic nanoseconds; it dates waits. A time before
+    /// the last one is counted and not taken.
     pub fn handle_timeout(&self, now_ns: u64) {
         let shard_state = self.shard_state();
         if shard_state.note_time(now_ns) {
@@ -453,11 +455,11 @@ impl SchedulerShard {
         if self.shared.is_closed() && holder == Holder::Host { Err(SharedSchedulerError::Closed) } else { Ok(()) }
     }
 
-    /// Puts this shard's part of the surplus into its cache. For the scheduler it is leased to a class that has no cap, so that it
-    /// makes no difference to which.
+    /// Puts this shard's part of the surplus into its cache. For the scheduler it is leased to a class that has no cap,
+    /// so that it makes no difference to which.
     fn stock_up(&self, state: &mut Locked, class: u8) {
-        // A closed scheduler counts as exhausted: nothing may stay in a cache, where no waiter and no check of a request finds
-        // it.
+        // A closed scheduler counts as exhausted: nothing may stay in a cache, where no waiter and no check of a
+        // request finds it.
         if self.shared.is_closed() {
             return;
         }

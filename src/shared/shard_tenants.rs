@@ -1,4 +1,5 @@
-//! What one shard knows of tenants: what its receivers keep in the name of each, and the orders by load as it saw them last.
+//! What one shard knows of tenants: what its receivers keep in the name of each, and the orders by load as it saw them
+//! last.
 
 use super::SchedulerShard;
 use super::tenants::LEFT_AT_ONCE;

@@ -14,21 +14,22 @@ use core::sync::atomic::Ordering;
 /// A pool that several threads share, each through a [`Pool`] of its own: the same calls, and
 /// [`poll_wake`](Pool::poll_wake), [`export`](Pool::export) and [`import`](Pool::import).
 ///
-/// All threads take buffers from one budget with one hard cap. A buffer that one thread releases reaches a request or a receiver of
-/// another thread (see [the module](super)). Each thread has receivers, waits of the host's own, cells and a clock of its own: as many
-/// receivers and waits as the configuration says for each. Tenants are of all threads: each may use every handle, and what a tenant
-/// holds is counted over all.
+/// All threads take buffers from one budget with one hard cap. A buffer that one thread releases reaches a request or a
+/// receiver of another thread (see [the module](super)). Each thread has receivers, waits of the host's own, cells and
+/// a clock of its own: as many receivers and waits as the configuration says for each. Tenants are of all threads: each
+/// may use every handle, and what a tenant holds is counted over all.
 ///
-/// Each thread has two buffers in any case, and those that are cut into its cells of 64 bytes: the one that its receivers receive into,
-/// and a *spare*, so that what a receive leaves has a place whatever other threads take. So there are at least 8 buffers for each
-/// thread. A thread that sleeps has one spare at most. Where its receivers wait for memory, one wait stands for all of them; how long
-/// a receiver waits at most depends on no other thread.
+/// Each thread has two buffers in any case, and those that are cut into its cells of 64 bytes: the one that its
+/// receivers receive into, and a *spare*, so that what a receive leaves has a place whatever other threads take. So
+/// there are at least 8 buffers for each thread. A thread that sleeps has one spare at most. Where its receivers wait
+/// for memory, one wait stands for all of them; how long a receiver waits at most depends on no other thread.
 ///
-/// While a request waits, on whichever thread, each thread evicts what its own receivers keep past its deadline, when it polls.
+/// While a request waits, on whichever thread, each thread evicts what its own receivers keep past its deadline, when
+/// it polls.
 ///
-/// You may drop it before the pools of its threads or after them. Then no receiver is attached any more and no request of
-/// the host's own is taken; the receivers that are there go on to their end. When the pool of a thread is dropped, the
-/// leases of the host's own that it had stay: the first thread that uses, adopts or releases one has it.
+/// You may drop it before the pools of its threads or after them. Then no receiver is attached any more and no request
+/// of the host's own is taken; the receivers that are there go on to their end. When the pool of a thread is dropped,
+/// the leases of the host's own that it had stay: the first thread that uses, adopts or releases one has it.
 ///
 /// ```
 /// use demuxbuf::pool::PoolConfig;
@@ -88,10 +89,10 @@ impl SharedPool {
         Ok(SharedPool { common: TryArc::try_new(common).ok_or(no_memory)? })
     }
 
-    /// The pool of one thread. Its tables are reserved now, and nothing afterwards. It is bound to the thread
-    /// that calls, as far as [`Pool::check_thread`] is used. When it is dropped, the buffers of its receivers return to the
-    /// other threads, and this can be called for `index` again; leases of the host's own stay held until a thread releases
-    /// them.
+    /// The pool of one thread. Its tables are reserved now, and nothing afterwards. It is bound to the thread that
+    /// calls, as far as [`Pool::check_thread`] is used. When it is dropped, the buffers of its receivers return to the
+    /// other threads, and this can be called for `index` again; leases of the host's own stay held until a thread
+    /// releases them.
     ///
     /// # Errors
     ///
@@ -104,9 +105,9 @@ impl SharedPool {
         }
         shard.bind_thread();
         // SAFETY: the pool's source owns `common`, and with it the arena. A pool makes slices of the buffers of its own
-        // leases alone, or, by a caller of `Reach::anywhere`, of one that it adopts. The scheduler leases a buffer once at
-        // a time, and each way from a release to the next grant orders both, be it the lock or the top of a cache. What a
-        // pool trims is free and in no cache, and stays so under the lock that `with_free` holds.
+        // leases alone, or, by a caller of `Reach::anywhere`, of one that it adopts. The scheduler leases a buffer once
+        // at a time, and each way from a release to the next grant orders both, be it the lock or the top of a cache.
+        // What a pool trims is free and in no cache, and stays so under the lock that `with_free` holds.
         #[allow(unsafe_code)]
         let arena = unsafe { arena.alias() }.expect("buffers of shards have one size");
         let made = made.fetch_add(1, Ordering::Relaxed);

@@ -29,7 +29,8 @@ pub(super) struct Shared {
     /// A bit for each shard that is to be woken and was not named yet.
     wakes: Box<[AtomicU64]>,
     pub(super) is_exhausted: CachePadded<AtomicBool>,
-    /// Whether a request waited when the lock was released last, or a buffer was to be withheld; also while the pool is not exhausted, behind a class's cap.
+    /// Whether a request waited when the lock was released last, or a buffer was to be withheld; also while the pool is
+    /// not exhausted, behind a class's cap.
     pub(super) has_waiters: CachePadded<AtomicBool>,
     pub(super) is_closed: AtomicBool,
     /// How long a lease may be idle while others wait; also how long a grant stays with a shard that does not look. If
@@ -236,8 +237,8 @@ impl Shared {
         self.state.0.lock()
     }
 
-    /// Whether the pool was left half changed by a panic. Then it is not put in order any more when it ends: a second panic
-    /// would end the process.
+    /// Whether the pool was left half changed by a panic. Then it is not put in order any more when it ends: a second
+    /// panic would end the process.
     pub(super) fn is_broken(&self) -> bool {
         self.state.0.is_poisoned() || self.own_waits.iter().any(|own| is_poisoned(&own.0))
     }
@@ -264,8 +265,8 @@ impl Shared {
         }
     }
 
-    /// Follows any change: drains the caches if the pool became exhausted, passes grants on to their shards, and publishes
-    /// the counts. Returns how many shards are to be woken.
+    /// Follows any change: drains the caches if the pool became exhausted, passes grants on to their shards, and
+    /// publishes the counts. Returns how many shards are to be woken.
     pub(super) fn publish(&self, state: &mut Locked, here: Option<u32>) -> u64 {
         let mut calls = self.pass_on_grants(state, here);
         loop {
@@ -310,8 +311,8 @@ impl Shared {
         calls
     }
 
-    /// Counts the most that can have been outstanding since this was called last. A shard takes from its cache without the
-    /// lock, so all that it took since it had the lock last counts as outstanding.
+    /// Counts the most that can have been outstanding since this was called last. A shard takes from its cache without
+    /// the lock, so all that it took since it had the lock last counts as outstanding.
     pub(super) fn note_peak(&self, state: &Locked) {
         let cached_since = if self.is_exhausted.0.load(Ordering::Relaxed) { 0 } else { self.cached_since() };
         let in_use = self.buffers.len() as u32 - state.scheduler.withheld();
@@ -388,8 +389,8 @@ impl Shared {
     }
 
     /// When to look whether grants go from a shard that does not look to others that wait, in the host's time: a lease
-    /// after the call, and once in each step of the clock until then, so that it does not stand still. `None` if no grant
-    /// is there to pick up, leases have no deadlines, or time ends before.
+    /// after the call, and once in each step of the clock until then, so that it does not stand still. `None` if no
+    /// grant is there to pick up, leases have no deadlines, or time ends before.
     pub(super) fn overdue_ns(&self) -> Option<u64> {
         let due_ns = self.oldest_call_ns.0.get()?.checked_add(self.lease_ns?)?.checked_add(self.lag_ns.0.get())?;
         Some(due_ns.min(self.tick_ns.0.get()))

@@ -11,10 +11,10 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub struct SharedSchedulerStats {
     /// The counts of all shards together, as those of a scheduler of one thread.
     ///
-    /// `leased_peak` is exact for one shard, and as of any moment when a request waited or a reserve was not whole. Else it
-    /// may over-count: buffers that two shards took between their lock acquisitions are counted as taken at the same time.
-    /// `waiting_peak` is exact for waits of one shard; those of several are added up. `bypass_peak` counts what other shards
-    /// exchange once these have taken the lock.
+    /// `leased_peak` is exact for one shard, and as of any moment when a request waited or a reserve was not whole.
+    /// Else it may over-count: buffers that two shards took between their lock acquisitions are counted as taken at the
+    /// same time. `waiting_peak` is exact for waits of one shard; those of several are added up. `bypass_peak` counts
+    /// what other shards exchange once these have taken the lock.
     pub scheduler: SchedulerStats,
     /// Of the free buffers, those that shards have cached.
     pub cached: u32,

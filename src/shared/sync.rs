@@ -16,8 +16,8 @@ pub(super) use std::sync::{
 #[cfg(not(loom))]
 const YIELDS_MAX: u32 = 1000;
 
-/// A lock that long work gives up between its pieces. With a mutex alone the next piece would have the lock again before a
-/// thread that waits for it is awake.
+/// A lock that long work gives up between its pieces. With a mutex alone the next piece would have the lock again
+/// before a thread that waits for it is awake.
 #[derive(Debug)]
 pub(super) struct Lock<T> {
     mutex: Mutex<T>,
@@ -58,8 +58,8 @@ impl<T> Lock<T> {
     }
 }
 
-/// Whether a thread panicked while it held the lock: a defect, after which nothing in it can be relied on. Loom ends a model
-/// there.
+/// Whether a thread panicked while it held the lock: a defect, after which nothing in it can be relied on. Loom ends a
+/// model there.
 pub(super) fn is_poisoned<T>(mutex: &Mutex<T>) -> bool {
     #[cfg(not(loom))]
     let is_poisoned = mutex.is_poisoned();

@@ -1,10 +1,10 @@
 //! What tenants hold over all shards, and how requests in their names see what receivers keep.
 //!
-//! Receivers change what a tenant holds without the lock. The scheduler behind the lock has to know it only while it decides on
-//! a request in the tenant's name: so a tenant with a cap or a guarantee is *tracked* from before a request of it may wait until none
-//! does, and while it is, each change leads to the scheduler. A thread that queues a request sets `is_tracked`, then reads
-//! `kept_bytes`; a thread whose receivers keep more or less writes `kept_bytes`, then reads `is_tracked`. A fence between the two on
-//! either side makes sure that one of them sees the other.
+//! Receivers change what a tenant holds without the lock. The scheduler behind the lock has to know it only while it
+//! decides on a request in the tenant's name: so a tenant with a cap or a guarantee is *tracked* from before a request
+//! of it may wait until none does, and while it is, each change leads to the scheduler. A thread that queues a request
+//! sets `is_tracked`, then reads `kept_bytes`; a thread whose receivers keep more or less writes `kept_bytes`, then
+//! reads `is_tracked`. A fence between the two on either side makes sure that one of them sees the other.
 
 use super::cache::Holder;
 use super::state::{Locked, Shared};
@@ -57,7 +57,8 @@ impl Shared {
         }
     }
 
-    /// Whether a tenant may have a buffer more, counted from the leases and from what receivers keep: for the check of invariants.
+    /// Whether a tenant may have a buffer more, counted from the leases and from what receivers keep: for the check of
+    /// invariants.
     pub(super) fn is_below_cap(&self, state: &Locked, tenant: u32) -> bool {
         let kept = if self.totals.are_used() {
             self.totals.kept_bytes(tenant).div_ceil(self.totals.unit_bytes.into()) as u32
@@ -128,7 +129,8 @@ impl SchedulerShard {
         })
     }
 
-    /// Asks for a buffer in the name of any tenant: granted at once, or queued. [`Request::has_deadline`] makes no difference.
+    /// Asks for a buffer in the name of any tenant: granted at once, or queued. [`Request::has_deadline`] makes no
+    /// difference.
     ///
     /// # Errors
     ///
@@ -156,7 +158,8 @@ impl SchedulerShard {
         }
     }
 
-    /// This shard's receivers keep nothing any more, of these tenants: with the bytes and the receivers in the name of each.
+    /// This shard's receivers keep nothing any more, of these tenants: with the bytes and the receivers in the name of
+    /// each.
     pub(super) fn leave_tenants(&self, tenants: &[(u32, u64, u32)]) {
         if self.shared.is_broken() {
             return;
@@ -170,8 +173,8 @@ impl SchedulerShard {
         self.shared.state.0.let_others_in();
     }
 
-    /// A cell of a receiver of this tenant had `less_bytes`, and has `more_bytes`. It takes the lock only if a request waits that this may
-    /// serve or block.
+    /// A cell of a receiver of this tenant had `less_bytes`, and has `more_bytes`. It takes the lock only if a request
+    /// waits that this may serve or block.
     pub(super) fn keep(&self, tenant: u32, less_bytes: u32, more_bytes: u32) {
         if self.shared.totals.keep(tenant, less_bytes.into(), more_bytes.into()) {
             self.locked(|state| {

@@ -189,7 +189,8 @@ impl TenantReclaim {
         expired.iter(&self.members).reduce(|most, next| if cost(next) > cost(most) { next } else { most })
     }
 
-    /// Has an entry for this tenant. Inside what was reserved: as many as there are tenants, touched when they are needed.
+    /// Has an entry for this tenant. Inside what was reserved: as many as there are tenants, touched when they are
+    /// needed.
     fn reach(&mut self, tenant: u32) {
         if self.groups.len() <= tenant as usize {
             self.groups.resize(tenant as usize + 1, Group::EMPTY);

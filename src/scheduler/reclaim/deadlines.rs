@@ -1,9 +1,9 @@
 //! Which holders make no progress, and for how long?
 //!
 //! A lease that is timed stands in one list at a time, ordered by its last progress, so that the one that is idle for
-//! longest is always at the front: *active*; then, if it could park and no waiter could use its buffer, *idle*; once it was
-//! asked to park, *asked*; then, once its deadline passed, *expired*, by what it costs. Progress moves it back to the end
-//! of *active*. Each step is O(1), nothing is allocated.
+//! longest is always at the front: *active*; then, if it could park and no waiter could use its buffer, *idle*; once it
+//! was asked to park, *asked*; then, once its deadline passed, *expired*, by what it costs. Progress moves it back to
+//! the end of *active*. Each step is O(1), nothing is allocated.
 
 use super::by_tenant::{TenantList, TenantReclaim};
 use crate::alloc_util::reserve;
@@ -120,7 +120,8 @@ impl Deadlines {
         Ok(Deadlines {
             table: reserve("buffers", entries)?,
             entries,
-            // A holder that parks and at once takes a buffer again must not be asked for it in the same call, without end.
+            // A holder that parks and at once takes a buffer again must not be asked for it in the same call, without
+            // end.
             park_ns: config.park_ns.unwrap_or(lease_ns).max(1),
             lease_ns,
             active: List::EMPTY,
@@ -233,7 +234,8 @@ impl Deadlines {
         Some(Demand::Shed(index))
     }
 
-    /// The next holder without progress for `park_ns`, the one idle for longest first; each once until it makes progress.
+    /// The next holder without progress for `park_ns`, the one idle for longest first; each once until it makes
+    /// progress.
     pub(crate) fn poll_idle(&mut self, waiter_scope: WaiterScope, now_ns: u64) -> Option<u32> {
         let index = self.next_to_park(waiter_scope, now_ns)?;
         self.unlink(index);
@@ -315,8 +317,8 @@ impl Deadlines {
         })
     }
 
-    /// Walks everything; for tests. `has_deadline` is whether a timed lease holds a buffer, `is_cap_blocked` whether the cap
-    /// of a tenant blocks a waiter.
+    /// Walks everything; for tests. `has_deadline` is whether a timed lease holds a buffer, `is_cap_blocked` whether
+    /// the cap of a tenant blocks a waiter.
     pub(crate) fn check(
         &self,
         has_deadline: impl Fn(u32) -> bool,
@@ -340,7 +342,8 @@ impl Deadlines {
         let ages = |list: List| list.iter(&self.table).map(|index| self.table[index as usize].progress_ns);
         let is_ordered = |list: List| ages(list).is_sorted();
         let is_active_ordered = ages(self.active).chain(newest.map(|entry| entry.progress_ns)).is_sorted();
-        // Where there are tenants, one that no waiter needed before may be asked after others that are idle for less long.
+        // Where there are tenants, one that no waiter needed before may be asked after others that are idle for less
+        // long.
         let asked = self.knows_tenants() || is_ordered(self.asked);
         ensure(is_active_ordered && is_ordered(self.idle) && asked, "the holder that is idle for longest is first")?;
         let phase = |index: u32| self.table.get(index as usize).map_or(LeasePhase::Out, |entry| entry.phase);
@@ -436,8 +439,8 @@ impl Deadlines {
         self.tenant_reclaim.state_key(state);
     }
 
-    /// In which list it stands and at which place, and at which of its tenant's, its ages, what it consumed, and for how
-    /// long it has been shed, and how often it was deferred.
+    /// In which list it stands and at which place, and at which of its tenant's, its ages, what it consumed, and for
+    /// how long it has been shed, and how often it was deferred.
     pub(in crate::scheduler) fn describe_fully(&self, index: u32, now_ns: u64) -> [u64; 8] {
         let Some(idle) = self.describe(index, now_ns) else {
             return [0; 8];

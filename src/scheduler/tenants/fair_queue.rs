@@ -1,10 +1,10 @@
 //! The round robin: which flow of a class has its turn?
 //!
-//! A *flow* is what one tenant waits for in one class, first in, first out. The flows of a class that may be served are in
-//! its *open* ring, where deficit round robin (Shreedhar and Varghese, SIGCOMM 1995) serves `weight` buffers of the
+//! A *flow* is what one tenant waits for in one class, first in, first out. The flows of a class that may be served are
+//! in its *open* ring, where deficit round robin (Shreedhar and Varghese, SIGCOMM 1995) serves `weight` buffers of the
 //! largest size a turn. A flow whose tenant is below its guaranteed share is in the *entitled* ring as well, which goes
-//! first; after `burst` entitled grants one goes to the open ring, so that no flow waits forever. A flow keeps its place in
-//! the open ring whatever becomes of its entitlement. A flow whose tenant is at its cap is in no ring.
+//! first; after `burst` entitled grants one goes to the open ring, so that no flow waits forever. A flow keeps its
+//! place in the open ring whatever becomes of its entitlement. A flow whose tenant is at its cap is in no ring.
 
 #[cfg(feature = "std")]
 use super::DEFAULT_TENANT;

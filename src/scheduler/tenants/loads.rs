@@ -44,8 +44,8 @@ impl Load {
         }
     }
 
-    /// Whether content of this tenant goes for a claim of another before its deadline: `claimant` is what that holds, of
-    /// which a cell of `less_bytes` would be one of `more_bytes`.
+    /// Whether content of this tenant goes for a claim of another before its deadline: `claimant` is what that holds,
+    /// of which a cell of `less_bytes` would be one of `more_bytes`.
     pub(crate) fn goes_for(&self, claimant: &Load, less_bytes: u32, more_bytes: u32) -> bool {
         let would_hold = claimant.held_bytes + u64::from(more_bytes) - u64::from(less_bytes);
         self.held_bytes * u64::from(claimant.weight) > 2 * would_hold * u64::from(self.weight)
@@ -289,8 +289,8 @@ impl Tenants {
         kept + entry.outstanding < entry.cap
     }
 
-    /// The tenant whose content goes for a claim of another before its deadline, if that is fair: the claimant's cell of
-    /// `less_bytes` would be one of `more_bytes`.
+    /// The tenant whose content goes for a claim of another before its deadline, if that is fair: the claimant's cell
+    /// of `less_bytes` would be one of `more_bytes`.
     pub(in crate::scheduler) fn next_to_evict(&self, claimant: u32, less_bytes: u32, more_bytes: u32) -> Option<u32> {
         let tenant = self.first_in(LoadOrder::Evictable).filter(|&tenant| tenant != claimant)?;
         self.load(tenant).goes_for(&self.load(claimant), less_bytes, more_bytes).then_some(tenant)

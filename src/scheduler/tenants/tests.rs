@@ -4,8 +4,8 @@ use super::super::waits::WaitState;
 use super::super::{Outcome, Request, Scheduler, SchedulerConfig};
 use super::*;
 
-/// A pool of 4 buffers, all held by the default tenant. The first tenant, below its guaranteed share, waits in both classes,
-/// the second in the more critical one, and the third is gone.
+/// A pool of 4 buffers, all held by the default tenant. The first tenant, below its guaranteed share, waits in both
+/// classes, the second in the more critical one, and the third is gone.
 fn scheduler() -> Scheduler {
     let mut scheduler = Scheduler::new(&SchedulerConfig { classes: 2, tenants_max: 3, ..SchedulerConfig::new(4, 4) })
         .expect("the configuration is allowed");

@@ -263,7 +263,8 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// As `decoded`, of a decoder that can use up to `usable_bytes` at once, though `needed_bytes` help (0 for the same): where
-    /// memory is short, the next receive takes as many.
+    /// memory is short, the next receive takes as many, if bytes are left. Where all was consumed, nothing is remembered, and a
+    /// receive that waited for its turn takes one byte: so leave the last one until the next one is there.
     ///
     /// # Errors
     ///

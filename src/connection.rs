@@ -100,6 +100,7 @@ mod audit;
 mod conditions;
 mod event;
 mod fast_path;
+mod flight;
 mod idle;
 mod kept_cycle;
 mod policy;

@@ -259,3 +259,13 @@ fn frame_that_turns_out_too_long_stays_in_the_kernel() {
     assert!(is(actions, &[Action::CannotFit]), "{actions}");
     assert_eq!(case.facts().kept_bytes, 0);
 }
+
+/// Only the host can receive what was decoded: no advance of the clock ends that.
+#[test]
+fn clock_leaves_what_is_owed() {
+    let mut case = looked_at(Mode::Level, 200);
+    case.decoded(200, 0);
+    case.advance(500 * MS);
+    assert!(is(case.pool.pending(case.id).expect("it is attached"), &AWAY));
+    assert!(is(receive_away(&mut case, 200), &[]));
+}

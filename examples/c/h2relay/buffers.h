@@ -51,7 +51,7 @@ enum inlet_event {
 /* What the decoder makes of bytes that are to come. */
 struct need {
     uint32_t more;   /* without that many it cannot go on; 0 if it was reported, or is not known */
-    uint32_t usable; /* so many it can use at once, though fewer help; 0 for the same */
+    uint32_t usable; /* the most that it can use at once, though fewer help; 0 for the same */
 };
 
 /* The functions of a kind of buffers. */

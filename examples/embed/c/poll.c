@@ -136,6 +136,8 @@ static void accept_all(void) {
         demuxbuf_attach_options options = {.struct_size = sizeof options, .token = token, .policy = &policy};
         demuxbuf_posix_socket socket;
         demuxbuf_posix_socket_init(&socket, fd, BUFFER_BYTES, &policy);
+        if (is_folding) /* what is left of a frame that stays in the kernel is shown again as it came, not as it was folded */
+            policy.counting = socket.is_counting = 0;
         if (token == CONNECTIONS_MAX ||
             demuxbuf_receiver_attach(pool, &options, &receiver, NULL, NULL) != DEMUXBUF_OK) {
             close(fd);

@@ -176,7 +176,7 @@ mod tests {
     }
 
     /// The numbers that programs were compiled with, in units of 65536.
-    const NUMBERS: [(i32, i32); 44] = [
+    const NUMBERS: [(i32, i32); 45] = [
         (DEMUXBUF_ERR_NOT_ATTACHED, 1),
         (DEMUXBUF_ERR_ALREADY_ATTACHED, 2),
         (DEMUXBUF_ERR_CLOSED, 3),
@@ -221,6 +221,7 @@ mod tests {
         (DEMUXBUF_ERR_NO_DEADLINE, 64),
         (DEMUXBUF_ERR_DRAINING, 65),
         (DEMUXBUF_ERR_IN_PLACE, 66),
+        (DEMUXBUF_ERR_LOOKED_AT, 67),
     ];
 
     /// What masks are asked for, and what they may be asked for one day.

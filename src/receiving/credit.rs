@@ -2,12 +2,20 @@
 
 use super::buffers::Buffers;
 use super::config::{HEADER_BYTES, NS_PER_S, rate_ns};
-use super::keeper::{Place, Standing};
+use super::keeper::{Place, Row, Standing};
 use super::sizes::{HEADER, Size};
 use super::{NIL, Receiving};
 
 /// The most credit, and the most debt, in bytes.
 pub(super) const CREDIT_MAX: i32 = 65_536;
+
+impl Row {
+    /// Bytes were decoded, of which a buffer has at most 16 MiB.
+    #[inline(always)]
+    pub(super) fn add_credit(&mut self, bytes: u32) {
+        self.credit_bytes = (self.credit_bytes + bytes as i32).min(CREDIT_MAX);
+    }
+}
 
 impl<B: Buffers> Receiving<B> {
     /// The bytes that a receiver may come to keep.
@@ -87,8 +95,7 @@ impl<B: Buffers> Receiving<B> {
     /// Bytes were decoded.
     pub(super) fn add_credit(&mut self, keeper: u32, bytes: u32) {
         self.settle_charge(keeper);
-        let credit = &mut self.rows[self.keepers[keeper].receiver as usize].credit_bytes;
-        *credit = credit.saturating_add(i32::try_from(bytes).unwrap_or(i32::MAX)).min(CREDIT_MAX);
+        self.rows[self.keepers[keeper].receiver as usize].add_credit(bytes);
     }
 
     pub(super) fn is_in_credit(&self, keeper: u32) -> bool {

@@ -1,7 +1,6 @@
 //! What is known of receivers. An idle one has a row only; one that borrows, keeps, waits or was shed has a keeper.
 
 use super::NIL;
-use super::credit::CREDIT_MAX;
 use super::sizes::Size;
 use super::types::{ShedReason, Stance};
 use crate::alloc_util::reserve;
@@ -26,14 +25,6 @@ pub(super) struct Row {
 }
 
 const _: () = assert!(size_of::<Row>() == 12);
-
-impl Row {
-    /// Bytes were decoded, of which a buffer has at most 16 MiB.
-    #[inline(always)]
-    pub(super) fn add_credit(&mut self, bytes: u32) {
-        self.credit_bytes = (self.credit_bytes + bytes as i32).min(CREDIT_MAX);
-    }
-}
 
 /// What is known of the transport of a receiver, as bits of one byte, so that rows stay small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! What must always hold of a shared scheduler.
 
 use super::cache::BufferState;
-use super::exchange::bypass_bound;
 use super::own_waits::Phase;
+use super::placeholders::bypass_bound;
 use super::shard_waits::{State, Ticket};
 use super::state::{Locked, Shared};
 use super::sync::Ordering;

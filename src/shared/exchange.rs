@@ -4,7 +4,7 @@
 //! A thread that holds both locks took the common one first.
 
 use super::cache::Holder;
-use super::own_waits::{OwnWait, OwnWaits, Phase, STAMPS};
+use super::own_waits::{OwnWait, OwnWaits, Phase, PickedUp, Place, STAMPS};
 use super::placeholders::{Placeholder, Placeholders, Seen};
 use super::shard_waits::State;
 use super::state::{Locked, ShardState, Shared};
@@ -12,24 +12,8 @@ use super::sync::{MutexGuard, Ordering};
 use super::{EXCHANGES_MAX, SchedulerShard, SharedSchedulerError};
 use crate::scheduler::{Grant, LeaseId, Outcome, Request, SchedulerError, WaitId, WaitInfo};
 
-/// The bound *W*, from that of the common queue: a burst of exchanges for each of its grants, and one more for each
-/// shard.
-pub(super) fn bypass_bound(of_queue: u64, shards: u32) -> u64 {
-    let grants = of_queue.saturating_add(1);
-    let exchanges = u64::from(EXCHANGES_MAX).saturating_mul(grants.saturating_add(shards.into()));
-    of_queue.saturating_add(exchanges)
-}
-
 /// Waits that a shard may begin without the common lock, at most.
 const RIGHTS_AT_ONCE: u32 = 16;
-
-/// What a poll found.
-pub(super) enum PickedUp {
-    Grant(Grant),
-    Nothing,
-    /// Among the tickets there may be a grant.
-    LookAtTickets,
-}
 
 impl Shared {
     #[inline(always)]
@@ -166,13 +150,6 @@ impl Shared {
             *sum += core::mem::take(exchanged);
         }
     }
-}
-
-/// Where a wait is.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
-    Ticket(u32),
-    Own { shard: u32, row: u32 },
 }
 
 impl Locked {

@@ -54,6 +54,21 @@ impl Linked for OwnWait {
     }
 }
 
+/// Where a wait is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    Ticket(u32),
+    Own { shard: u32, row: u32 },
+}
+
+/// What a poll found.
+pub(super) enum PickedUp {
+    Grant(Grant),
+    Nothing,
+    /// Among the tickets there may be a grant.
+    LookAtTickets,
+}
+
 /// Where waits of shards have their numbers: behind those of tickets, as many for each shard.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Numbers {

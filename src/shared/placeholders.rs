@@ -1,11 +1,20 @@
 //! The waits in the common queue that stand for those that a shard queues itself, and what shards see of that queue
 //! without the lock.
 
+use super::EXCHANGES_MAX;
 use super::stats::Counter;
 use super::sync::{AtomicU64, CachePadded, Ordering};
 use crate::alloc_util::reserve;
 use crate::scheduler::{CLASSES_MAX, ConfigError, Scheduler, WaitId};
 use alloc::vec::Vec;
+
+/// The bound *W*, from that of the common queue: a burst of exchanges for each of its grants, and one more for each
+/// shard.
+pub(super) fn bypass_bound(of_queue: u64, shards: u32) -> u64 {
+    let grants = of_queue.saturating_add(1);
+    let exchanges = u64::from(EXCHANGES_MAX).saturating_mul(grants.saturating_add(shards.into()));
+    of_queue.saturating_add(exchanges)
+}
 
 /// One of them.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! The handle of one thread.
 
 use super::cache::{Holder, LeaseWord};
-use super::exchange::{PickedUp, Place};
+use super::own_waits::{PickedUp, Place};
 use super::shard_waits::{State, Ticket, Tickets};
 use super::state::{Locked, ShardState, Shared};
 use super::sync::Ordering;

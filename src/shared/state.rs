@@ -2,9 +2,8 @@
 
 use super::SharedSchedulerStats;
 use super::cache::{BufferState, Cache};
-use super::exchange::bypass_bound;
 use super::own_waits::{Numbers, OwnWaits};
-use super::placeholders::{CommonQueue, Placeholders};
+use super::placeholders::{CommonQueue, Placeholders, bypass_bound};
 use super::shard_waits::{State, Tickets};
 use super::stats::{Counter, Counts, Earliest, PublishedStats, ShownWaits};
 use super::sync::{AtomicBool, AtomicU64, CachePadded, Lock, Mutex, MutexGuard, Ordering, is_poisoned};

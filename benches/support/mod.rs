@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "no benchmark uses all of it")]
 
 pub(crate) mod host;
+pub(crate) mod system_calls;
 
 use clap::Parser;
 use demuxbuf_ffi_tests::{root, target, try_run};

@@ -68,7 +68,7 @@ impl Load {
         if self == self.plain() { &THREADS } else { &THREADS[..2] }
     }
 
-    /// In how many of the ways. The lists of each thread pass nothing on, whoever wants it.
+    /// In how many of the ways: the lists of each thread pass nothing on to those that wait.
     fn ways(self) -> usize {
         if self == self.plain() { WAYS.len() } else { 2 }
     }
@@ -87,20 +87,20 @@ impl Load {
     }
 }
 
-/// The shards of a run, and how its connections request.
-struct Shards {
+/// The shards of a run, whose connections contend for its buffers.
+struct Contest {
     load: Load,
     shared: SharedScheduler,
     tenants: Vec<TenantId>,
 }
 
-impl Shards {
-    fn new(load: Load, threads: u32) -> Shards {
+impl Contest {
+    fn new(load: Load, threads: u32) -> Contest {
         let shared = SharedScheduler::new(&load.config(threads), threads).unwrap();
         let tenants = if load == Load::Tenants { TENANTS } else { 0 };
         let shard = shared.shard(0).unwrap();
         let tenants = (0..tenants).map(|_| shard.create_tenant(&TenantConfig::default()).unwrap()).collect();
-        Shards { load, shared, tenants }
+        Contest { load, shared, tenants }
     }
 
     fn request(&self, shard: &SchedulerShard, token: u64) -> Outcome {
@@ -222,7 +222,7 @@ struct Run {
 }
 
 fn run_shards(load: Load, threads: u32, length: Duration) -> Figures {
-    let shards = Shards::new(load, threads);
+    let shards = Contest::new(load, threads);
     let run = Run {
         stop: AtomicBool::new(false),
         start: Barrier::new(threads as usize + 1),
@@ -260,7 +260,7 @@ fn run_shards(load: Load, threads: u32, length: Duration) -> Figures {
 
 /// As `exhausted`, on one thread, this many times.
 fn hand_off(load: Load, handoffs: u64) {
-    let shards = Shards::new(load, 1);
+    let shards = Contest::new(load, 1);
     let shard = shards.shared.shard(0).unwrap();
     let mut turn = Vec::with_capacity(CONNECTIONS as usize);
     for token in 0..CONNECTIONS {
@@ -300,7 +300,7 @@ fn uncontended(run: &Run, shard: &SchedulerShard) -> u64 {
     operations
 }
 
-fn exhausted(run: &Run, shards: &Shards, shard: &SchedulerShard) -> u64 {
+fn exhausted(run: &Run, shards: &Contest, shard: &SchedulerShard) -> u64 {
     let mut operations = 0;
     let mut held = Vec::with_capacity(CONNECTIONS as usize);
     let mut turn = Vec::with_capacity(CONNECTIONS as usize);

@@ -176,6 +176,11 @@ pub unsafe extern "C" fn demuxbuf_receiver_decoded_usable(
     need_more: u32,
     usable: u32,
 ) -> demuxbuf_step {
+    if usable == 0 {
+        // Hosts that always make this call have the fast path as well.
+        // SAFETY: as the module asks.
+        return unsafe { demuxbuf_receiver_decoded(pool, receiver, consumed, need_more) };
+    }
     // SAFETY: as the module asks.
     unsafe { step(pool, receiver, Decoded { consumed, need_more, usable }) }
 }

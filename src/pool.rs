@@ -178,15 +178,28 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// The handle is stale or foreign; the event makes no sense, or is one that the pool reports by itself; bytes that are
     /// kept are consumed while there is no buffer to decode them in. Nothing is changed.
+    #[inline(always)] // A host's call names its event.
     pub fn handle(&mut self, id: ReceiverId, event: Event) -> Result<Actions, PoolError> {
+        let fast = match event {
+            Event::WouldBlock => self.fast_path().dry(id, false),
+            Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.fast_path().arm(id),
+            _ => None,
+        };
+        match fast {
+            Some(step) => Ok(step.actions()),
+            None => self.handle_otherwise(id, event),
+        }
+    }
+
+    /// As `handle`, of an event that a host reports less often, or where the fast path does not apply.
+    #[inline(never)]
+    fn handle_otherwise(&mut self, id: ReceiverId, event: Event) -> Result<Actions, PoolError> {
         let fast = match event {
             Event::Readable => self.fast_path().begin(id),
             Event::Received { bytes } => self.fast_path().receive(id, bytes),
             Event::Consumed { bytes } => self.fast_path().decode(id, bytes),
-            Event::WouldBlock => self.fast_path().dry(id, false),
             Event::WouldBlockArmed => self.fast_path().dry(id, true),
             Event::EndOfStream | Event::TransportError => self.fast_path().end(id, event),
-            Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.fast_path().arm(id),
             _ => None,
         };
         match fast {
@@ -251,36 +264,6 @@ impl<S: BufferSource> Pool<S> {
             event => self.apply(index, event)?,
         }
         Ok(self.follow_event(index, event))
-    }
-
-    /// `Consumed`, and `NeedMore` if `needed_bytes` is not 0, in one step: either both are taken or none.
-    ///
-    /// # Errors
-    ///
-    /// As [`handle`](Pool::handle).
-    pub fn decoded(&mut self, id: ReceiverId, consumed_bytes: u32, needed_bytes: u32) -> Result<Actions, PoolError> {
-        self.decoded_usable(id, consumed_bytes, needed_bytes, 0)
-    }
-
-    /// As `decoded`, of a decoder that can use up to `usable_bytes` at once, though `needed_bytes` help (0 for the same): where
-    /// memory is short, the next receive takes as many, if bytes are left. Where all was consumed, nothing is remembered, and a
-    /// receive that waited for its turn takes one byte: so leave the last one until the next one is there.
-    ///
-    /// # Errors
-    ///
-    /// As [`handle`](Pool::handle).
-    pub fn decoded_usable(
-        &mut self,
-        id: ReceiverId,
-        consumed_bytes: u32,
-        needed_bytes: u32,
-        usable_bytes: u32,
-    ) -> Result<Actions, PoolError> {
-        let fast = if needed_bytes == 0 { self.fast_path().decode(id, consumed_bytes) } else { None };
-        match fast {
-            Some(step) => Ok(step.actions()),
-            None => self.consume_row(self.table.find(id)?, consumed_bytes, needed_bytes, usable_bytes),
-        }
     }
 
     /// What the host is to do now.
@@ -453,22 +436,6 @@ impl<S: BufferSource> Pool<S> {
     pub(super) fn count_received(&mut self, index: u32, bytes: u32) {
         self.follow_receive(index);
         self.counts.received_bytes += u64::from(bytes);
-    }
-
-    /// As `decoded_usable`, of the receiver in this row, the slow path.
-    #[doc(hidden)]
-    pub fn consume_row(
-        &mut self,
-        index: u32,
-        consumed_bytes: u32,
-        needed_bytes: u32,
-        usable_bytes: u32,
-    ) -> Result<Actions, PoolError> {
-        let landed = if needed_bytes == 0 { self.try_pass_landed(index, consumed_bytes) } else { None };
-        match landed.or_else(|| self.try_report(index, consumed_bytes, needed_bytes, usable_bytes)) {
-            Some(actions) => Ok(actions),
-            None => self.consume_slowly(index, consumed_bytes, needed_bytes, usable_bytes),
-        }
     }
 
     /// As `consume_row`, without a step of its own for what is common.

@@ -154,11 +154,26 @@ impl Connection {
         if self.blocked | self.needed_bytes != 0 || (!is_known && !self.try_plan_cycle(plan, is_idle)) {
             return false;
         }
+        self.begin_cycle(plan);
+        true
+    }
+
+    /// As `try_begin_cycle`, of one whose flags are those of the cycle before.
+    #[inline(always)]
+    pub(crate) fn try_begin_same_cycle(&mut self, plan: &CyclePlan) -> bool {
+        if self.flags != plan.flags || self.blocked | self.needed_bytes != 0 {
+            return false;
+        }
+        self.begin_cycle(plan);
+        true
+    }
+
+    #[inline(always)]
+    fn begin_cycle(&mut self, plan: &CyclePlan) {
         self.reads = 1;
         if plan.disarms {
             self.flags = plan.disarmed_flags;
         }
-        true
     }
 
     /// The plan of its cycle, if one may begin.
@@ -445,6 +460,11 @@ mod tests {
         }
         let mut alike = before.clone();
         assert!(alike.try_begin_cycle(&mut plan, || true) && alike == row, "{before:?}");
+        let mut same = before.clone();
+        let is_same = same.try_begin_same_cycle(&plan);
+        assert_eq!((is_same, &same), (before.flags == plan.flags, if is_same { &row } else { before }));
+        let rare = Connection { blocked: 1, ..before.clone() };
+        assert!(!rare.clone().try_begin_same_cycle(&plan), "{rare:?}");
         let begun = [Event::Readable, Event::BufferGranted { capacity: CAPACITY }];
         assert_eq!(by_table(before, &begun[..1]).0, Action::RequestBuffer.into(), "{before:?}");
         assert_eq!((Action::Recv.into(), row.in_cycle(CAPACITY, 0, 0)), by_table(before, &begun), "{before:?}");

@@ -5,6 +5,7 @@
 //! buffers that are free are trimmed when others are touched for the first time and the budget would be passed
 //! ([`Arena::touch`]). With one size this never happens. Buffers smaller than a page keep theirs.
 
+use super::address::Address;
 use super::block::Block;
 use super::{BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, BUFFER_SIZES_MAX, Protection, poison};
 use crate::alloc_util::{pages, reserve};
@@ -163,6 +164,22 @@ impl Arena {
     #[inline]
     pub fn buffer_mut(&mut self, index: u32) -> &mut [u8] {
         self.block.slice_mut(self.range_of(index))
+    }
+
+    /// The bytes from an address on.
+    ///
+    /// # Panics
+    ///
+    /// They are not all in the arena: a bug of the caller.
+    #[inline]
+    pub(crate) fn bytes_at(&self, at: Address, bytes: u32) -> &[u8] {
+        self.block.slice_at(at.get().as_ptr(), bytes as usize)
+    }
+
+    /// As `bytes_at`, for writing.
+    #[inline]
+    pub(crate) fn bytes_at_mut(&mut self, at: Address, bytes: u32) -> &mut [u8] {
+        self.block.slice_at_mut(at.get().as_ptr(), bytes as usize)
     }
 
     /// Where a buffer starts. Nothing is borrowed: pointers from here stay valid until the buffer is used otherwise.
@@ -366,6 +383,30 @@ fn lay_out(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_at_an_address_are_those_of_its_buffer() {
+        let mut arena = Arena::new(3, &[128, 0, 0, 0]).expect("there is memory");
+        for index in 0..3 {
+            let at = Address::new(arena.address(index));
+            assert_eq!(arena.bytes_at(at, 128).as_ptr_range(), arena.buffer(index).as_ptr_range());
+            assert_eq!(arena.bytes_at_mut(at, 5).as_ptr_range(), arena.buffer(index)[..5].as_ptr_range());
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "std")]
+    fn bytes_outside_of_the_arena_are_refused() {
+        let arena = Arena::with_pages_of(64, 3, &[128, 0, 0, 0], Protection::default()).expect("there is memory");
+        let ends = |bytes: isize| arena.address(0).as_ptr().wrapping_offset(bytes);
+        for (at, bytes) in
+            [(ends(-1), 1), (ends(-1), 2), (ends(-128), 128), (ends(383), 2), (ends(384), 1), (ends(385), 0)]
+        {
+            let at = Address::new(NonNull::new(at).expect("it is not null"));
+            let look = std::panic::AssertUnwindSafe(|| arena.bytes_at(at, bytes).len());
+            assert!(std::panic::catch_unwind(look).is_err(), "{at:?} {bytes}");
+        }
+    }
 
     /// Buffers of one size on a machine with such pages, of which some are free; the pool's part is played by `free`.
     struct TrackedArena {

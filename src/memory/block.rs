@@ -118,6 +118,26 @@ impl Block {
         unsafe { core::slice::from_raw_parts_mut(at.as_ptr(), range.len()) }
     }
 
+    /// As `slice`, from this address on.
+    #[inline]
+    pub(super) fn slice_at(&self, address: *const u8, bytes: usize) -> &[u8] {
+        self.slice(self.range_at(address, bytes))
+    }
+
+    /// As `slice_at`, for writing.
+    #[inline]
+    pub(super) fn slice_at_mut(&mut self, address: *const u8, bytes: usize) -> &mut [u8] {
+        self.slice_mut(self.range_at(address, bytes))
+    }
+
+    /// The range from an address on, which is not followed. One outside of the block makes a range that is not inside it, or
+    /// one that ends before it starts.
+    #[inline(always)]
+    fn range_at(&self, address: *const u8, bytes: usize) -> Range<usize> {
+        let start = address.addr().wrapping_sub(self.base.as_ptr().addr());
+        start..start.wrapping_add(bytes)
+    }
+
     /// Where a range starts, without borrowing it.
     #[inline]
     pub(super) fn address(&self, range: &Range<usize>) -> NonNull<u8> {

@@ -1,6 +1,8 @@
 //! Where to receive and what to decode, and events that return it, so that a cycle is three calls, or two.
+//!
+//! Of these calls the fast path is inlined into the host; what else there is to do is a call.
 
-use super::{BufferSource, Pool, PoolError, ReceiverId, Step};
+use super::{BufferSource, Pool, PoolError, RawStep, ReceiverId, Step};
 use crate::connection::{Action, Actions, Event};
 
 impl<S: BufferSource> Pool<S> {
@@ -9,12 +11,27 @@ impl<S: BufferSource> Pool<S> {
     /// # Errors
     ///
     /// As [`handle`](Pool::handle).
-    #[inline]
+    #[inline(always)]
     pub fn readable(&mut self, id: ReceiverId) -> Result<Step<'_>, PoolError> {
+        match self.fast_path().begin_same(id) {
+            Some(step) => Ok(self.with_area(step)),
+            None => self.readable_otherwise(id),
+        }
+    }
+
+    /// As `readable`, where the cycle is not like the one before.
+    #[inline(never)]
+    fn readable_otherwise(&mut self, id: ReceiverId) -> Result<Step<'_>, PoolError> {
         match self.fast_path().begin(id) {
-            Some(step) => Ok(Step { actions: step.actions(), data: self.memory.receive_buffer_mut() }),
+            Some(step) => Ok(self.with_area(step)),
             None => self.step(id, Event::Readable),
         }
+    }
+
+    /// A step of a common cycle in which there is something to receive or to decode.
+    #[inline(always)]
+    fn with_area(&mut self, step: RawStep) -> Step<'_> {
+        Step { actions: step.actions(), data: self.memory.bytes_at_mut(self.cycle.buffer, step.bytes()) }
     }
 
     /// As [`handle`](Pool::handle) with [`Received`](Event::Received): one receive brought this many bytes.
@@ -22,14 +39,71 @@ impl<S: BufferSource> Pool<S> {
     /// # Errors
     ///
     /// As [`handle`](Pool::handle).
-    #[inline]
+    #[inline(always)]
     pub fn received(&mut self, id: ReceiverId, bytes: u32) -> Result<Step<'_>, PoolError> {
         match self.fast_path().receive(id, bytes) {
-            Some(step) => {
-                let data = &mut self.memory.receive_buffer_mut()[..bytes as usize];
-                Ok(Step { actions: step.actions(), data })
-            }
+            Some(step) => Ok(self.with_area(step)),
             None => self.step(id, Event::Received { bytes }),
+        }
+    }
+
+    /// `Consumed`, and `NeedMore` if `needed_bytes` is not 0, in one step: either both are taken or none.
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](Pool::handle).
+    #[inline(always)]
+    pub fn decoded(&mut self, id: ReceiverId, consumed_bytes: u32, needed_bytes: u32) -> Result<Actions, PoolError> {
+        self.decoded_usable(id, consumed_bytes, needed_bytes, 0)
+    }
+
+    /// As `decoded`, of a decoder that can use up to `usable_bytes` at once, though `needed_bytes` help (0 for the same): where
+    /// memory is short, the next receive takes as many, if bytes are left. Where all was consumed, nothing is remembered, and a
+    /// receive that waited for its turn takes one byte: so leave the last one until the next one is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](Pool::handle).
+    #[inline(always)]
+    pub fn decoded_usable(
+        &mut self,
+        id: ReceiverId,
+        consumed_bytes: u32,
+        needed_bytes: u32,
+        usable_bytes: u32,
+    ) -> Result<Actions, PoolError> {
+        let fast = if needed_bytes == 0 { self.fast_path().decode(id, consumed_bytes) } else { None };
+        match fast {
+            Some(step) => Ok(step.actions()),
+            None => self.decoded_otherwise(id, consumed_bytes, needed_bytes, usable_bytes),
+        }
+    }
+
+    /// As `decoded_usable`, where the fast path does not apply.
+    #[inline(never)]
+    fn decoded_otherwise(
+        &mut self,
+        id: ReceiverId,
+        consumed_bytes: u32,
+        needed_bytes: u32,
+        usable_bytes: u32,
+    ) -> Result<Actions, PoolError> {
+        self.consume_row(self.table.find(id)?, consumed_bytes, needed_bytes, usable_bytes)
+    }
+
+    /// As `decoded_usable`, of the receiver in this row, the slow path.
+    #[doc(hidden)]
+    pub fn consume_row(
+        &mut self,
+        index: u32,
+        consumed_bytes: u32,
+        needed_bytes: u32,
+        usable_bytes: u32,
+    ) -> Result<Actions, PoolError> {
+        let landed = if needed_bytes == 0 { self.try_pass_landed(index, consumed_bytes) } else { None };
+        match landed.or_else(|| self.try_report(index, consumed_bytes, needed_bytes, usable_bytes)) {
+            Some(actions) => Ok(actions),
+            None => self.consume_slowly(index, consumed_bytes, needed_bytes, usable_bytes),
         }
     }
 
@@ -39,12 +113,18 @@ impl<S: BufferSource> Pool<S> {
     /// # Errors
     ///
     /// As [`handle`](Pool::handle).
-    #[inline]
+    #[inline(always)]
     pub fn received_and_decoded(&mut self, id: ReceiverId, bytes: u32) -> Result<Actions, PoolError> {
         match self.fast_path().receive_and_decode(id, bytes) {
             Some(step) => Ok(step.actions()),
-            None => self.receive_and_decode_row(self.table.find(id)?, bytes),
+            None => self.receive_and_decode_otherwise(id, bytes),
         }
+    }
+
+    /// As `received_and_decoded`, where the fast path does not apply.
+    #[inline(never)]
+    fn receive_and_decode_otherwise(&mut self, id: ReceiverId, bytes: u32) -> Result<Actions, PoolError> {
+        self.receive_and_decode_row(self.table.find(id)?, bytes)
     }
 
     /// As `received_and_decoded`, of the receiver in this row, the slow path.
@@ -82,10 +162,10 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// The handle is stale or foreign.
     pub fn data(&self, id: ReceiverId) -> Result<&[u8], PoolError> {
-        let index = self.table.find(id)?;
-        if self.has_open_cycle(index) {
-            return Ok(&self.memory.receive_buffer()[..self.cycle.buffered_bytes() as usize]);
+        if self.cycle.is_open_of(id) {
+            return Ok(self.memory.bytes_at(self.cycle.buffer, self.cycle.buffered_bytes()));
         }
+        let index = self.table.find(id)?;
         if self.kept_cycle.is_of(index) {
             return Ok(&self.memory.receive_buffer()[..self.kept_cycle.buffered_bytes() as usize]);
         }
@@ -106,10 +186,10 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// The handle is stale or foreign.
     pub fn data_mut(&mut self, id: ReceiverId) -> Result<&mut [u8], PoolError> {
-        let index = self.table.find(id)?;
-        if self.has_open_cycle(index) {
-            return Ok(&mut self.memory.receive_buffer_mut()[..self.cycle.buffered_bytes() as usize]);
+        if self.cycle.is_open_of(id) {
+            return Ok(self.memory.bytes_at_mut(self.cycle.buffer, self.cycle.buffered_bytes()));
         }
+        let index = self.table.find(id)?;
         if self.kept_cycle.is_of(index) {
             return Ok(&mut self.memory.receive_buffer_mut()[..self.kept_cycle.buffered_bytes() as usize]);
         }
@@ -125,11 +205,10 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// The handle is stale or foreign.
     pub fn receive_area(&mut self, id: ReceiverId) -> Result<&mut [u8], PoolError> {
-        let index = self.table.find(id)?;
-        if self.has_open_cycle(index) {
-            let is_to_receive = self.cycle.buffered_bytes() == 0;
-            return Ok(if is_to_receive { self.memory.receive_buffer_mut() } else { &mut [] });
+        if self.cycle.is_open_of(id) {
+            return Ok(self.memory.bytes_at_mut(self.cycle.buffer, self.cycle.room_bytes()));
         }
+        let index = self.table.find(id)?;
         if self.kept_cycle.is_of(index) {
             return Ok(&mut self.memory.receive_buffer_mut()[self.kept_cycle.room()]);
         }

@@ -31,13 +31,29 @@ impl FastPath<'_> {
     /// A receiver that holds nothing is readable.
     #[inline(always)]
     pub fn begin(&mut self, id: ReceiverId) -> Option<RawStep> {
+        self.begin_planned::<false>(id)
+    }
+
+    /// As `begin`, if its cycle is like the one before.
+    #[inline(always)]
+    pub(super) fn begin_same(&mut self, id: ReceiverId) -> Option<RawStep> {
+        self.begin_planned::<true>(id)
+    }
+
+    #[inline(always)]
+    fn begin_planned<const IS_SAME: bool>(&mut self, id: ReceiverId) -> Option<RawStep> {
         let cycle = &mut *self.cycle;
         if cycle.progress.phase != Phase::Ready {
             return None;
         }
         let (index, connection) = self.table.find_fast(id)?;
         let memory = &self.memory;
-        if !connection.try_begin_cycle(&mut cycle.plan, || memory.is_idle(index)) {
+        let begins = if IS_SAME {
+            connection.try_begin_same_cycle(&cycle.plan)
+        } else {
+            connection.try_begin_cycle(&mut cycle.plan, || memory.is_idle(index))
+        };
+        if !begins {
             return None;
         }
         debug_assert!(self.memory.is_idle(index), "one that is idle for its machine is idle");

@@ -92,6 +92,18 @@ impl OpenCycle {
         matches!(self.progress.phase, Phase::Receiving | Phase::Decoding)
     }
 
+    /// Whether that of the receiver with this handle is open. Then the handle is not stale: a receiver is not closed before its
+    /// cycle is left.
+    #[inline(always)]
+    pub(super) fn is_open_of(&self, id: ReceiverId) -> bool {
+        self.is_open() && self.id == id
+    }
+
+    /// As many bytes are to be received, at most.
+    pub(super) fn room_bytes(&self) -> u32 {
+        if self.progress.phase == Phase::Receiving { self.buffer_bytes } else { 0 }
+    }
+
     /// What was received and is not decoded yet.
     pub(super) fn buffered_bytes(&self) -> u32 {
         if self.progress.phase == Phase::Decoding { self.received_bytes } else { 0 }

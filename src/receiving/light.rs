@@ -177,6 +177,18 @@ impl<B: Buffers> Receiving<B> {
         Address::new(self.arena.address(self.receive_buffer))
     }
 
+    /// The bytes from an address in a buffer on.
+    #[inline(always)]
+    pub(crate) fn bytes_at(&self, at: Address, bytes: u32) -> &[u8] {
+        self.arena.bytes_at(at, bytes)
+    }
+
+    /// As `bytes_at`, for writing.
+    #[inline(always)]
+    pub(crate) fn bytes_at_mut(&mut self, at: Address, bytes: u32) -> &mut [u8] {
+        self.arena.bytes_at_mut(at, bytes)
+    }
+
     /// The receive buffer, for writing.
     #[inline(always)]
     pub(crate) fn receive_buffer_mut(&mut self) -> &mut [u8] {

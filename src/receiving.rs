@@ -64,7 +64,8 @@ pub use buffers::Buffers;
 #[cfg(feature = "std")]
 pub(crate) use buffers::Wanted;
 #[cfg(feature = "std")]
-pub(crate) use config::{HEADER_BYTES, threads_least};
+pub(crate) use config::HEADER_BYTES;
+pub(crate) use config::threads_least;
 pub use config::{ReceivingConfig, Split};
 pub use deliver::Delivered;
 pub use error::ReceivingError;

@@ -63,7 +63,7 @@ impl Scheduler {
 
     /// The published bound *W* (see the module's docs): the most grants to other requests that a waiter could have had.
     /// It is the same for all classes, and grows with the largest weight of a tenant. That of a shared scheduler is
-    /// larger (see the [`shared`](crate::shared) module).
+    /// larger (see the module `shared`).
     pub fn bypass_bound(&self) -> u64 {
         let others = u64::from(self.classes_used) - 1;
         let for_others = if others == 0 { 0 } else { u64::from(self.class_burst) + others };

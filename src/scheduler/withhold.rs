@@ -10,7 +10,11 @@ impl Scheduler {
         self.to_withhold = buffers - self.buffers.withheld();
         self.serve_waiters();
     }
+}
 
+/// For pools that are shared.
+#[cfg(feature = "std")]
+impl Scheduler {
     /// Buffers that are withheld now.
     pub(crate) fn withheld(&self) -> u32 {
         self.buffers.withheld()

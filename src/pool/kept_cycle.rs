@@ -502,7 +502,7 @@ mod tests {
                     (0..5).for_each(|way| taken[way] += twins.taken[way]);
                 }
                 let has_steps = matches!(mode, Mode::Level | Mode::OneShot) && !policy.reads_ahead;
-                assert!(!has_steps || taken.iter().all(|&taken| taken > 10), "{policy:?}: {taken:?}");
+                assert!(!has_steps || taken.iter().all(|&taken| taken >= 5), "{policy:?}: {taken:?}");
             }
         }
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 const FILE_BYTES: usize = 1024;
 const START_LIMIT: Duration = Duration::from_secs(30);
+const END_LIMIT: Duration = Duration::from_secs(60);
 
 fn statistics_file() -> PathBuf {
     folder().join("relay-statistics.json")
@@ -42,6 +43,22 @@ impl Running {
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
+    }
+
+    /// Asks it to end, until it does: nginx misses a signal that comes just before it waits for events.
+    fn end(&mut self) -> Result<ExitStatus, Error> {
+        let begin = Instant::now();
+        while begin.elapsed() < END_LIMIT {
+            // Without success where what strace runs has ended before it.
+            let _ = self.innermost().map(|process| kill_process(process, Signal::TERM));
+            for _ in 0..100 {
+                if let Some(status) = self.0.try_wait()? {
+                    return Ok(status);
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        Err("it does not end".into())
     }
 
     /// What strace runs, or else this itself.
@@ -90,10 +107,10 @@ impl Relay {
 
     /// Asks it to end; returns how it did, and what it or callgrind printed.
     pub(crate) fn stop(mut self) -> Result<(ExitStatus, String), Error> {
-        kill_process(self.process.innermost()?, Signal::TERM)?;
+        let status = self.process.end()?;
         let mut notes = String::new();
         self.process.0.stderr.as_mut().expect("it is piped").read_to_string(&mut notes)?;
-        Ok((self.process.0.wait()?, notes))
+        Ok((status, notes))
     }
 
     /// As `stop`, of `h2relay`: its statistics, and what it or callgrind printed.

@@ -268,7 +268,7 @@ mod tests {
     use crate::connection::{Connection, Mode, Policy};
     use crate::pool::{AttachOptions, Budget, PoolConfig, ReceiverId};
     use crate::scheduler::{LeaseId, Request, TenantConfig, TenantId};
-    #[cfg(feature = "std")]
+    #[cfg(all(feature = "std", not(loom)))]
     use crate::shared::{PoolShard, SharedPool};
     use alloc::vec::Vec;
 
@@ -514,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "std")]
+    #[cfg(all(feature = "std", not(loom)))]
     #[cfg_attr(miri, ignore)] // it takes minutes
     fn steps_of_a_shard_equal_the_rounds() {
         compare::<PoolShard, _>(|config| {

@@ -1,8 +1,8 @@
 //! Jobs that hold one buffer and ask for another one: the check of a configuration against every reachable state.
 
-use demuxbuf::ConfigError;
 use demuxbuf::pool::{Pool, PoolConfig};
 use demuxbuf::scheduler::{LeaseId, NestedRequest, Outcome, Request, Scheduler, SchedulerConfig};
+use demuxbuf::{AttachOptions, ConfigError, Event, SharedPool};
 use std::collections::BTreeSet;
 
 fn pair(holds: u8, asks: u8) -> NestedRequest {
@@ -80,6 +80,36 @@ fn buffers_of_receivers_serve_no_job() {
     assert_eq!(refused.to_string(), "reserves[0] is 6; allowed is 0 to 5");
     let mut pool = Pool::new(&reserve(5)).expect("the configuration is allowed");
     assert!(matches!(pool.request(0, 0), Ok(Outcome::Granted(_))));
+}
+
+/// Nor do those of each thread of a shared pool, and its spare: here 3 of 16 for each.
+#[test]
+fn buffers_of_threads_serve_no_job() {
+    let mut config = PoolConfig { buffer_bytes: 256, classes: 3, ..PoolConfig::new(16 * 256, 4) };
+    let nested = [pair(1, 0)];
+    for (cap, can_deadlock) in [(10, true), (9, false)] {
+        config.class_caps[1] = cap;
+        assert_eq!(SharedPool::check_nested_requests(&config, 2, &nested).is_err(), can_deadlock, "{cap}");
+        let shared = SharedPool::new(&config, 2).expect("the configuration is allowed");
+        let mut pools = [0, 1].map(|index| shared.shard(index).expect("it is free"));
+        for pool in &mut pools {
+            // It takes its spare.
+            pool.handle_timeout(1);
+            let id = pool.attach(&AttachOptions::default()).expect("there is a row");
+            pool.handle(id, Event::Readable).expect("it is attached");
+            pool.handle(id, Event::WouldBlock).expect("it is attached");
+        }
+        let mut jobs = 0;
+        while pools[0].try_request(&Request::new(1, 0)).expect("the class exists").is_some() {
+            jobs += 1;
+        }
+        let is_stuck = pools[0].try_request(&Request::new(0, 0)).expect("the class exists").is_none();
+        assert_eq!((jobs, is_stuck), (cap, can_deadlock));
+    }
+    assert!(SharedPool::check_nested_requests(&config, 3, &nested).is_err(), "it is too small");
+    assert!(SharedPool::check_nested_requests(&config, 0, &nested).is_err());
+    (config.class_caps[1], config.reserves[1]) = (16, 1);
+    assert_eq!(SharedPool::check_nested_requests(&config, 2, &nested), Ok(()));
 }
 
 /// With several sizes, a more critical class that waits for a large buffer keeps others from what is free.

@@ -6,9 +6,9 @@ use super::refusal::{Message, Refusal};
 use super::size_t;
 use super::status::*;
 use core::ffi::c_char;
-use demuxbuf::Allowed;
 use demuxbuf::pool::ConfigError;
 use demuxbuf::scheduler::{CLASSES_MAX, NestedRequest};
+use demuxbuf::{Allowed, SharedPool};
 
 /// While a job of the host's holds a buffer of one class, it may ask for one of another.
 #[allow(non_camel_case_types)]
@@ -24,9 +24,9 @@ pub struct demuxbuf_nested_request {
 const _: () = assert!(size_of::<demuxbuf_nested_request>() == 8 && align_of::<demuxbuf_nested_request>() == 4);
 
 /// Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end in a pool
-/// with these settings: for the start of a program, or its tests. `nested` has all `count` pairs that can occur: for a
-/// job that holds several buffers, one for each of them. Jobs that ask for nothing, and receivers, release their buffers
-/// by themselves. As a rule, what is asked for is more critical than what is held, and its reserve is smaller by a buffer
+/// with these settings: for the start of a program, or its tests. `shards` is that of `demuxbuf_shared_pool_new`, or 0 for a
+/// pool of `demuxbuf_pool_new`. `nested` has all `count` pairs that can occur: for a job that holds several buffers, one for
+/// each of them. Jobs that ask for nothing, and receivers, release their buffers by themselves. As a rule, what is asked for is more critical than what is held, and its reserve is smaller by a buffer
 /// at least.
 ///
 /// Tenants are not looked at: a tenant's cap has to leave room for what its own holders ask for. `message` and
@@ -37,6 +37,7 @@ const _: () = assert!(size_of::<demuxbuf_nested_request>() == 8 && align_of::<de
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_config_check_nested_requests(
     config: *const demuxbuf_pool_config,
+    shards: u32,
     nested: *const demuxbuf_nested_request,
     count: size_t,
     message: *mut c_char,
@@ -46,7 +47,11 @@ pub unsafe extern "C" fn demuxbuf_pool_config_check_nested_requests(
         let read = || {
             // SAFETY: as the module asks.
             let config = unsafe { config::read(config, 0)? };
-            Ok((config.classes, move |pairs: &[NestedRequest]| config.check_nested_requests(pairs)))
+            let check = move |pairs: &[NestedRequest]| match shards {
+                0 => config.check_nested_requests(pairs),
+                shards => SharedPool::check_nested_requests(&config, shards, pairs),
+            };
+            Ok((config.classes, check))
         };
         // SAFETY: as the module asks.
         unsafe { check(config.is_null(), read, nested, count, Message::new(message, message_bytes)) }

@@ -407,9 +407,9 @@ int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
                                   uint32_t receivers_max);
 
 // Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end in a pool
-// with these settings: for the start of a program, or its tests. `nested` has all `count` pairs that can occur: for a
-// job that holds several buffers, one for each of them. Jobs that ask for nothing, and receivers, release their buffers
-// by themselves. As a rule, what is asked for is more critical than what is held, and its reserve is smaller by a buffer
+// with these settings: for the start of a program, or its tests. `shards` is that of `demuxbuf_shared_pool_new`, or 0 for a
+// pool of `demuxbuf_pool_new`. `nested` has all `count` pairs that can occur: for a job that holds several buffers, one for
+// each of them. Jobs that ask for nothing, and receivers, release their buffers by themselves. As a rule, what is asked for is more critical than what is held, and its reserve is smaller by a buffer
 // at least.
 //
 // Tenants are not looked at: a tenant's cap has to leave room for what its own holders ask for. `message` and
@@ -418,6 +418,7 @@ int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
 // `DEMUXBUF_ERR_NULL` (also: `nested` NULL and `count` not 0), `DEMUXBUF_ERR_STRUCT_SIZE`,
 // `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a setting is not allowed, or a class does not exist).
 int32_t demuxbuf_pool_config_check_nested_requests(const demuxbuf_pool_config *config,
+                                                   uint32_t shards,
                                                    const demuxbuf_nested_request *nested,
                                                    size_t count,
                                                    char *message,

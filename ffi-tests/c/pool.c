@@ -123,35 +123,44 @@ static void nested_requests_are_checked(void) {
     const demuxbuf_nested_request nested[] = {{1, 0}, {1, 0}, {2, 0}, {2, 1}};
     char message[160];
     size_t room = sizeof message;
-    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, 3, message, &room), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, NULL, 0, NULL, NULL), DEMUXBUF_OK);
-    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, 4, message, &room), DEMUXBUF_ERR_DEADLOCK);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, 0, nested, 3, message, &room), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, 0, NULL, 0, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, 0, nested, 4, message, &room),
+                 DEMUXBUF_ERR_DEADLOCK);
     CHECK(strcmp(message,
                  "jobs that hold class 2 and ask for class 1 can wait without end: they can leave 1 units free, "
                  "and class 1 needs 2") == 0);
     CHECK_NUMBER(room, strlen(message) + 1);
     room = 8;
-    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, 4, message, &room), DEMUXBUF_ERR_DEADLOCK);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, 0, nested, 4, message, &room),
+                 DEMUXBUF_ERR_DEADLOCK);
     CHECK(strcmp(message, "jobs th") == 0 && room > 8);
     config.reserves[2] = 2;
-    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, 4, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, 0, nested, 4, NULL, NULL), DEMUXBUF_OK);
 
-    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(NULL, nested, 4, NULL, NULL), DEMUXBUF_ERR_NULL);
-    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, NULL, 1, NULL, NULL), DEMUXBUF_ERR_NULL);
-    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, 4, message, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(NULL, 0, nested, 4, NULL, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, 0, NULL, 1, NULL, NULL), DEMUXBUF_ERR_NULL);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, 0, nested, 4, message, NULL), DEMUXBUF_ERR_NULL);
     const demuxbuf_nested_request wrong[] = {{2, 1}, {1, 3}, {256, 0}};
     room = sizeof message;
-    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, wrong, 2, message, &room), DEMUXBUF_ERR_CONFIG);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, 0, wrong, 2, message, &room), DEMUXBUF_ERR_CONFIG);
     CHECK(strcmp(message, "asks[1] is 3; allowed is 0 to 2") == 0);
     room = sizeof message;
-    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, wrong + 2, 1, message, &room),
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, 0, wrong + 2, 1, message, &room),
                  DEMUXBUF_ERR_CONFIG);
     CHECK(strcmp(message, "holds[0] is 256; allowed is 0 to 2") == 0);
     config.classes = 0, room = sizeof message;
-    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, wrong, 3, message, &room), DEMUXBUF_ERR_CONFIG);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, 0, wrong, 3, message, &room), DEMUXBUF_ERR_CONFIG);
     CHECK(strstr(message, "classes is 0") != NULL);
+    config = usual_config(), config.classes = 3, config.memory_bytes = 16 * config.buffer_bytes,
+    config.class_caps[1] = 10;
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, 0, nested, 1, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, 2, nested, 1, NULL, NULL), DEMUXBUF_ERR_DEADLOCK);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, 3, nested, 1, message, &room),
+                 DEMUXBUF_ERR_CONFIG);
     config.struct_size--;
-    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, 4, NULL, NULL), DEMUXBUF_ERR_STRUCT_SIZE);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, 0, nested, 4, NULL, NULL),
+                 DEMUXBUF_ERR_STRUCT_SIZE);
 }
 
 static void defaults_are_as_documented(void) {

@@ -97,7 +97,7 @@ static void classes_keep_their_rules(void) {
         for (int asks = holds + 1; asks < LEASES_OF_JOB; asks++)
             nested[pairs++] = (demuxbuf_nested_request){ORDER_OF_JOB[holds], ORDER_OF_JOB[asks]};
     }
-    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, nested, pairs, NULL, NULL), DEMUXBUF_OK);
+    CHECK_NUMBER(demuxbuf_pool_config_check_nested_requests(&config, 0, nested, pairs, NULL, NULL), DEMUXBUF_OK);
 }
 
 /* Responses to clients that do not read leave buffers for all other classes. */

@@ -122,7 +122,7 @@ impl PoolConfig {
 
     /// Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end
     /// ([`SchedulerConfig::check_nested_requests`]). What receivers always have is left out; all else is evicted for a
-    /// request in time.
+    /// request in time. Of a pool that threads share, see `SharedPool::check_nested_requests`.
     ///
     /// # Errors
     ///
@@ -130,12 +130,21 @@ impl PoolConfig {
     /// can be part of a deadlock.
     pub fn check_nested_requests(&self, nested: &[NestedRequest]) -> Result<(), ConfigError> {
         let split = self.split()?;
-        let always = split.always;
+        self.check_nested_beside(&split, split.always, nested)
+    }
+
+    /// As `check_nested_requests`, where this number of buffers, of those that are split so, never serves a request.
+    pub(crate) fn check_nested_beside(
+        &self,
+        split: &Split,
+        never: u32,
+        nested: &[NestedRequest],
+    ) -> Result<(), ConfigError> {
         let mut requests = self.requests(split.buffers);
-        check_receivers(&requests, &split)?;
-        requests.buffers -= always;
+        check_receivers(&requests, split)?;
+        requests.buffers -= never;
         let cap = &mut requests.class_caps[usize::from(self.classes) - 1];
-        *cap = cap.saturating_sub(always);
+        *cap = cap.saturating_sub(never);
         requests.check_nested_requests(nested)
     }
 

@@ -7,7 +7,8 @@ use super::{SHARDS_MAX, SharedScheduler, SharedSchedulerError, SharedSchedulerSt
 use crate::alloc_util::TryArc;
 use crate::config_error::{ConfigError, in_range};
 use crate::pool::{Pool, PoolConfig, Stamp, check_receivers};
-use crate::scheduler::CLASSES_MAX;
+use crate::receiving::Split;
+use crate::scheduler::{CLASSES_MAX, NestedRequest};
 use core::fmt;
 use core::sync::atomic::Ordering;
 
@@ -61,6 +62,14 @@ pub enum SharedPoolError {
     Memory(ConfigError),
 }
 
+/// How memory is split for this number of threads.
+fn check_shards(config: &PoolConfig, shards: u32) -> Result<Split, ConfigError> {
+    in_range("shards", shards.into(), 1, SHARDS_MAX.into())?;
+    // One class more, of receivers without credit that wait.
+    in_range("classes", config.classes.into(), 1, CLASSES_MAX as u64 - 1)?;
+    config.split_for(shards)
+}
+
 impl SharedPool {
     /// Reserves the buffers, and the tables for this number of threads, 1 to [`SHARDS_MAX`](super::SHARDS_MAX).
     ///
@@ -68,10 +77,7 @@ impl SharedPool {
     ///
     /// As [`Pool::new`]; there are as many classes as there can be, of which one is for receivers that wait.
     pub fn new(config: &PoolConfig, shards: u32) -> Result<SharedPool, ConfigError> {
-        in_range("shards", shards.into(), 1, SHARDS_MAX.into())?;
-        // One class more, of receivers without credit that wait.
-        in_range("classes", config.classes.into(), 1, CLASSES_MAX as u64 - 1)?;
-        let split = config.split_for(shards)?;
+        let split = check_shards(config, shards)?;
         let mut requests = config.requests(split.buffers);
         check_receivers(&requests, &split)?;
         let (receivers, waiters) = (usize::from(config.classes) - 1, usize::from(config.classes));
@@ -87,6 +93,21 @@ impl SharedPool {
         let common = Common::new(scheduler, exports, config.arena(&split)?, config, split, shards)?;
         let no_memory = ConfigError::out_of_memory::<Common>("shards", 1);
         Ok(SharedPool { common: TryArc::try_new(common).ok_or(no_memory)? })
+    }
+
+    /// As [`PoolConfig::check_nested_requests`], of a shared pool for this number of threads. What the receivers of each always
+    /// have is left out, and its spare.
+    ///
+    /// # Errors
+    ///
+    /// As [`PoolConfig::check_nested_requests`], and [`new`](SharedPool::new).
+    pub fn check_nested_requests(
+        config: &PoolConfig,
+        shards: u32,
+        nested: &[NestedRequest],
+    ) -> Result<(), ConfigError> {
+        let split = check_shards(config, shards)?;
+        config.check_nested_beside(&split, split.always + shards, nested)
     }
 
     /// The pool of one thread. Its tables are reserved now, and nothing afterwards. It is bound to the thread that

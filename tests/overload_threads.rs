@@ -96,8 +96,8 @@ impl Loop {
 fn s45_all_threads_serve_honest_clients_in_time() {
     let config = PoolConfig { buffer_bytes: 256, ..PoolConfig::new(40 * 256, 64) };
     let shared_pool = SharedPool::new(&config, THREADS).expect("the configuration is allowed");
-    std::thread::scope(|scope| {
-        for index in 0..THREADS {
+    let pools: Vec<_> = std::thread::scope(|scope| {
+        let spawn = |index| {
             let shared_pool = &shared_pool;
             scope.spawn(move || {
                 let mut one = Loop::new(shared_pool.shard(index).expect("it is free"));
@@ -108,10 +108,17 @@ fn s45_all_threads_serve_honest_clients_in_time() {
                 let frames = one.clients.values().filter(|client| client.is_honest).map(|client| client.frames);
                 assert!(frames.min() >= Some(waits_max), "a frame in each longest wait: {totals:?}");
                 assert!(cfg!(miri) || (totals.claims > 20 && one.shed > 20), "memory is scarce: {totals:?}");
-                one.pool.check_invariants().expect("its own part is in order");
-            });
-        }
+                one.pool
+            })
+        };
+        let threads: Vec<_> = (0..THREADS).map(spawn).collect();
+        threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect()
     });
+    // While no other thread is inside a call.
+    for pool in &pools {
+        pool.check_invariants().expect("its own part is in order");
+    }
+    drop(pools);
     shared_pool.check_invariants().expect("all is in order");
     assert_eq!(shared_pool.stats().scheduler.waiting, 0);
 }

@@ -133,6 +133,9 @@ uint32_t gate_needs(const struct gate *gate, const uint8_t *data, uint32_t bytes
     if (gate->cleared > 0) {
         return gate->cleared < buffer_bytes ? gate->cleared : buffer_bytes;
     }
+    if (gate->is_misfit) {
+        return FRAME_HEAD_BYTES;
+    }
     if (demuxbuf_h2_peek(&gate->decoder, data, bytes, &next) != DEMUXBUF_OK) {
         /* What is wrong with it is found once it is received. */
         return bytes;

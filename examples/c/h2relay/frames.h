@@ -46,6 +46,8 @@ struct gate {
     bool is_server;
     bool preface_passed;
     bool frame_passed;
+    /* The next frame fits into no buffer, and its head was not received when that was found. */
+    bool is_misfit;
 };
 
 /* The bytes that are cleared, and what a look at the next ones found. */

@@ -65,6 +65,12 @@ static demuxbuf_step block(struct endpoint *endpoint) {
 static demuxbuf_step forward(struct endpoint *endpoint, demuxbuf_step step) {
     struct gate *gate = &endpoint->gate;
     bool cannot_fit = (step.actions & DEMUXBUF_CANNOT_FIT) != 0;
+    if (cannot_fit && step.bytes == 0) {
+        /* Its head was looked at, and is still in the socket: it comes once more, and what it begins passes in pieces. */
+        gate->is_misfit = true;
+        return inlet_decoded(&endpoint->inlet, 0, (struct need){.more = FRAME_HEAD_BYTES});
+    }
+    cannot_fit = cannot_fit || gate->is_misfit;
     bool is_at_head = gate->cleared == 0;
     struct gate_view view = gate_look(gate, step.data, step.bytes, cannot_fit);
     if (gate->cleared == 0) {
@@ -75,6 +81,7 @@ static demuxbuf_step forward(struct endpoint *endpoint, demuxbuf_step step) {
         pair_dismiss(endpoint->pair, endpoint, view.error_code);
         return NOTHING;
     }
+    gate->is_misfit = false;
     uint32_t bytes = gate->cleared < step.bytes ? gate->cleared : step.bytes;
     if (!cannot_fit && gate->cleared > bytes && bytes == (is_at_head ? FRAME_HEAD_BYTES : 1)) {
         /* Where a receive waits for its turn, it takes what was asked for, and 1 byte where nothing was. The rest is to come

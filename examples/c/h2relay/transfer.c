@@ -154,8 +154,6 @@ void transfer_drive(struct endpoint *endpoint, demuxbuf_step step) {
             pair_close(endpoint->pair);
         } else if ((actions & DEMUXBUF_SHED) != 0) {
             pair_shed(endpoint->pair, endpoint);
-        } else if ((actions & NOTICES) != 0) {
-            step = take_notice(endpoint, step, actions & NOTICES);
         } else if ((actions & RECEIVES) != 0) {
             step = receive(endpoint, step);
         } else if ((actions & DEMUXBUF_DECODE) != 0 ||
@@ -163,6 +161,9 @@ void transfer_drive(struct endpoint *endpoint, demuxbuf_step step) {
             step = forward(endpoint, step);
         } else if ((actions & DEMUXBUF_END) != 0) {
             step = end(endpoint, step);
+        } else if ((actions & NOTICES) != 0) {
+            /* Last: a step that is about bytes as well does not have the mark. */
+            step = take_notice(endpoint, step, actions & NOTICES);
         } else {
             transfer_set_interest(endpoint);
             break;

@@ -61,6 +61,49 @@ fn counting_passes_data_of_any_length() {
     }
 }
 
+/// As [`hold`], of clients that passed enough before for their parts to have the last buffer as well.
+fn hold_all(bench: &Bench) -> Vec<(TcpStream, TcpStream)> {
+    let mut holders: Vec<_> = (0..40).map(|_| bench.open_pair()).collect();
+    for (client, backend) in &mut holders {
+        (0..4).for_each(|_| pass(client, backend, &frame(DATA, 0, 1, &[2; 16_384])));
+    }
+    for (client, _) in &mut holders {
+        client.write_all(&large()[..PART_BYTES as usize]).expect("the kernel takes it");
+    }
+    bench.relay.wait_for("no free buffer", |stats| stats.get("free") == 0);
+    holders
+}
+
+/// A frame that is longer than a buffer, and no DATA, passes in pieces. Where not even a part of it has a place, that is
+/// found when its header was only looked at.
+#[test]
+fn counting_passes_frames_of_any_length_in_pieces() {
+    for mode in POOLS {
+        for hold in [hold, hold_all] {
+            let bench = Bench::start(&[&with_little(mode)[..], &COUNTING].concat());
+            let _holders = hold(&bench);
+            // Threads serve some of them each.
+            let mut others: Vec<_> = (0..4).map(|_| bench.open_pair()).collect();
+            let (mut client, mut backend) = bench.open_pair();
+            pass(&mut backend, &mut client, &max_frame_size(1 << 20));
+            for (stream, bytes) in (1..).step_by(4).zip([16_440, 20_000, 100_000]) {
+                let (short, long) = (request(stream), frame(HEADERS, END_HEADERS, stream + 2, &vec![5; bytes]));
+                client.write_all(&[&short, &long[..1000]].concat()).expect("the kernel takes it");
+                expect(&mut backend, &[&short, &long[..9]].concat());
+                // The rest is yet to come; what fits into a buffer is served meanwhile.
+                others.iter_mut().for_each(|other| _ = serve_once(other, stream));
+                client.write_all(&long[1000..]).expect("the relay reads");
+                expect(&mut backend, &long[9..]);
+            }
+            pass(&mut client, &mut backend, &request(13));
+            let stats = bench.relay.stats();
+            let figures = ["oversized_headers", "claims", "shed"].map(|key| stats.get(key));
+            assert_eq!(figures, [3, 0, 0], "{stats:?}");
+            bench.relay.stop();
+        }
+    }
+}
+
 /// A peer that ends behind a part of a frame is noticed, however large the mark is that its socket waits under.
 #[test]
 fn counting_sees_the_end_behind_a_part() {

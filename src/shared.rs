@@ -37,9 +37,10 @@
 //! for, and it queues again where the next of them belongs: that queue goes by age, of all shards.
 //!
 //! A buffer that a shard releases may go to the first of its own waits, of its most critical class that waits, without
-//! the lock of all: an *exchange*, under a lock that other threads want only to end a wait, to describe it, or to take
-//! back what a shard that does not look was given. The pool stays as it was, but for the holder of the buffer. There is
-//! no exchange, and the buffer goes through the scheduler, where that would decide otherwise than by age:
+//! the lock of all: an *exchange*, under a lock of the shard. Other threads want that one only beside the lock of all:
+//! to serve, end or describe one of these waits, to call the shard, or to take what it does not use: a grant that it did
+//! not look at, or a right to begin waits. The pool stays as it was, but for the holder of the buffer. There is no
+//! exchange, and the buffer goes through the scheduler, where that would decide otherwise than by age:
 //!
 //! - while a wait is in the name of a tenant, for tenants take turns over all threads;
 //! - while a buffer is to be withheld, for the pool's memory was limited;
@@ -50,25 +51,27 @@
 //! - after [`EXCHANGES_MAX`] exchanges in a row, if anything else waits in the scheduler.
 //!
 //! Requests for a class with a cap or in the name of a tenant are in the queue of the scheduler themselves, and so is a
-//! wait from its first export on.
+//! wait from its first export on, and one that finds no room with its shard: there are 2^20 of these places in all.
 //!
 //! # The bound
 //!
-//! No newcomer overtakes a waiter of its shard and class. To those of other shards, an exchange may be a bypass. Let
+//! No newcomer overtakes a waiter that the same shard queues in its class. To others, an exchange may be a bypass. Let
 //! *w* be the bound of the scheduler alone ([`Scheduler::bypass_bound`]): a wait is served by grant *w + 1* of the
 //! scheduler, since its queue goes by age. Before each of these grants a shard may exchange [`EXCHANGES_MAX`] times,
 //! and each of *S* shards once more so often before it next gives a buffer to the scheduler. So for all shards together
 //! *W* is `w + EXCHANGES_MAX (w + 1 + S)`. A wait's count starts again at its first export, and where a shard that did
-//! not look lost its grant.
+//! not look lost its grant. That of a wait in the queue of the scheduler has no exchanges in it.
 //!
 //! # Locks
 //!
 //! These calls take the lock of all:
 //!
 //! - a request when the cache is empty, unless it queues behind others of its shard; every 16th of those may take it;
-//! - any release while the pool is exhausted that is no exchange, and every [`CACHE_MAX`]th release without a request in between;
-//! - all calls about a wait or a tenant, but for picking up a grant;
-//! - request and release for a class with a cap or in the name of a tenant.
+//! - any release while the pool is exhausted that is no exchange, and the one after [`CACHE_MAX`] without a request in
+//!   between;
+//! - all calls about a wait or a tenant, but for picking up the grant of a wait that its shard queued;
+//! - request and release for a class with a cap or in the name of a tenant;
+//! - [`SharedScheduler::bypass_bound`] and [`SharedScheduler::close`].
 //!
 //! # Threads
 //!

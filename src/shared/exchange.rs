@@ -1,5 +1,5 @@
-//! Waits that stay with their shard. A buffer that a shard releases goes to one of its own waits, under a lock that no
-//! other thread wants, and now and then to the common queue, where a placeholder stands for them.
+//! Waits that stay with their shard. A buffer that a shard releases goes to one of its own waits, under a lock that
+//! other threads seldom want, and now and then to the common queue, where a placeholder stands for them.
 //!
 //! A thread that holds both locks took the common one first.
 
@@ -60,7 +60,7 @@ impl Shared {
         state.placeholders.set(shard, class, Placeholder { wait, stamp, grants });
     }
 
-    /// No wait of this class is left that the placeholder could phase for.
+    /// No wait of this class is left that the placeholder could stand for.
     pub(super) fn cancel_placeholder(&self, state: &mut Locked, shard: u32, class: u8) {
         let placeholder = state.placeholders.take(shard, class).expect("it stood for the wait");
         state.scheduler.cancel(placeholder.wait).expect("a placeholder waits");

@@ -511,11 +511,11 @@ impl Source for PoolShard {
         });
     }
 
-    /// Trims a few buffers at a time: other threads can wait for the pool meanwhile.
     fn set_limit(&mut self, bytes: u64) -> Result<(), ConfigError> {
         self.common.set_limit(&self.shard, bytes)
     }
 
+    /// Trims a few buffers at a time: other threads can wait for the pool meanwhile.
     fn trim(&mut self, arena: &mut Arena) -> usize {
         let rows = (TRIM_BYTES_MAX / arena.buffer_bytes(0)).clamp(1, TRIM_BUFFERS_MAX);
         self.shard.with_free(rows, |free| arena.trim(free))

@@ -95,8 +95,8 @@ impl SharedPool {
         Ok(SharedPool { common: TryArc::try_new(common).ok_or(no_memory)? })
     }
 
-    /// As [`PoolConfig::check_nested_requests`], of a shared pool for this number of threads. What the receivers of each always
-    /// have is left out, and its spare.
+    /// As [`PoolConfig::check_nested_requests`], of a shared pool for this number of threads. What the receivers of each
+    /// always have is left out, and its spare.
     ///
     /// # Errors
     ///

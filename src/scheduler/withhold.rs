@@ -25,10 +25,10 @@ impl Scheduler {
         self.to_withhold
     }
 
-    /// A class is eligible only while more units than this are free.
+    /// A class is eligible only while more units than this are free. Waiters are served by `set_withheld`, which comes
+    /// then.
     pub(crate) fn set_reserve(&mut self, class: u8, units: u32) {
         self.classes[usize::from(class)].reserve = units;
-        self.serve_waiters();
     }
 }
 

@@ -96,7 +96,7 @@ impl Shared {
                 of_class(|state| matches!(state, State::Assigned { .. })) + own(|phase| phase != Phase::Queued);
             let held =
                 self.buffers.iter().filter_map(BufferState::any_hold).filter(|hold| hold.class == class).count() as u32;
-            let (reserve, cap) = (self.reserves[usize::from(class)], self.class_caps[usize::from(class)]);
+            let (reserve, cap) = (self.reserve_of(class), self.class_caps[usize::from(class)]);
             let is_eligible = free > reserve && held + assigned < cap;
             ensure(!(waits && is_eligible), "I3: no buffer is free anywhere while an eligible waiter is queued")?;
         }

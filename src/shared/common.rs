@@ -11,7 +11,7 @@ use crate::receiving::Split;
 use crate::scheduler::{LeaseId, Request};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::AtomicU32;
 use std::sync::Mutex;
 
 /// Alive as long as the shared pool or the pool of any thread: so are the buffers.
@@ -25,8 +25,6 @@ pub(super) struct Common {
     pub(super) split: Split,
     pub(super) shards: u32,
     limits: Limits,
-    /// The reserve under the limit that is in force.
-    reserve: AtomicU32,
     /// How often the pool of a thread was made.
     pub(super) made: AtomicU32,
     /// Of each thread that has no pool: the leases that wait for one.
@@ -61,9 +59,8 @@ impl Common {
             seeds.push(Mutex::new(leases));
         }
         let limits = Limits::new(&config.requests(split.buffers), &split, shards);
-        let (made, reserve) = (AtomicU32::new(0), AtomicU32::new(split.reserve));
-        let (config, seeds) = (*config, seeds.into_boxed_slice());
-        Ok(Common { scheduler, exports, arena, config, split, shards, limits, reserve, made, seeds })
+        let (config, made, seeds) = (*config, AtomicU32::new(0), seeds.into_boxed_slice());
+        Ok(Common { scheduler, exports, arena, config, split, shards, limits, made, seeds })
     }
 
     /// All memory is limited to this many bytes; the caller has a shard.
@@ -71,13 +68,7 @@ impl Common {
         let limit = self.limits.check(bytes)?;
         let reserve = self.receivers_reserve() + limit.reserve;
         shard.set_withheld(limit.withheld, self.receivers_class() + 1, reserve);
-        self.reserve.store(limit.reserve, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// At most this number is free while a receiver without credit is in shortage.
-    pub(super) fn reserve(&self) -> u32 {
-        self.reserve.load(Ordering::Relaxed)
     }
 
     /// The buffers that wait for the pool of a thread.

@@ -141,20 +141,16 @@ impl Seen {
 // Loom's structures may only be made inside a model, and this test has one thread.
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::SharedScheduler;
-    use crate::scheduler::{Outcome, SchedulerConfig};
+    use super::super::{SchedulerShard, SharedScheduler};
+    use crate::scheduler::{LeaseId, Outcome, SchedulerConfig, WaitId};
 
     /// A buffer that is to be withheld is not exchanged; the next one is.
     #[test]
     fn limit_of_memory_goes_before_waits_of_a_shard() {
-        let shards = SharedScheduler::new(&SchedulerConfig::new(2, 16), 2).expect("the configuration is allowed");
-        let shard = shards.shard(0).expect("it is free");
-        let leases = [(); 2].map(|()| match shard.request(0, 0) {
-            Ok(Outcome::Granted(lease)) => lease,
-            other => panic!("a buffer is free: {other:?}"),
-        });
+        let (shards, [shard, _]) = two(&SchedulerConfig::new(2, 16));
+        let leases = [(); 2].map(|()| granted(&shard));
         for token in 0..3 {
-            assert!(matches!(shard.request(0, token), Ok(Outcome::Queued(_))), "no buffer is free");
+            queued(&shard, 0, token);
         }
         shard.set_withheld(1, 0, 0);
         shard.release(leases[0]).expect("it is held");
@@ -164,5 +160,64 @@ mod tests {
         shard.release(leases[1]).expect("it is held");
         assert_eq!((shards.stats().locked, shard.poll_grant().map(|grant| grant.token)), (before, Some(0)));
         assert_eq!(shards.check_invariants(), Ok(()));
+    }
+
+    /// The reserve gets smaller with the limit: what becomes eligible by that waits until the limit is met.
+    #[test]
+    fn limit_of_memory_goes_before_its_reserve() {
+        let (shards, [shard, _]) = two(&with_reserve(SchedulerConfig::new(4, 16), 2));
+        let leases = [(); 2].map(|()| granted(&shard));
+        queued(&shard, 1, 5);
+        shard.set_withheld(2, 1, 0);
+        let stats = shards.stats().scheduler;
+        assert_eq!((stats.withheld, stats.to_withhold, shard.poll_grant()), (2, 0, None));
+        shard.release(leases[0]).expect("it is held");
+        assert_eq!(shard.poll_grant().map(|grant| grant.token), Some(5));
+        assert_eq!(shards.check_invariants(), Ok(()));
+    }
+
+    /// An exchange counts for a wait that the reserve of its class kept from the buffer before the limit, and not now.
+    #[test]
+    fn exchange_counts_by_the_reserve_of_the_limit() {
+        let (shards, [here, there]) = two(&with_reserve(SchedulerConfig::new(2, 16), 1));
+        let leases = [(); 2].map(|()| granted(&here));
+        let other = queued(&there, 1, 9);
+        for token in 0..3 {
+            queued(&here, 0, token);
+        }
+        let bypasses = |lease| {
+            here.release(lease).expect("it is held");
+            here.describe_wait(other).map(|info| info.bypasses)
+        };
+        assert_eq!(bypasses(leases[0]), Ok(0));
+        here.set_withheld(0, 1, 0);
+        assert_eq!(bypasses(leases[1]), Ok(1));
+        assert_eq!(shards.check_invariants(), Ok(()));
+    }
+
+    fn two(config: &SchedulerConfig) -> (SharedScheduler, [SchedulerShard; 2]) {
+        let shards = SharedScheduler::new(config, 2).expect("the configuration is allowed");
+        let both = [0, 1].map(|index| shards.shard(index).expect("it is free"));
+        (shards, both)
+    }
+
+    /// With a second class that leaves this many buffers.
+    fn with_reserve(mut config: SchedulerConfig, reserve: u32) -> SchedulerConfig {
+        (config.classes, config.reserves[1]) = (2, reserve);
+        config
+    }
+
+    fn granted(shard: &SchedulerShard) -> LeaseId {
+        match shard.request(0, 0) {
+            Ok(Outcome::Granted(lease)) => lease,
+            other => panic!("a buffer is free: {other:?}"),
+        }
+    }
+
+    fn queued(shard: &SchedulerShard, class: u8, token: u64) -> WaitId {
+        match shard.request(class, token) {
+            Ok(Outcome::Queued(wait)) => wait,
+            other => panic!("no buffer is free: {other:?}"),
+        }
     }
 }

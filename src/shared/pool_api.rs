@@ -189,10 +189,12 @@ impl SchedulerShard {
 
     /// This many buffers are withheld from all shards from now on, and a class has this reserve.
     pub(crate) fn set_withheld(&self, buffers: u32, class: u8, reserve: u32) {
-        self.locked(|state| {
-            state.scheduler.set_reserve(class, reserve);
-            state.scheduler.set_withheld(buffers);
-        });
+        self.locked(|state| self.shared.set_withheld(state, buffers, class, reserve));
+    }
+
+    /// The buffers that a class leaves to others.
+    pub(crate) fn reserve_of(&self, class: u8) -> u32 {
+        self.shared.reserve_of(class)
     }
 
     /// Buffers that are free, on whichever shard, as of late. It takes no lock, and looks at each shard.

@@ -206,7 +206,7 @@ impl Buffers for PoolShard {
     }
 
     fn reserve(&self, _before: u32) -> u32 {
-        self.common.reserve()
+        self.shard.reserve_of(self.common.receivers_class() + 1) - self.common.receivers_reserve()
     }
 
     fn settle(&mut self, wanted: Option<Wanted>, may_ask: bool) -> bool {

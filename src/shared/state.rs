@@ -22,8 +22,9 @@ pub(super) struct Shared {
     pub(super) classes: u8,
     /// A bit for each class that has no cap.
     uncapped: u8,
+    /// Written under the lock, when the limit of memory changes; read at any time.
+    reserves: [Counter; CLASSES_MAX],
     /// For the check of invariants, which does not ask the pool.
-    pub(super) reserves: [u32; CLASSES_MAX],
     pub(super) class_caps: [u32; CLASSES_MAX],
     /// A bit for each shard that is to be woken and was not named yet.
     wakes: Box<[AtomicU64]>,
@@ -203,7 +204,7 @@ impl Shared {
             shard_states: shard_states.into_boxed_slice(),
             classes: config.classes,
             uncapped,
-            reserves: config.reserves,
+            reserves: config.reserves.map(Counter::new),
             class_caps: config.class_caps,
             wakes: wakes.into_boxed_slice(),
             is_exhausted: CachePadded(AtomicBool::new(false)),
@@ -376,9 +377,21 @@ impl Shared {
         self.lease_ns.is_some()
     }
 
+    /// The buffers that a class leaves to others.
+    pub(super) fn reserve_of(&self, class: u8) -> u32 {
+        self.reserves[usize::from(class)].get() as u32
+    }
+
+    /// This many buffers are withheld from now on, and a class has this reserve.
+    pub(super) fn set_withheld(&self, state: &mut Locked, buffers: u32, class: u8, reserve: u32) {
+        self.reserves[usize::from(class)].set(reserve.into());
+        state.scheduler.set_reserve(class, reserve);
+        state.scheduler.set_withheld(buffers);
+    }
+
     /// Whether as many buffers are free as this class leaves to others: one more would be its.
     pub(super) fn is_reserve_whole(&self, class: u8) -> bool {
-        let reserve = self.reserves[usize::from(class)];
+        let reserve = self.reserve_of(class);
         reserve == 0 || self.published.0.free() >= reserve
     }
 

@@ -41,6 +41,10 @@ impl SharedSchedulerStats {
 pub(super) struct Counter(AtomicU64);
 
 impl Counter {
+    pub(super) fn new(value: u32) -> Counter {
+        Counter(AtomicU64::new(value.into()))
+    }
+
     pub(super) fn add_one(&self) {
         self.add(1);
     }

@@ -1,29 +1,12 @@
 //! Waits that a shard queues itself, on one thread: which buffers go to them without the lock, and how often they pass others.
 
+mod common;
+
+use common::shards::{granted, queued, two};
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, SchedulerConfig, SchedulerError, TenantConfig, WaitId};
 use demuxbuf::shared::{EXCHANGES_MAX, SchedulerShard, SharedScheduler, SharedSchedulerError};
 use fastrand::Rng;
 use std::collections::BTreeMap;
-
-fn two(config: &SchedulerConfig) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
-    let shards = SharedScheduler::new(config, 2).unwrap();
-    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
-    (shards, a, b)
-}
-
-fn granted(shard: &SchedulerShard, class: u8) -> LeaseId {
-    match shard.request(class, 0) {
-        Ok(Outcome::Granted(lease)) => lease,
-        other => panic!("a buffer is free: {other:?}"),
-    }
-}
-
-fn queued(shard: &SchedulerShard, class: u8, token: u64) -> WaitId {
-    match shard.request(class, token) {
-        Ok(Outcome::Queued(wait)) => wait,
-        other => panic!("no buffer is free: {other:?}"),
-    }
-}
 
 /// Releases, and whether it took the lock.
 fn release(shards: &SharedScheduler, shard: &SchedulerShard, lease: LeaseId) -> bool {

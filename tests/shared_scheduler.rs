@@ -1,29 +1,16 @@
 //! The shards: what each call does, on one thread; then threads against each other.
 #![allow(clippy::disallowed_methods, reason = "a test may start threads")]
 
-use demuxbuf::scheduler::{Grant, LeaseId, Outcome, Scheduler, SchedulerConfig, SchedulerError, TenantConfig, WaitId};
+mod common;
+
+use common::shards::{granted, queued};
+use demuxbuf::scheduler::{Grant, LeaseId, Scheduler, SchedulerConfig, SchedulerError, TenantConfig};
 use demuxbuf::shared::SchedulerShard;
 use demuxbuf::shared::{CACHE_MAX, EXCHANGES_MAX, EXPORTS_MAX, SharedScheduler, SharedSchedulerError};
 
-fn granted(shard: &SchedulerShard, class: u8) -> LeaseId {
-    match shard.request(class, 0).expect("the request is in order") {
-        Outcome::Granted(lease) => lease,
-        Outcome::Queued(_) => panic!("a buffer is free"),
-    }
-}
-
-fn queued(shard: &SchedulerShard, class: u8, token: u64) -> WaitId {
-    match shard.request(class, token).expect("the request is in order") {
-        Outcome::Queued(wait) => wait,
-        Outcome::Granted(_) => panic!("no buffer is free"),
-    }
-}
-
 /// Shards of a pool of this many buffers, and two of their handles.
 fn two(buffers: u32) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
-    let shards = SharedScheduler::new(&SchedulerConfig { tag: 3, ..SchedulerConfig::new(buffers, 8) }, 2).unwrap();
-    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
-    (shards, a, b)
+    common::shards::two(&SchedulerConfig { tag: 3, ..SchedulerConfig::new(buffers, 8) })
 }
 
 #[test]

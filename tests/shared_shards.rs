@@ -1,27 +1,10 @@
 //! Shards of a shared scheduler that come and go, their caches, and waits that are served while they move; on one thread.
 
-use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig, WaitId};
-use demuxbuf::shared::{CACHE_MAX, SchedulerShard, SharedScheduler};
+mod common;
 
-fn two(config: &SchedulerConfig) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
-    let shards = SharedScheduler::new(config, 2).unwrap();
-    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
-    (shards, a, b)
-}
-
-fn granted(shard: &SchedulerShard) -> LeaseId {
-    match shard.request(0, 0) {
-        Ok(Outcome::Granted(lease)) => lease,
-        other => panic!("a buffer is free: {other:?}"),
-    }
-}
-
-fn queued(shard: &SchedulerShard, token: u64) -> WaitId {
-    match shard.request(0, token) {
-        Ok(Outcome::Queued(wait)) => wait,
-        other => panic!("no buffer is free: {other:?}"),
-    }
-}
+use common::shards::{granted, queued, two};
+use demuxbuf::scheduler::SchedulerConfig;
+use demuxbuf::shared::CACHE_MAX;
 
 #[test]
 fn shard_knows_its_index() {
@@ -33,7 +16,7 @@ fn shard_knows_its_index() {
 #[test]
 fn cache_is_emptied_by_the_release_after_the_last() {
     let (shards, a, b) = two(&SchedulerConfig::new(300, 8));
-    let leases: Vec<_> = (0..300).map(|_| granted(&a)).collect();
+    let leases: Vec<_> = (0..300).map(|_| granted(&a, 0)).collect();
     assert_eq!(shards.stats().cached, 0);
     let mut cached = Vec::new();
     for lease in leases.into_iter().take(2 * (CACHE_MAX as usize + 1)) {
@@ -47,12 +30,12 @@ fn cache_is_emptied_by_the_release_after_the_last() {
 #[test]
 fn dropped_shard_leaves_its_cache_to_all() {
     let (shards, a, b) = two(&SchedulerConfig::new(64, 8));
-    let lease = granted(&a);
+    let lease = granted(&a, 0);
     a.release(lease).unwrap();
     assert!(shards.stats().cached > 0, "given: it has cached buffers");
     drop(a);
     assert_eq!((shards.stats().cached, shards.stats().scheduler.free), (0, 64));
-    let _all: Vec<_> = (0..64).map(|_| granted(&b)).collect();
+    let _all: Vec<_> = (0..64).map(|_| granted(&b, 0)).collect();
     shards.check_invariants().unwrap();
 }
 
@@ -60,11 +43,11 @@ fn dropped_shard_leaves_its_cache_to_all() {
 #[test]
 fn lease_peak_counts_buffers_from_another_cache() {
     let (shards, a, b) = two(&SchedulerConfig::new(20, 8));
-    let lease = granted(&a);
+    let lease = granted(&a, 0);
     a.release(lease).unwrap();
     let cached = shards.stats().cached;
     assert!(cached >= 5, "given: a shard has cached {cached}");
-    let leases: Vec<_> = (0..18).map(|_| granted(&b)).collect();
+    let leases: Vec<_> = (0..18).map(|_| granted(&b, 0)).collect();
     leases.into_iter().for_each(|lease| b.release(lease).unwrap());
     let stats = shards.stats();
     assert!(stats.scheduler.leased == 0 && stats.scheduler.leased_peak >= 18, "{stats:?}");
@@ -82,9 +65,9 @@ fn s58_imported_grant_passes_on_after_a_lease() {
         a.poll_grant().map(|grant| grant.token)
     };
     assert_eq!(at(10), None);
-    let lease = granted(&a);
-    let moves = queued(&a, 1);
-    queued(&a, 2);
+    let lease = granted(&a, 0);
+    let moves = queued(&a, 0, 1);
+    queued(&a, 0, 2);
     a.export_wait(moves).unwrap();
     a.release(lease).unwrap();
     for now_ns in (10..5_010).step_by(125) {

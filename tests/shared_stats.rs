@@ -1,22 +1,12 @@
 //! What a shared scheduler counts and caches, on one thread.
 
+mod common;
+
+use common::shards::{granted, two};
 use demuxbuf::connection::{Action, Event};
 use demuxbuf::pool::{AttachOptions, Pool, PoolConfig};
-use demuxbuf::scheduler::{LeaseId, Outcome, Request, SchedulerConfig};
+use demuxbuf::scheduler::{Outcome, Request, SchedulerConfig};
 use demuxbuf::shared::{SchedulerShard, SharedPool, SharedScheduler};
-
-fn two(config: &SchedulerConfig) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
-    let shards = SharedScheduler::new(config, 2).unwrap();
-    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
-    (shards, a, b)
-}
-
-fn granted(shard: &SchedulerShard, class: u8) -> LeaseId {
-    match shard.request(class, 0) {
-        Ok(Outcome::Granted(lease)) => lease,
-        other => panic!("a buffer is free: {other:?}"),
-    }
-}
 
 #[test]
 fn stats_are_right_before_the_first_call() {

@@ -1,27 +1,14 @@
 //! Shards that are called and look, or do not: wake-ups, and grants of a shared scheduler that lapse; on one thread.
 
-use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig, WaitId};
+mod common;
+
+use common::shards::{granted, queued, two};
+use demuxbuf::scheduler::{Outcome, SchedulerConfig, WaitId};
 use demuxbuf::shared::{SchedulerShard, SharedScheduler};
-
-fn granted(shard: &SchedulerShard) -> LeaseId {
-    match shard.request(0, 0) {
-        Ok(Outcome::Granted(lease)) => lease,
-        other => panic!("a buffer is free: {other:?}"),
-    }
-}
-
-fn queued(shard: &SchedulerShard, token: u64) -> WaitId {
-    match shard.request(0, token) {
-        Ok(Outcome::Queued(wait)) => wait,
-        other => panic!("no buffer is free: {other:?}"),
-    }
-}
 
 /// Two shards with deadlines, a lease of 1,000 ns and any number of classes, at time 10.
 fn timed(config: &SchedulerConfig) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
-    let shards =
-        SharedScheduler::new(&SchedulerConfig { park_ns: Some(250), lease_ns: Some(1000), ..*config }, 2).unwrap();
-    let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
+    let (shards, a, b) = two(&SchedulerConfig { park_ns: Some(250), lease_ns: Some(1000), ..*config });
     for shard in [&a, &b] {
         shard.handle_timeout(10);
     }
@@ -60,9 +47,9 @@ fn look_until(shard: &SchedulerShard, until_ns: u64) {
 #[test]
 fn s58_grant_passes_on_when_a_shard_does_not_poll() {
     let (shards, a, b) = timed(&SchedulerConfig::new(1, 8));
-    let lease = granted(&a);
-    let of_b = queued(&b, 1);
-    queued(&a, 2);
+    let lease = granted(&a, 0);
+    let of_b = queued(&b, 0, 1);
+    queued(&a, 0, 2);
     a.release(lease).unwrap();
     assert_eq!((a.poll_wake(), a.poll_grant()), (Some(1), None));
     look_until(&a, 1009);
@@ -89,9 +76,9 @@ fn s58_grant_passes_on_when_a_shard_does_not_poll() {
 #[test]
 fn s58_s53_pause_of_the_process_moves_no_grant() {
     let (shards, a, b) = timed(&SchedulerConfig::new(1, 8));
-    let lease = granted(&a);
-    queued(&b, 1);
-    queued(&a, 2);
+    let lease = granted(&a, 0);
+    queued(&b, 0, 1);
+    queued(&a, 0, 2);
     a.release(lease).unwrap();
     for shard in [&a, &b] {
         shard.handle_timeout(60_000_000_000);
@@ -104,11 +91,11 @@ fn s58_s53_pause_of_the_process_moves_no_grant() {
 #[test]
 fn s58_waits_of_an_idle_shard_keep_their_order() {
     let (shards, a, b) = timed(&SchedulerConfig::new(3, 512));
-    let leases = [granted(&a), granted(&a), granted(&a)];
+    let leases = [granted(&a, 0), granted(&a, 0), granted(&a, 0)];
     for token in 0..300 {
-        queued(&b, token);
+        queued(&b, 0, token);
     }
-    queued(&a, 1000);
+    queued(&a, 0, 1000);
     for lease in leases {
         a.release(lease).unwrap();
     }
@@ -133,11 +120,11 @@ fn s58_waits_of_an_idle_shard_keep_their_order() {
 #[test]
 fn s58_grant_stays_with_a_shard_that_polls() {
     let (shards, a, b) = timed(&SchedulerConfig::new(2, 8));
-    let leases = [granted(&a), granted(&a)];
+    let leases = [granted(&a, 0), granted(&a, 0)];
     for token in 0..3 {
-        queued(&b, token);
+        queued(&b, 0, token);
     }
-    queued(&a, 9);
+    queued(&a, 0, 9);
     for lease in leases {
         a.release(lease).unwrap();
     }
@@ -153,8 +140,8 @@ fn s58_grant_stays_with_a_shard_that_polls() {
     let config = SchedulerConfig { classes: 2, class_caps: [8, 1, 8, 8, 8, 8, 8, 8], ..SchedulerConfig::new(2, 8) };
     let (capped, a, b) = timed(&config);
     let Ok(Outcome::Granted(held)) = a.request(1, 0) else { panic!("a buffer is free") };
-    let lease = granted(&a);
-    queued(&b, 1);
+    let lease = granted(&a, 0);
+    queued(&b, 0, 1);
     assert!(matches!(a.request(1, 2), Ok(Outcome::Queued(_))));
     a.release(lease).unwrap();
     look_until(&a, 1010);
@@ -168,8 +155,8 @@ fn s58_grant_stays_with_a_shard_that_polls() {
 
     // No other waits.
     let (alone, a, b) = timed(&SchedulerConfig::new(1, 8));
-    let lease = granted(&a);
-    let waits = [queued(&b, 1), queued(&b, 2)];
+    let lease = granted(&a, 0);
+    let waits = [queued(&b, 0, 1), queued(&b, 0, 2)];
     a.release(lease).unwrap();
     a.handle_timeout(5000);
     assert_eq!((a.poll_grant(), b.describe_wait(waits[0]).unwrap().is_assigned), (None, true));
@@ -182,11 +169,11 @@ fn s58_grant_stays_with_a_shard_that_polls() {
 #[test]
 fn s58_lease_of_a_grant_begins_with_its_call() {
     let (shards, a, b) = timed(&SchedulerConfig::new(2, 8));
-    let leases = [granted(&a), granted(&a)];
+    let leases = [granted(&a, 0), granted(&a, 0)];
     advance(&a, 10, 5_010);
-    queued(&b, 1);
-    queued(&b, 2);
-    queued(&a, 3);
+    queued(&b, 0, 1);
+    queued(&b, 0, 2);
+    queued(&a, 0, 3);
     leases.into_iter().for_each(|lease| a.release(lease).unwrap());
     assert_eq!(look(&a, 5_010, 5_910), [0; 0], "it was called at 5,010");
     b.handle_timeout(5_910);
@@ -200,9 +187,9 @@ fn s58_lease_of_a_grant_begins_with_its_call() {
 #[test]
 fn s58_taking_overdue_grants_takes_the_lock_seldom() {
     let (shards, a, b) = timed(&SchedulerConfig::new(1, 8));
-    let lease = granted(&a);
-    queued(&b, 1);
-    queued(&a, 2);
+    let lease = granted(&a, 0);
+    queued(&b, 0, 1);
+    queued(&a, 0, 2);
     a.release(lease).unwrap();
     assert_eq!(look(&a, 10, 1_009), [0; 0]);
     a.handle_timeout(1_010);
@@ -217,8 +204,8 @@ fn s58_taking_overdue_grants_takes_the_lock_seldom() {
 #[test]
 fn s58_grant_stays_while_no_other_shard_waits() {
     let (shards, a, b) = timed(&SchedulerConfig::new(1, 8));
-    let lease = granted(&a);
-    let waits = [queued(&b, 1), queued(&b, 2)];
+    let lease = granted(&a, 0);
+    let waits = [queued(&b, 0, 1), queued(&b, 0, 2)];
     a.release(lease).unwrap();
     let before = shards.stats().locked;
     assert_eq!(look(&a, 10, 5_010), [0; 0]);
@@ -235,8 +222,8 @@ fn s58_wait_that_loses_its_buffer_may_have_another() {
     let mut config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(2, 8) };
     config.reserves[1] = 1;
     let (shards, a, b) = timed(&config);
-    let leases = [granted(&a), granted(&a)];
-    queued(&b, 1);
+    let leases = [granted(&a, 0), granted(&a, 0)];
+    queued(&b, 0, 1);
     assert!(matches!(a.request(1, 2), Ok(Outcome::Queued(_))), "no buffer is free");
     leases.into_iter().for_each(|lease| a.release(lease).unwrap());
     assert_eq!(look(&a, 10, 1_009), [0; 0], "the last buffer is the reserve");
@@ -258,9 +245,9 @@ fn s58_wait_that_loses_its_buffer_may_have_another() {
 #[test]
 fn age_of_a_wait_counts_from_its_request() {
     let (_shards, a, b) = timed(&SchedulerConfig::new(1, 8));
-    let lease = granted(&a);
+    let lease = granted(&a, 0);
     advance(&a, 10, 1_010);
-    let wait = queued(&b, 1);
+    let wait = queued(&b, 0, 1);
     advance(&a, 1_010, 1_110);
     assert_eq!(b.describe_wait(wait).unwrap().age_ns, 100);
     a.release(lease).unwrap();
@@ -274,16 +261,16 @@ fn age_of_a_wait_counts_from_its_request() {
 #[test]
 fn first_wait_names_each_other_shard_once() {
     let (shards, a, b) = timed(&SchedulerConfig::new(1, 8));
-    let lease = granted(&a);
-    let waits = [queued(&b, 1), queued(&b, 2)];
+    let lease = granted(&a, 0);
+    let waits = [queued(&b, 0, 1), queued(&b, 0, 2)];
     assert_eq!((b.poll_wake(), b.poll_wake(), a.poll_grant()), (Some(0), None, None));
-    queued(&b, 3);
+    queued(&b, 0, 3);
     b.cancel(waits[1]).unwrap();
     assert_eq!((b.poll_wake(), shards.stats().wakes), (None, 1));
     b.cancel(waits[0]).unwrap();
     a.release(lease).unwrap();
     let lease = b.poll_grant().unwrap().lease;
-    queued(&a, 4);
+    queued(&a, 0, 4);
     assert_eq!((a.poll_wake(), b.poll_wake(), shards.stats().wakes), (Some(1), None, 3));
     b.release(lease).unwrap();
     shards.check_invariants().unwrap();
@@ -296,17 +283,17 @@ fn poll_wake_names_any_of_many_shards() {
     let all: Vec<_> = (0..200).map(|index| shards.shard(index).unwrap()).collect();
     for (at, other) in [(3, 70), (70, 3), (70, 71), (130, 199), (199, 64), (64, 63)] {
         let (shard, other) = (&all[at], &all[other]);
-        let lease = granted(other);
-        queued(shard, 1);
+        let lease = granted(other, 0);
+        queued(shard, 0, 1);
         other.release(lease).unwrap();
         assert_eq!((shard.poll_wake(), other.poll_wake(), other.poll_wake()), (None, Some(at as u32), None));
         let grant = shard.poll_grant().unwrap();
         shard.release(grant.lease).unwrap();
     }
     // Those of several words are named one after the other.
-    let lease = granted(&all[0]);
+    let lease = granted(&all[0], 0);
     let named = [5, 6, 63, 64, 130, 199];
-    let waits = named.map(|at| queued(&all[at], at as u64));
+    let waits = named.map(|at| queued(&all[at], 0, at as u64));
     all[0].release(lease).unwrap();
     for (at, wait) in named.into_iter().zip(waits) {
         assert!(shards.poll_wake() == Some(at as u32) && shards.poll_wake().is_none());

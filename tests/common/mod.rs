@@ -1,4 +1,4 @@
-//! A shared pool of two threads, and receivers that keep or wait.
+//! A shared pool of two threads, and receivers that keep or wait; in `shards`, a shared scheduler.
 
 #![allow(dead_code, reason = "each test that uses this module uses a part of it")]
 
@@ -6,6 +6,8 @@ use demuxbuf::connection::{Action, Actions, Event};
 use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome, Request};
 use demuxbuf::shared::{PoolShard, SharedPool};
+
+pub(crate) mod shards;
 
 pub(crate) type ShardPool = Pool<PoolShard>;
 

@@ -407,10 +407,10 @@ int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
                                   uint32_t receivers_max);
 
 // Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end in a pool
-// with these settings: for the start of a program, or its tests. `shards` is that of `demuxbuf_shared_pool_new`, or 0 for a
-// pool of `demuxbuf_pool_new`. `nested` has all `count` pairs that can occur: for a job that holds several buffers, one for
-// each of them. Jobs that ask for nothing, and receivers, release their buffers by themselves. As a rule, what is asked for is more critical than what is held, and its reserve is smaller by a buffer
-// at least.
+// with these settings: for the start of a program, or its tests. `shards` is that of `demuxbuf_shared_pool_new`, or 0
+// for a pool of `demuxbuf_pool_new`. `nested` has all `count` pairs that can occur: for a job that holds several buffers,
+// one for each of them. Jobs that ask for nothing, and receivers, release their buffers by themselves. As a rule, what is
+// asked for is more critical than what is held, and its reserve is smaller by a buffer at least.
 //
 // Tenants are not looked at: a tenant's cap has to leave room for what its own holders ask for. `message` and
 // `message_bytes` are as for `demuxbuf_pool_new`; the sentence names the first pair that can be part of a deadlock.
@@ -543,9 +543,10 @@ int32_t demuxbuf_pool_config_check_nested_requests(const demuxbuf_pool_config *c
 
 // What is to be done now, and where. Returned by value.
 typedef struct {
-  // With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to; with `DEMUXBUF_PEEK`
-  // where to look to, under the same rules. Else, of a receiver that counts, NULL with `DEMUXBUF_WANT_RECV`. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE` and for `DEMUXBUF_END` the bytes that can never be
-  // decoded; NULL if nothing is.
+  // With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to; with
+  // `DEMUXBUF_PEEK` where to look to, under the same rules. Else, of a receiver that counts, NULL with
+  // `DEMUXBUF_WANT_RECV`. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE` and for `DEMUXBUF_END` the
+  // bytes that can never be decoded; NULL if nothing is.
   //
   // Where `DEMUXBUF_RECV` or `DEMUXBUF_DECODE` is pending, it is valid until the next event for this receiver, and no
   // longer than the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the
@@ -556,12 +557,12 @@ typedef struct {
   //
   // While `DEMUXBUF_DECODE` is pending the host may write to it, to decode or to change frames in place. To take a
   // hole out, move the bytes before the hole up to its end, and report the bytes of the hole as consumed: they are at
-  // the front then. The same cuts bytes off at the end. Not so the host of a receiver that counts, which may change only what it
-  // consumes: the rest may be looked at again as it came.
+  // the front then. The same cuts bytes off at the end. Not so the host of a receiver that counts, which may change only
+  // what it consumes: the rest may be looked at again as it came.
   uint8_t *data;
-  // Bytes at `data`: the room to receive into, or what is buffered. With `DEMUXBUF_RECV_WHOLE` the least to receive or to look at, too. Of
-  // a receiver that counts, with `DEMUXBUF_WANT_RECV` and none of RECV, PEEK, DECODE, END, CANNOT_FIT and SHED: the mark,
-  // which is the number of bytes in the kernel at which the poller is to report (`SO_RCVLOWAT`).
+  // Bytes at `data`: the room to receive into, or what is buffered. With `DEMUXBUF_RECV_WHOLE` the least to receive or to
+  // look at, too. Of a receiver that counts, with `DEMUXBUF_WANT_RECV` and none of RECV, PEEK, DECODE, END, CANNOT_FIT
+  // and SHED: the mark, which is the number of bytes in the kernel at which the poller is to report (`SO_RCVLOWAT`).
   uint32_t bytes;
   // Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DECODE, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE,
   // PEEK, RECV_WHOLE, and DISCARD with these.

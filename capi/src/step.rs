@@ -12,9 +12,10 @@ use demuxbuf::pool::RawStep;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct demuxbuf_step {
-    /// With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to; with `DEMUXBUF_PEEK`
-    /// where to look to, under the same rules. Else, of a receiver that counts, NULL with `DEMUXBUF_WANT_RECV`. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE` and for `DEMUXBUF_END` the bytes that can never be
-    /// decoded; NULL if nothing is.
+    /// With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to; with
+    /// `DEMUXBUF_PEEK` where to look to, under the same rules. Else, of a receiver that counts, NULL with
+    /// `DEMUXBUF_WANT_RECV`. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE` and for `DEMUXBUF_END` the
+    /// bytes that can never be decoded; NULL if nothing is.
     ///
     /// Where `DEMUXBUF_RECV` or `DEMUXBUF_DECODE` is pending, it is valid until the next event for this receiver, and no
     /// longer than the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the
@@ -25,12 +26,12 @@ pub struct demuxbuf_step {
     ///
     /// While `DEMUXBUF_DECODE` is pending the host may write to it, to decode or to change frames in place. To take a
     /// hole out, move the bytes before the hole up to its end, and report the bytes of the hole as consumed: they are at
-    /// the front then. The same cuts bytes off at the end. Not so the host of a receiver that counts, which may change only what it
-    /// consumes: the rest may be looked at again as it came.
+    /// the front then. The same cuts bytes off at the end. Not so the host of a receiver that counts, which may change only
+    /// what it consumes: the rest may be looked at again as it came.
     pub data: *mut u8,
-    /// Bytes at `data`: the room to receive into, or what is buffered. With `DEMUXBUF_RECV_WHOLE` the least to receive or to look at, too. Of
-    /// a receiver that counts, with `DEMUXBUF_WANT_RECV` and none of RECV, PEEK, DECODE, END, CANNOT_FIT and SHED: the mark,
-    /// which is the number of bytes in the kernel at which the poller is to report (`SO_RCVLOWAT`).
+    /// Bytes at `data`: the room to receive into, or what is buffered. With `DEMUXBUF_RECV_WHOLE` the least to receive or to
+    /// look at, too. Of a receiver that counts, with `DEMUXBUF_WANT_RECV` and none of RECV, PEEK, DECODE, END, CANNOT_FIT
+    /// and SHED: the mark, which is the number of bytes in the kernel at which the poller is to report (`SO_RCVLOWAT`).
     pub bytes: u32,
     /// Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DECODE, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE,
     /// PEEK, RECV_WHOLE, and DISCARD with these.

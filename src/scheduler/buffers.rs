@@ -35,6 +35,13 @@ pub(super) struct Lease {
 
 const _: () = assert!(size_of::<Lease>() <= 24);
 
+impl Lease {
+    /// Whether a class and a tenant have it: for checks.
+    pub(super) fn is_outstanding(&self) -> bool {
+        matches!(self.state, LeaseState::Leased | LeaseState::Assigned)
+    }
+}
+
 /// One size of buffers.
 #[derive(Clone, Copy, Debug, Default)]
 struct Size {

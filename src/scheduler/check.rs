@@ -36,7 +36,7 @@ impl Scheduler {
 
     pub(super) fn check_tenants(&self) -> Result<(), &'static str> {
         let queued = |wait: &&Wait| wait.state == WaitState::Queued;
-        let held = |lease: &&Lease| is_outstanding(lease);
+        let held = |lease: &&Lease| lease.is_outstanding();
         let outstanding = |tenant: u32| {
             let leases = self.buffers.table().iter().filter(held).filter(|lease| lease.tenant == tenant);
             leases.map(|lease| self.buffers.units_of(lease.size_index)).sum()
@@ -62,20 +62,16 @@ impl Scheduler {
         ensure(listed == count(LeaseState::Free), "I1: every free buffer is in a free list")?;
         ensure(count(LeaseState::Assigned) == self.assigned.len as usize, "I1: every assigned buffer has a waiter")?;
         for (index, class) in self.classes.iter().enumerate() {
-            let of_class = |lease: &&Lease| is_outstanding(lease) && usize::from(lease.class) == index;
+            let of_class = |lease: &&Lease| lease.is_outstanding() && usize::from(lease.class) == index;
             let outstanding = leases.iter().filter(of_class).map(units).sum::<u32>();
             ensure(outstanding == class.outstanding, "I1: a class has outstanding what is counted")?;
         }
         let has_deadline = |index: u32| {
             let lease = &leases[index as usize];
-            is_outstanding(lease) && lease.has_deadline
+            lease.is_outstanding() && lease.has_deadline
         };
         self.deadlines.check(has_deadline, |tenant| self.tenants.is_cap_blocked(tenant))
     }
-}
-
-fn is_outstanding(lease: &Lease) -> bool {
-    matches!(lease.state, LeaseState::Leased | LeaseState::Assigned)
 }
 
 #[cfg(test)]

@@ -53,8 +53,7 @@ impl Scheduler {
 
     /// Buffers leased in a tenant's name, counted one by one: for checks.
     pub(crate) fn leases_of(&self, tenant: u32) -> u32 {
-        let is_its =
-            |lease: &&Lease| matches!(lease.state, LeaseState::Leased | LeaseState::Assigned) && lease.tenant == tenant;
+        let is_its = |lease: &&Lease| lease.is_outstanding() && lease.tenant == tenant;
         self.buffers.table().iter().filter(is_its).count() as u32
     }
 

@@ -1,6 +1,6 @@
 //! What the shards need of a pool beside its calls: when its free buffers may be kept elsewhere.
 
-use super::buffers::{Lease, LeaseState};
+use super::buffers::Lease;
 use super::waits::WaitState;
 use super::{Load, Outcome, Request, Scheduler, SchedulerError, TenantId, WaitId};
 

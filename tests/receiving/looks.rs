@@ -260,6 +260,42 @@ fn frame_that_turns_out_too_long_stays_in_the_kernel() {
     assert_eq!(case.facts().kept_bytes, 0);
 }
 
+/// Of a frame that fits into no buffer the host can receive the header, and pass on what follows in pieces.
+#[test]
+fn frame_that_is_too_long_passes_in_pieces() {
+    in_modes(&COUNTING_MODES, |mode| {
+        let mut case = Case::new(mode);
+        case.look();
+        let actions = case.decoded(0, 300);
+        assert!(is(actions, &[Action::CannotFit]), "{mode:?}: {actions}");
+        assert_eq!((case.facts().kept_bytes, case.pool.counts().received_bytes), (0, 0), "all is in the kernel");
+        let capacity = case.pool.connection(case.id).expect("it is attached").capacity();
+        assert_eq!(capacity, 256, "no buffer is larger");
+        let actions = case.decoded(0, 0);
+        assert!(is(actions, &[Action::CannotFit]), "{mode:?}: {actions}, since nothing was said");
+        let actions = case.decoded(0, 9);
+        assert!(is(actions, &[Action::Peek]), "{mode:?}: {actions}");
+        pass_piece(&mut case, 9);
+        pass_piece(&mut case, 256);
+        pass_piece(&mut case, 35);
+        let counts = case.pool.counts();
+        assert_eq!((counts.received_bytes, counts.consumed_bytes), (300, 300));
+        assert_eq!((case.facts().kept_bytes, case.pool.totals().claims), (0, 0), "{mode:?}");
+    });
+}
+
+/// The decoder looks, can use this number of bytes, and consumes them.
+fn pass_piece(case: &mut Case, bytes: u32) {
+    if !case.pool.pending(case.id).expect("it is attached").has(Action::Peek) {
+        case.look();
+    }
+    case.see(bytes);
+    assert!(is(case.on(Event::Received { bytes }), &[Action::Decode]));
+    assert!(is(case.decoded(bytes, 0), &AWAY));
+    let actions = receive_away(case, bytes);
+    assert!(is(actions, &[]) || is(actions, &[Action::Peek]), "{actions}");
+}
+
 /// Only the host can receive what was decoded: no advance of the clock ends that.
 #[test]
 fn clock_leaves_what_is_owed() {

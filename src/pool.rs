@@ -531,8 +531,7 @@ impl<S: BufferSource> Pool<S> {
             self.feed(index, Event::BufferReleased);
         }
         let actions = self.table.connection(index).pending();
-        self.leave_tenant(index);
-        self.table.remove(index);
+        self.free_row(index);
         Ok(actions)
     }
 }

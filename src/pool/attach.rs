@@ -199,8 +199,6 @@ impl<S: BufferSource> Pool<S> {
         let policy = connection.policy();
         let connection = if self.memory.wipes() { connection.on_slow_path() } else { connection };
         let index = self.table.insert(connection, options.class, options.token)?;
-        self.scheduled.set(index, false);
-        self.undelivered.set(index, false);
         let submits = policy.mode == Mode::Completion;
         self.memory.attach_as(index, options.unknown_length, submits, policy.reads_ahead).expect("the row is free");
         self.memory.set_tenant(index, tenant);
@@ -216,6 +214,13 @@ impl<S: BufferSource> Pool<S> {
     /// It is attached no more, or was not after all.
     pub(crate) fn remove(&mut self, index: u32) {
         self.memory.close(index).expect("it is attached");
+        self.free_row(index);
+    }
+
+    /// The handle ends. What the host was still to do for this receiver would keep all others from the fast path.
+    pub(super) fn free_row(&mut self, index: u32) {
+        self.scheduled.clear(index);
+        self.undelivered.clear(index);
         self.leave_tenant(index);
         self.table.remove(index);
     }

@@ -29,6 +29,14 @@ impl Bits {
         self.words.get(at as usize / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
     }
 
+    /// One of the bits is 0 from now on.
+    #[inline(always)]
+    pub(super) fn clear(&mut self, at: u32) {
+        if self.has_any() {
+            self.set(at, false);
+        }
+    }
+
     /// Changes one of the bits.
     pub(super) fn set(&mut self, at: u32, is_set: bool) {
         if self.get(at) == is_set {

@@ -112,8 +112,7 @@ impl<S: BufferSource> Pool<S> {
         self.memory.complete(index).expect("it was in flight");
         self.feed(index, Event::BufferReleased);
         let actions = self.table.connection(index).pending();
-        self.leave_tenant(index);
-        self.table.remove(index);
+        self.free_row(index);
         Ok(actions)
     }
 

@@ -38,7 +38,7 @@ impl<S: BufferSource> Pool<S> {
         if !actions.has(Action::Recv) {
             self.undelivered.set(index, true);
             self.feed(index, Event::Readable);
-            self.scheduled.set(index, false);
+            self.scheduled.clear(index);
             actions = self.reconcile_readable(index);
         }
         let mut delivery = Delivery { accepted_bytes: 0, in_place_bytes: 0, actions };

@@ -8,10 +8,10 @@ impl<S: BufferSource> Pool<S> {
     /// What an event that the machine has taken leads to.
     pub(super) fn follow_event(&mut self, index: u32, event: Event) -> Actions {
         match event {
-            Event::Readable | Event::Wake | Event::PeerClosed | Event::KernelFull => self.scheduled.set(index, false),
-            Event::WouldBlock | Event::WouldBlockArmed => self.undelivered.set(index, false),
+            Event::Readable | Event::Wake | Event::PeerClosed | Event::KernelFull => self.scheduled.clear(index),
+            Event::WouldBlock | Event::WouldBlockArmed => self.undelivered.clear(index),
             Event::EndOfStream | Event::TransportError => {
-                self.undelivered.set(index, false);
+                self.undelivered.clear(index);
                 if !self.memory.is_shed(index) {
                     self.memory.end(index).expect("it is attached");
                 }

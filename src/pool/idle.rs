@@ -14,13 +14,12 @@ impl<S: BufferSource> Pool<S> {
         if event == Event::Close {
             connection.pending_if_idle()?;
             self.memory.close(index).expect("it is attached");
-            self.leave_tenant(index);
-            self.table.remove(index);
+            self.free_row(index);
             return Some(Action::Finished.into());
         }
         let actions = connection.try_idle_event(event)?;
         if matches!(event, Event::EndOfStream | Event::TransportError) {
-            self.undelivered.set(index, false);
+            self.undelivered.clear(index);
         }
         Some(actions)
     }

@@ -20,7 +20,7 @@
 //! | `flight.rs` | receives that are submitted, and complete later |
 //! | `tenants.rs` | what each tenant's receivers keep and wait for |
 //! | `eviction.rs` | content that goes for the sake of a claim |
-//! | `light.rs` | the common cycle |
+//! | `light.rs` | the common cycle, and those with kept bytes |
 //! | `protection.rs` | what is not needed any more is wiped, and taken back from memory checkers |
 //! | `transfer.rs` | content that comes and goes with its buffer |
 //! | `credit.rs` | credit, deadlines, shortage: numbers about one receiver |

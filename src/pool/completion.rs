@@ -20,7 +20,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// Refuses a receive that the host was not shown: the machine may have `Recv` pending where the memory model allows
-    /// none, while bytes are in place.
+    /// none, while bytes are in place. And one that is done at once.
     pub(super) fn check_may_submit(&self, index: u32) -> Result<(), PoolError> {
         let is_shown = self.pending_at(index).has(Action::Recv);
         let is_now = self.leaves_partial(index) || self.memory.owed_bytes(index) > 0;

@@ -178,7 +178,7 @@ impl<S: BufferSource> Pool<S> {
         if !counts {
             self.stop_counting(index);
             if self.memory.is_mark_wrong(index) || self.memory.owed_bytes(index) > 0 {
-                // The fast path knows no marks but those of receivers that count.
+                // The fast path knows neither marks nor owed bytes but those of receivers that count.
                 let connection = self.table.connection_mut(index);
                 *connection = connection.clone().on_slow_path();
             }

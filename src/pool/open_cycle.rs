@@ -42,7 +42,8 @@ pub(super) struct Progress {
 pub(super) enum Phase {
     /// None is open, and none may begin before it is seen that nothing is scarce.
     Closed,
-    /// None is open, and nothing is scarce: nothing has happened since that was seen but cycles that ended.
+    /// None is open, and nothing is scarce: nothing has happened since that was seen but cycles that ended, and events that need
+    /// no memory.
     Ready,
     /// The receiver is to receive.
     Receiving,

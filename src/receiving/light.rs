@@ -1,6 +1,7 @@
-//! What the common cycle needs: the receive buffer is used by a receiver that keeps nothing, while nothing is scarce.
+//! What the common cycle needs, and one that begins or ends with kept bytes: the receive buffer is used by a receiver that has
+//! nothing, or bytes in a cell, while nothing is scarce.
 //!
-//! Most borrows end with everything decoded, so that nothing is written down before it is known that one does not. Then the
+//! Most borrows end with the decoder's report, so that nothing is written down before it is known that one does not. Then the
 //! borrow is made, as if it had been there from the beginning.
 
 use super::borrow::{Borrow, Lender, Purpose};

@@ -34,7 +34,8 @@
 //!
 //! A shard queues its requests itself, first in, first out in each class, and for all of one class a single wait is in
 //! the queue of the scheduler, the *placeholder*. When the placeholder is served, so is the first of those it stands
-//! for, and it queues again where the next of them belongs: that queue goes by age, of all shards.
+//! for, and it queues again where the next of them belongs: that queue goes by age, of all shards. It keeps
+//! its place for the next one where the first ends, or has a buffer otherwise.
 //!
 //! A buffer that a shard releases may go to the first of its own waits, of its most critical class that waits, without
 //! the lock of all: an *exchange*, under a lock of the shard. Other threads want that one only beside the lock of all:

@@ -117,39 +117,31 @@ mod tests {
     use crate::scheduler::{LeaseId, Outcome, SchedulerConfig};
     use crate::shared::{SchedulerShard, SharedScheduler};
 
-    /// Two shards with two buffers: one is held by shard 0, the other one is assigned to its first wait; a second one
-    /// waits. Both are tickets, for their class has a cap.
+    /// Two shards with two buffers: one is held by shard 0, the other one is assigned to its first wait; others wait.
     struct TwoShards {
         here: SchedulerShard,
         held: LeaseId,
         shards: SharedScheduler,
     }
 
+    /// Both of two waits are tickets, for their class has a cap.
     fn two_shards() -> TwoShards {
-        let config = SchedulerConfig { class_caps: [2; 8], ..SchedulerConfig::new(2, 4) };
-        let shards = SharedScheduler::new(&config, 2).expect("the configuration is allowed");
-        let (here, there) = (shards.shard(0).expect("it is free"), shards.shard(1).expect("it is free"));
-        let [held, given] = core::array::from_fn(|_| match here.request(0, 0) {
-            Ok(Outcome::Granted(lease)) => lease,
-            other => panic!("a buffer is free: {other:?}"),
-        });
-        for token in 0..2 {
-            assert!(matches!(here.request(0, token), Ok(Outcome::Queued(_))), "no buffer is free");
-        }
-        there.release(given).expect("it is held");
-        assert_eq!(shards.check_invariants(), Ok(()));
-        TwoShards { here, held, shards }
+        two_shards_of(&SchedulerConfig { class_caps: [2; 8], ..SchedulerConfig::new(2, 4) }, 2)
     }
 
-    /// The same, with waits that the shard queues itself: three, of which one is assigned.
+    /// All of three waits are queued by the shard itself.
     fn two_shards_with_own_waits() -> TwoShards {
-        let shards = SharedScheduler::new(&SchedulerConfig::new(2, 4), 2).expect("the configuration is allowed");
+        two_shards_of(&SchedulerConfig::new(2, 4), 3)
+    }
+
+    fn two_shards_of(config: &SchedulerConfig, waits: u64) -> TwoShards {
+        let shards = SharedScheduler::new(config, 2).expect("the configuration is allowed");
         let (here, there) = (shards.shard(0).expect("it is free"), shards.shard(1).expect("it is free"));
         let [held, given] = core::array::from_fn(|_| match here.request(0, 0) {
             Ok(Outcome::Granted(lease)) => lease,
             other => panic!("a buffer is free: {other:?}"),
         });
-        for token in 0..3 {
+        for token in 0..waits {
             assert!(matches!(here.request(0, token), Ok(Outcome::Queued(_))), "no buffer is free");
         }
         there.release(given).expect("it is held");
@@ -159,11 +151,7 @@ mod tests {
 
     #[test]
     fn each_rule_of_own_waits_that_is_broken_is_named() {
-        let assert_named = |rule: &str, breaks: fn(&TwoShards)| {
-            let two = two_shards_with_own_waits();
-            breaks(&two);
-            assert_eq!(two.shards.check_invariants(), Err(rule));
-        };
+        let assert_named = |rule, breaks| assert_named_of(two_shards_with_own_waits(), rule, breaks);
         assert_named("I2: the lists of a shard are sound", |two| {
             two.here.shard_state().shown.waiting.set(7);
         });
@@ -185,8 +173,7 @@ mod tests {
         two.here.shared.lock().placeholders.set(0, 0, placeholder);
     }
 
-    fn assert_named(rule: &str, breaks: fn(&TwoShards)) {
-        let two = two_shards();
+    fn assert_named_of(two: TwoShards, rule: &str, breaks: fn(&TwoShards)) {
         breaks(&two);
         assert_eq!(two.shards.check_invariants(), Err(rule));
     }
@@ -210,6 +197,7 @@ mod tests {
 
     #[test]
     fn each_rule_that_is_broken_is_named() {
+        let assert_named = |rule, breaks| assert_named_of(two_shards(), rule, breaks);
         assert_named("I1: free, withheld, cached, held or assigned is all", |two| {
             let buffer = &two.here.shared.buffers[two.held.index() as usize];
             buffer.release(two.held, |_| true).expect("it is held");

@@ -406,17 +406,21 @@ fn fast_path_equals_slow_path_where_tenants_have_caps() {
 /// What was still to be done for a receiver that is closed keeps no other from the fast path.
 #[test]
 fn closed_receiver_leaves_nothing_to_be_done() {
-    for is_slow in [false, true] {
+    for (is_slow, is_scheduled) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut pool = Pool::new(&config(Policy::default(), 8)).expect("the configuration is allowed");
         let [id, other] = [0, 1].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
         pool.handle(other, Event::done(Action::WantRecv)).expect("it is pending");
-        pool.handle(id, Event::PauseRecv).expect("it is attached");
-        assert_eq!(pool.deliver(id, b"abc").map(|delivery| delivery.accepted_bytes), Ok(0));
+        if is_scheduled {
+            pool.scheduled.set(pool.table.row(id), true); // As after `Reschedule` that no `Wake` followed.
+        } else {
+            pool.handle(id, Event::PauseRecv).expect("it is attached");
+            assert_eq!(pool.deliver(id, b"abc").map(|delivery| delivery.accepted_bytes), Ok(0));
+        }
         assert!(!pool.is_plentiful());
         let closed = if is_slow { handle_slowly(&mut pool, id, Event::Close) } else { pool.handle(id, Event::Close) };
         assert_eq!(closed, Ok(Action::Finished.into()));
         pool.handle(other, Event::Readable).expect("it is attached");
-        assert!(pool.has_any_cycle(), "{is_slow}");
+        assert!(pool.has_any_cycle(), "{is_slow} {is_scheduled}");
     }
 }
 

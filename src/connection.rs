@@ -61,17 +61,16 @@
 //! | `Done` | not pending | read interest changed, wait ended, or notice seen |
 //! | `Close` | detached | closing |
 //!
-//! [`Connection::set_policy`] changes the policy while the connection is open. With another mode read interest is off, and in a mode
-//! that receives first (optimistic, completion) the connection is ready, unless it ended. It is refused as `Fail` is, and
-//! while a receive is in flight if the mode changes.
+//! [`Connection::set_policy`] changes the policy while the connection is open. With another mode read interest is off,
+//! and in a mode that receives first (optimistic, completion) the connection is ready, unless it ended. It is refused
+//! as `Fail` is, and while a receive is in flight if the mode changes.
 //!
 //! # Actions
 //!
-//! `may read` = open, not ended, not paused, what is buffered can fit, not (blocked, and the policy pauses then or bytes are
-//! in a slot).
-//! `room` = a buffer that is not full, or a slot that is not full, or nothing held; the last two only while a
-//! better buffer is not being waited for in vain (a slot with room is good enough, nothing is not; under a layer that
-//! reads ahead, neither is).
+//! `may read` = open, not ended, not paused, what is buffered can fit, not (blocked, and the policy pauses then or
+//! bytes are in a slot). `room` = a buffer that is not full, or a slot that is not full, or nothing held; the last two
+//! only while a better buffer is not being waited for in vain (a slot with room is good enough, nothing is not; under a
+//! layer that reads ahead, neither is).
 //!
 //! | action | pending while |
 //! |---|---|
@@ -146,8 +145,8 @@ pub struct Connection {
 
 const _: () = assert!(core::mem::size_of::<Connection>() <= 32);
 
-/// The facts in `Connection::flags`. The header's inline tests know the place of that field, and the numbers of `WAITING`,
-/// `ENDED` and `BROKEN`.
+/// The facts in `Connection::flags`. The header's inline tests know the place of that field, and the numbers of
+/// `WAITING`, `ENDED` and `BROKEN`.
 mod flag {
     pub(super) const ATTACHED: u32 = 1 << 0;
     pub(super) const CLOSED: u32 = 1 << 1;
@@ -265,7 +264,8 @@ impl Connection {
 
     /// Reports what happened; returns what is to be done now, as [`Connection::pending`] does.
     ///
-    /// Cost: O(1), for most events some dozens of instructions, at most a few hundred; no memory but the connection's own.
+    /// Cost: O(1), for most events some dozens of instructions, at most a few hundred; no memory but the connection's
+    /// own.
     ///
     /// # Errors
     ///
@@ -295,8 +295,8 @@ impl Connection {
 
     /// Receives and parks by this policy from now on; returns what is to be done now.
     ///
-    /// With another mode, read interest counts as off: `WantRecv` asks for it in the new mode, which you register with the
-    /// poller instead of the old one. A mode that receives before it asks (optimistic, completion) does so first.
+    /// With another mode, read interest counts as off: `WantRecv` asks for it in the new mode, which you register with
+    /// the poller instead of the old one. A mode that receives before it asks (optimistic, completion) does so first.
     ///
     /// # Errors
     ///

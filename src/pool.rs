@@ -1,9 +1,9 @@
 //! Connections and memory together: the convenient way in.
 //!
-//! [`Pool`] has a table of connections, and memory that they share by the memory model (`docs/memory-model.md`): a receive
-//! borrows a buffer, only a partial frame keeps memory, and every wait ends at a known time. It does by itself what the
-//! connection machine asks about buffers (`RequestBuffer`, `CancelRequest`, `ReleaseBuffer`, `Park`, `Discard`); what is left
-//! for the host is to receive, to decode and to arm read interest. A cycle costs three calls:
+//! [`Pool`] has a table of connections, and memory that they share by the memory model (`docs/memory-model.md`): a
+//! receive borrows a buffer, only a partial frame keeps memory, and every wait ends at a known time. It does by itself
+//! what the connection machine asks about buffers (`RequestBuffer`, `CancelRequest`, `ReleaseBuffer`, `Park`,
+//! `Discard`); what is left for the host is to receive, to decode and to arm read interest. A cycle costs three calls:
 //!
 //! ```
 //! use demuxbuf::connection::{Action, Event};
@@ -23,8 +23,8 @@
 //! ```
 //!
 //! The methods sort into inputs ([`attach`](Pool::attach), [`handle`](Pool::handle), ...), outputs
-//! ([`poll_notice`](Pool::poll_notice), [`poll_timeout`](Pool::poll_timeout)) and queries. In each loop
-//! iteration, advance the clock ([`handle_timeout`](Pool::handle_timeout)) before you report events, and drain the notices
+//! ([`poll_notice`](Pool::poll_notice), [`poll_timeout`](Pool::poll_timeout)) and queries. In each loop iteration,
+//! advance the clock ([`handle_timeout`](Pool::handle_timeout)) before you report events, and drain the notices
 //! afterwards.
 //!
 //! The machine sees a borrow as a buffer with room for what may be received, kept bytes as a full slot, and a claim as
@@ -129,8 +129,8 @@ pub struct Pool<S: BufferSource = Budget> {
     /// Receivers of which the host has bytes that it could not deliver yet.
     undelivered: Bits,
     pub(super) audit: Option<Audit>,
-    /// A pool moves between threads, but two threads never have it at once; the same for all features, whatever its fields
-    /// are.
+    /// A pool moves between threads, but two threads never have it at once; the same for all features, whatever its
+    /// fields are.
     is_not_sync: PhantomData<Cell<()>>,
 }
 
@@ -176,8 +176,8 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// # Errors
     ///
-    /// The handle is stale or foreign; the event makes no sense, or is one that the pool reports by itself; bytes that are
-    /// kept are consumed while there is no buffer to decode them in. Nothing is changed.
+    /// The handle is stale or foreign; the event makes no sense, or is one that the pool reports by itself; bytes that
+    /// are kept are consumed while there is no buffer to decode them in. Nothing is changed.
     #[inline(always)] // A host's call names its event.
     pub fn handle(&mut self, id: ReceiverId, event: Event) -> Result<Actions, PoolError> {
         let fast = match event {
@@ -296,8 +296,9 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// The next receiver that something happened to without an event of its own: it may receive, or is to be shed.
-    /// Then, while others wait, each lease of the host's own whose deadline passed. Then, if it is drained, that nothing is left; or, if an attach asked for it, that the table of receivers is not full any more. Call it until `None` in each loop iteration,
-    /// and serve each receiver before the next call.
+    /// Then, while others wait, each lease of the host's own whose deadline passed. Then, if it is drained, that
+    /// nothing is left; or, if an attach asked for it, that the table of receivers is not full any more. Call it until
+    /// `None` in each loop iteration, and serve each receiver before the next call.
     pub fn poll_notice(&mut self) -> Option<Notice> {
         if self.nothing_to_poll() { None } else { self.poll_lease_or_receiver() }
     }
@@ -356,8 +357,8 @@ impl<S: BufferSource> Pool<S> {
         }
     }
 
-    /// Advances the clock to this time, in monotonic nanoseconds, before the events of a loop iteration. What is still borrowed is
-    /// kept, but for receives in flight and bytes in place, which stay where they are.
+    /// Advances the clock to this time, in monotonic nanoseconds, before the events of a loop iteration. What is still
+    /// borrowed is kept, but for receives in flight and bytes in place, which stay where they are.
     pub fn handle_timeout(&mut self, now_ns: u64) {
         self.leave_fast_path();
         while let Some(receiver) = self.memory.end_first_borrow() {
@@ -479,8 +480,8 @@ impl<S: BufferSource> Pool<S> {
         true
     }
 
-    /// What a report would leave of the machine, which checks all before it changes anything: a refused second half undoes the
-    /// first.
+    /// What a report would leave of the machine, which checks all before it changes anything: a refused second half
+    /// undoes the first.
     fn try_consume(&self, index: u32, consumed_bytes: u32, needed_bytes: u32) -> Result<Connection, PoolError> {
         let mut trial = self.table.connection(index).clone();
         trial.apply_event(Event::Consumed { bytes: consumed_bytes })?;
@@ -490,7 +491,8 @@ impl<S: BufferSource> Pool<S> {
         Ok(trial)
     }
 
-    /// What a decoder reported, and `left` is what that leaves of the machine. What is consumed is in a borrowed buffer, or in place.
+    /// What a decoder reported, and `left` is what that leaves of the machine. What is consumed is in a borrowed
+    /// buffer, or in place.
     fn consume_checked(&mut self, index: u32, left: Connection, consumed_bytes: u32, needed_bytes: u32) {
         if consumed_bytes > 0 {
             self.consume_in_memory(index, consumed_bytes);

@@ -150,8 +150,8 @@ impl Receiving {
 }
 
 impl<B: Buffers> Receiving<B> {
-    /// As `new`, with buffers from elsewhere, whose memory is the arena's, and is overwritten once it is not needed any more if
-    /// it `wipes`: at least those of the headers, and one more, are free.
+    /// As `new`, with buffers from elsewhere, whose memory is the arena's, and is overwritten once it is not needed any
+    /// more if it `wipes`: at least those of the headers, and one more, are free.
     pub(crate) fn with_buffers(
         config: &ReceivingConfig,
         split: Split,
@@ -242,8 +242,8 @@ impl<B: Buffers> Receiving<B> {
         Ok(())
     }
 
-    /// The receiver is gone; what it borrowed, kept and claimed ends. Returns how many undecoded bytes were dropped. If its receive
-    /// is in flight, the buffer of that and the row are in use until [`complete`](Receiving::complete).
+    /// The receiver is gone; what it borrowed, kept and claimed ends. Returns how many undecoded bytes were dropped. If
+    /// its receive is in flight, the buffer of that and the row are in use until [`complete`](Receiving::complete).
     ///
     /// # Errors
     ///
@@ -282,8 +282,8 @@ impl<B: Buffers> Receiving<B> {
         self.give(buffer);
     }
 
-    /// What is undecoded, wherever it is, but in the host's memory. What a receiver keeps may move with each call that is not about
-    /// reading.
+    /// What is undecoded, wherever it is, but in the host's memory. What a receiver keeps may move with each call that
+    /// is not about reading.
     ///
     /// # Errors
     ///
@@ -331,8 +331,8 @@ impl<B: Buffers> Receiving<B> {
         Ok(&mut self.arena.buffer_mut(borrow.buffer)[start..start + borrow.area_bytes() as usize])
     }
 
-    /// Where a receiver may receive (`is_receive`), or what is undecoded, without a borrow: an address and a length, `None`
-    /// if that is 0.
+    /// Where a receiver may receive (`is_receive`), or what is undecoded, without a borrow: an address and a length,
+    /// `None` if that is 0.
     pub(super) fn area(&self, receiver: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
         let row = self.rows.get(receiver as usize).filter(|row| row.is_attached && row.keeper != NIL)?;
         let keeper = row.keeper;
@@ -525,8 +525,8 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
-    /// Takes everything from a receiver but its row: what it borrows, keeps and waits for. Returns how many undecoded bytes
-    /// were dropped.
+    /// Takes everything from a receiver but its row: what it borrows, keeps and waits for. Returns how many undecoded
+    /// bytes were dropped.
     fn drop_all(&mut self, keeper: u32) -> u32 {
         self.end_claim(keeper);
         self.end_mark(keeper);

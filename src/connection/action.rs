@@ -19,7 +19,8 @@ pub enum Action {
     CancelRequest = 1 << 3,
     /// Release the buffer; report `BufferReleased`.
     ReleaseBuffer = 1 << 4,
-    /// Receive now, at most `recv_max()` bytes; report `Received`, `WouldBlock` (or `WouldBlockArmed`), `EndOfStream` or `TransportError`.
+    /// Receive now, at most `recv_max()` bytes; report `Received`, `WouldBlock` (or `WouldBlockArmed`), `EndOfStream`
+    /// or `TransportError`.
     Recv = 1 << 5,
     /// Run the decoder; report `Consumed`, and if bytes are left why: `NeedMore`, `Block` or `Yield`.
     Decode = 1 << 6,
@@ -38,12 +39,13 @@ pub enum Action {
     CannotFit = 1 << 12,
     /// Work is left for the next loop iteration: schedule it, report `Done`, then report `Wake`.
     Reschedule = 1 << 13,
-    /// Of pools alone: look at what is in the kernel, at most as many bytes as the receive area has (`MSG_PEEK`); report
-    /// `NeedMore` with the bytes that the frame has from the first one in the kernel on, or `WouldBlock`. With `RecvWhole`: look
-    /// only if all of the receive area can be filled, report that as `Received`, and decode it.
+    /// Of pools alone: look at what is in the kernel, at most as many bytes as the receive area has (`MSG_PEEK`);
+    /// report `NeedMore` with the bytes that the frame has from the first one in the kernel on, or `WouldBlock`. With
+    /// `RecvWhole`: look only if all of the receive area can be filled, report that as `Received`, and decode it.
     Peek = 1 << 14,
-    /// Of pools alone, beside `Recv` or `Peek`: only if all of the receive area can be filled; else report `WouldBlock`. With `Recv`
-    /// and `Discard`: receive what was decoded when it was looked at, drop it, and report it as `Received`.
+    /// Of pools alone, beside `Recv` or `Peek`: only if all of the receive area can be filled; else report
+    /// `WouldBlock`. With `Recv` and `Discard`: receive what was decoded when it was looked at, drop it, and report it
+    /// as `Received`.
     RecvWhole = 1 << 15,
 }
 

@@ -118,10 +118,11 @@ impl Connection {
         self.buffered_bytes += bytes;
         self.needed_bytes = self.needed_bytes.saturating_sub(bytes);
         self.reads = self.reads.saturating_add(1);
-        // A receive that filled what was offered may have left more behind. In level-triggered and one-shot mode another
-        // ran dry, and read interest reports again whatever came since. The other modes report a change only once: an end
-        // that arrived with the bytes is part of that report, so another receive has to look for it. What a layer that
-        // reads ahead holds is not reported in any mode. Behind the last bytes of a peer that closed is the end.
+        // A receive that filled what was offered may have left more behind. In level-triggered and one-shot mode
+        // another ran dry, and read interest reports again whatever came since. The other modes report a change only
+        // once: an end that arrived with the bytes is part of that report, so another receive has to look for it. What
+        // a layer that reads ahead holds is not reported in any mode. Behind the last bytes of a peer that closed is
+        // the end.
         self.clear(flag::READY);
         self.set(if filled | self.asks_again() { flag::READY } else { 0 });
         self.update_room();
@@ -189,8 +190,8 @@ impl Connection {
             _ => self.hold_as(flag::BUFFER, capacity),
         }
         self.set(asked);
-        // One-shot read interest that is armed looks again, so there is nothing to receive before it reports. A place in
-        // the queue, with no room to have received into, is not given up for that.
+        // One-shot read interest that is armed looks again, so there is nothing to receive before it reports. A place
+        // in the queue, with no room to have received into, is not given up for that.
         let looks_again = armed && self.is_single_report();
         if looks_again && (self.has_room() || !self.has(flag::WAITING)) {
             self.clear(flag::READY);
@@ -269,8 +270,8 @@ impl Connection {
         self.update_room();
     }
 
-    /// The last bytes, this many, were only looked at, and are in the kernel still: they are received again, with as many as are
-    /// needed from there on, 0 if the decoder waits for the host.
+    /// The last bytes, this many, were only looked at, and are in the kernel still: they are received again, with as
+    /// many as are needed from there on, 0 if the decoder waits for the host.
     pub(crate) fn leave_in_kernel(&mut self, bytes: u32, needed_bytes: u32, waits_for_host: bool) {
         self.buffered_bytes -= bytes;
         self.needed_bytes = needed_bytes;

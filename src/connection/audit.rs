@@ -1,5 +1,5 @@
-//! What an audit of the pool remembers in a connection: one flag, which is set by the audit alone. Events clear it beside
-//! flags that they clear anyway, so that it costs nothing where there is no audit.
+//! What an audit of the pool remembers in a connection: one flag, which is set by the audit alone. Events clear it
+//! beside flags that they clear anyway, so that it costs nothing where there is no audit.
 
 use super::conditions::Conditions;
 use super::{Connection, flag};

@@ -90,8 +90,8 @@ impl Conditions {
         let (empty, needs_more, in_flight) = (c.buffered_bytes == 0, c.needed_bytes > 0, c.is_in_flight());
         let blocked = (c.blocked != 0) & !failed;
         let misfit = c.is_misfit();
-        // What is parked with a decoder that is blocked needs no buffer before that ends: two such would trade one forever.
-        // Nor is what was left in the kernel received before that.
+        // What is parked with a decoder that is blocked needs no buffer before that ends: two such would trade one
+        // forever. Nor is what was left in the kernel received before that.
         let parked = (has_slot & !empty) | c.has(flag::LEFT);
         let paused = c.has(flag::PAUSED) | ((c.has(flag::PAUSE_WHEN_BLOCKED) | parked) & blocked);
         let may_read = !over & !paused & !misfit;
@@ -107,9 +107,9 @@ impl Conditions {
         // iterations; a new request waits for the budget of the next one.
         let lacks_buffer = may_read & ready & !has_buffer;
         let buffer = lacks_buffer & (waiting | (in_budget & !has_work & !in_flight));
-        // A slot to receive into until the buffer comes, but not under a layer that reads ahead. It is worth keeping while it
-        // is empty: the next bytes go there. An empty buffer that is too small stays until the host has seen to it: the
-        // next would be no larger.
+        // A slot to receive into until the buffer comes, but not under a layer that reads ahead. It is worth keeping
+        // while it is empty: the next bytes go there. An empty buffer that is too small stays until the host has seen
+        // to it: the next would be no larger.
         let lifeline = has_slot & waiting & !c.reads_ahead();
         let receivable = has_buffer | lifeline;
         let unread = receivable & may_read & ready & !in_flight & !c.has(flag::FULL) & !has_work;

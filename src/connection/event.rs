@@ -18,11 +18,11 @@ pub enum Event {
     /// The transport has bytes, an end of stream or an error to report. Begins a new loop iteration, as `Wake`
     /// does.
     Readable,
-    /// The peer will send no more, and bytes may still be unread (`EPOLLRDHUP`, `EV_EOF`, a hang-up). As `Readable`; and
-    /// from then on only `WouldBlock` or an end means that there is nothing to receive, in every mode.
+    /// The peer will send no more, and bytes may still be unread (`EPOLLRDHUP`, `EV_EOF`, a hang-up). As `Readable`;
+    /// and from then on only `WouldBlock` or an end means that there is nothing to receive, in every mode.
     PeerClosed,
-    /// Of a receiver that [counts](super::Policy::counting): the kernel reported it though its mark is not reached and its
-    /// peer has not closed, so it will hold no more of this frame. The machine takes it for `Readable`.
+    /// Of a receiver that [counts](super::Policy::counting): the kernel reported it though its mark is not reached and
+    /// its peer has not closed, so it will hold no more of this frame. The machine takes it for `Readable`.
     KernelFull,
     /// A buffer was handed over; or, if one of a smaller capacity was held, its content is now in this one.
     BufferGranted {
@@ -46,8 +46,8 @@ pub enum Event {
     },
     /// One receive found nothing, or was taken back.
     WouldBlock,
-    /// As `WouldBlock`, and read interest is armed, or its report is to come: one event instead of two for hosts that arm it as
-    /// soon as they find nothing (one-shot, optimistic; completion: that have submitted a poll).
+    /// As `WouldBlock`, and read interest is armed, or its report is to come: one event instead of two for hosts that
+    /// arm it as soon as they find nothing (one-shot, optimistic; completion: that have submitted a poll).
     WouldBlockArmed,
     /// The peer will send no more, and nothing that it sent is left to receive: a receive brought 0 bytes, or a hang-up
     /// was reported and nothing is unread. With a receive in flight, this is its outcome.
@@ -75,8 +75,8 @@ pub enum Event {
         /// Mask of reasons, not 0.
         reasons: u32,
     },
-    /// These, and no others, are the host's reasons why decoding cannot go on: for a host that keeps the mask itself. It
-    /// replaces `Block` and `Unblock`, and the same mask again is harmless.
+    /// These, and no others, are the host's reasons why decoding cannot go on: for a host that keeps the mask itself.
+    /// It replaces `Block` and `Unblock`, and the same mask again is harmless.
     SetBlocked {
         /// Mask of reasons; 0 for none.
         reasons: u32,

@@ -11,7 +11,8 @@ use super::{Action, Actions, Connection, Mode, flag};
 /// One of these is set in the modes whose read interest is off after its first report.
 const SINGLE_REPORT: u32 =
     (Mode::OneShot as u32 & Mode::Optimistic as u32 | Mode::Completion as u32) << flag::MODE_SHIFT;
-/// Set in the modes that go on receiving until there is nothing, under a layer that reads ahead, and if the peer closed.
+/// Set in the modes that go on receiving until there is nothing, under a layer that reads ahead, and if the peer
+/// closed.
 const ASKS_AGAIN: u32 =
     (Mode::Edge as u32 | Mode::Completion as u32) << flag::MODE_SHIFT | flag::READS_AHEAD | flag::PEER_CLOSED;
 
@@ -144,10 +145,10 @@ impl Connection {
         Some(Actions::NONE)
     }
 
-    /// It holds nothing, needs nothing and has nothing to receive, its read interest is armed, and it is readable: if so, it becomes
-    /// at once what it will be when it has received once and everything is decoded. `false`, and nothing is changed, for another.
-    /// Until then [`Connection::in_cycle`] is how it stands. `plan` is that of the cycle before, and becomes that of this one. One
-    /// that counts has to be idle for its memory.
+    /// It holds nothing, needs nothing and has nothing to receive, its read interest is armed, and it is readable: if
+    /// so, it becomes at once what it will be when it has received once and everything is decoded. `false`, and nothing
+    /// is changed, for another. Until then [`Connection::in_cycle`] is how it stands. `plan` is that of the cycle
+    /// before, and becomes that of this one. One that counts has to be idle for its memory.
     #[inline(always)]
     pub(crate) fn try_begin_cycle(&mut self, plan: &mut CyclePlan, is_idle: impl FnOnce() -> bool) -> bool {
         let is_known = self.flags == plan.flags;
@@ -202,8 +203,8 @@ impl Connection {
         true
     }
 
-    /// How it stands while its cycle is open: it has a buffer of this capacity, has received so often, and these bytes are to be
-    /// decoded; or, if there are none, it is to receive.
+    /// How it stands while its cycle is open: it has a buffer of this capacity, has received so often, and these bytes
+    /// are to be decoded; or, if there are none, it is to receive.
     pub(crate) fn in_cycle(&self, capacity: u32, buffered_bytes: u32, reads: u8) -> Connection {
         let mut connection = Connection { capacity, buffered_bytes, reads, ..self.clone() };
         connection.set(flag::BUFFER);
@@ -213,7 +214,8 @@ impl Connection {
         connection
     }
 
-    /// Its cycle ends with a receive that found nothing, after that number of receives that found something; perhaps read interest is armed.
+    /// Its cycle ends with a receive that found nothing, after that number of receives that found something; perhaps
+    /// read interest is armed.
     #[inline(always)]
     pub(crate) fn end_cycle_dry(&mut self, reads: u8, armed: bool) {
         self.reads = reads;
@@ -226,7 +228,8 @@ impl Connection {
 /// The modes in which a cycle begins with a report of the poller, and receives are done at once.
 const CYCLE_MODES: u32 = (Mode::Edge as u32 | Mode::OneShot as u32) << flag::MODE_SHIFT;
 
-/// How a cycle goes, by the connection's policy, and those that begin alike: most connections of a pool have the same policy.
+/// How a cycle goes, by the connection's policy, and those that begin alike: most connections of a pool have the same
+/// policy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CyclePlan {
     /// The flags of the connections for which this is known.
@@ -372,8 +375,8 @@ mod tests {
         // Bytes that it may need: any number without a buffer, else what there is room for.
         let (in_buffer, in_slot) =
             ((0..CAPACITY).map(|buffered_bytes| CAPACITY - buffered_bytes + 1).sum::<u32>(), CAPACITY * (CAPACITY + 2));
-        // Ready or not, armed or not, pausing when blocked or not; reading ahead, counting or neither; holding nothing, a slot,
-        // a buffer, or both.
+        // Ready or not, armed or not, pausing when blocked or not; reading ahead, counting or neither; holding nothing,
+        // a slot, a buffer, or both.
         assert_eq!(count, 5 * 3 * 24 * ((CAPACITY + 2) + in_slot + 2 * in_buffer));
     }
 
@@ -438,8 +441,8 @@ mod tests {
             }
             taken[2] += u32::from(compare_cycle(before, by_table));
         });
-        // Of each mode, number of reads, and read interest, pausing when blocked or not, reading ahead, counting or neither, and
-        // readiness.
+        // Of each mode, number of reads, and read interest, pausing when blocked or not, reading ahead, counting or
+        // neither, and readiness.
         let (all, reads) = (CAPACITY + 2, READS.len() as u32);
         let of_each = 5 * reads * 24;
         let fitting = (0..CAPACITY).map(|buffered_bytes| CAPACITY - buffered_bytes + 1).sum::<u32>();

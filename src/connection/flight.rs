@@ -1,5 +1,5 @@
-//! Receives of a connection that submits them, and keeps nothing: what the tables come to for each event of its cycle. The tests of
-//! `fast_path.rs` compare the two.
+//! Receives of a connection that submits them, and keeps nothing: what the tables come to for each event of its cycle.
+//! The tests of `fast_path.rs` compare the two.
 
 use super::{Connection, CyclePlan, Mode, flag};
 
@@ -22,7 +22,8 @@ impl Connection {
         self.flags & !any == expected && self.blocked | self.needed_bytes == 0 && self.buffered_bytes == buffered_bytes
     }
 
-    /// Whether its receive is in flight, and brought this number of bytes and leaves room: they are all there is to decode then.
+    /// Whether its receive is in flight, and brought this number of bytes and leaves room: they are all there is to
+    /// decode then.
     #[inline(always)]
     pub(crate) fn may_land(&self, bytes: u32) -> bool {
         self.is_receiving(0, flag::FLIGHT) && bytes.wrapping_sub(1) < self.capacity.saturating_sub(1)
@@ -49,8 +50,8 @@ impl Connection {
         self.clear(flag::BUFFER);
     }
 
-    /// After `release_landed` its next receive is that of a cycle, with that number of receives before it. `None`, and nothing is
-    /// changed, if none may begin.
+    /// After `release_landed` its next receive is that of a cycle, with that number of receives before it. `None`, and
+    /// nothing is changed, if none may begin.
     #[inline(always)]
     pub(crate) fn try_go_on_in_cycle(&mut self, plan: &mut CyclePlan) -> Option<u8> {
         if !self.is_within_budget() {

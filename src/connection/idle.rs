@@ -1,5 +1,6 @@
-//! Events of an *idle* connection: it is open, holds nothing and waits for nothing, is in no rare state but an end or a pause, and
-//! neither receives nor asks for a buffer. What the tables come to for it is written out here; the test compares the two.
+//! Events of an *idle* connection: it is open, holds nothing and waits for nothing, is in no rare state but an end or a
+//! pause, and neither receives nor asks for a buffer. What the tables come to for it is written out here; the test
+//! compares the two.
 
 use super::{Action, Actions, Connection, Event, Mode, flag};
 
@@ -14,8 +15,8 @@ impl Connection {
         if self.blocked | self.buffered_bytes == 0 { pending(self.flags) } else { None }
     }
 
-    /// The event, of a connection that is idle before and after it. `None`, and nothing is changed, for another, and where it is
-    /// refused.
+    /// The event, of a connection that is idle before and after it. `None`, and nothing is changed, for another, and
+    /// where it is refused.
     #[inline]
     pub(crate) fn try_idle_event(&mut self, event: Event) -> Option<Actions> {
         let before = self.pending_if_idle()?;
@@ -49,8 +50,8 @@ impl Connection {
         flags
     }
 
-    /// Its cycle ends with the end of the stream, after that number of receives that found something; `None`, and nothing is
-    /// changed, for another event.
+    /// Its cycle ends with the end of the stream, after that number of receives that found something; `None`, and
+    /// nothing is changed, for another event.
     #[inline(always)]
     pub(crate) fn try_end_cycle(&mut self, reads: u8, event: Event) -> Option<Actions> {
         let actions = self.try_idle_event(event)?;

@@ -1,5 +1,6 @@
-//! Cycles that begin or end with bytes that are kept: what the tables of events and actions come to for a connection that keeps
-//! them in a slot, in a mode in which a receive that leaves room ends readiness, where nothing else is of importance.
+//! Cycles that begin or end with bytes that are kept: what the tables of events and actions come to for a connection
+//! that keeps them in a slot, in a mode in which a receive that leaves room ends readiness, where nothing else is of
+//! importance.
 //!
 //! As in the fast path, the tests compare each step with the tables.
 
@@ -11,8 +12,8 @@ const ANY: u32 = flag::PAUSE_WHEN_BLOCKED | flag::OWN_READS | (Mode::OneShot as 
 const _: () = assert!(Mode::Level as u32 == 0 && (Mode::OneShot as u32).is_power_of_two());
 
 impl Connection {
-    /// `Readable` and `BufferGranted` in one, of a connection whose decoder needs more than it keeps: it is to receive behind that. `false`,
-    /// and nothing is changed, for one whose step it is not.
+    /// `Readable` and `BufferGranted` in one, of a connection whose decoder needs more than it keeps: it is to receive
+    /// behind that. `false`, and nothing is changed, for one whose step it is not.
     #[inline]
     pub(crate) fn try_receive_behind_kept(&mut self, capacity: u32) -> bool {
         let (kept_bytes, needed_bytes) = (self.buffered_bytes, self.needed_bytes);
@@ -39,8 +40,8 @@ impl Connection {
         self.with_accepting_interest(Action::Decode.into())
     }
 
-    /// `Unblock` and `BufferGranted` in one, of a connection that keeps what a blocked decoder left: it is to decode that. `None`, and
-    /// nothing is changed, for one whose step it is not.
+    /// `Unblock` and `BufferGranted` in one, of a connection that keeps what a blocked decoder left: it is to decode
+    /// that. `None`, and nothing is changed, for one whose step it is not.
     #[inline]
     pub(crate) fn try_decode_kept(&mut self, reasons: u32) -> Option<Actions> {
         let goes_on = self.blocked != 0 && self.blocked & !reasons == 0 && self.needed_bytes == 0;
@@ -71,7 +72,8 @@ impl Connection {
         self.with_accepting_interest(Actions::NONE)
     }
 
-    /// A cycle ends with these bytes, which the decoder does not go on with for these reasons, in a slot of this capacity.
+    /// A cycle ends with these bytes, which the decoder does not go on with for these reasons, in a slot of this
+    /// capacity.
     #[inline]
     pub(crate) fn keep_blocked(&mut self, capacity: u32, buffered_bytes: u32, reasons: u32) -> Actions {
         self.keep_rest(capacity, buffered_bytes, 0);
@@ -79,14 +81,15 @@ impl Connection {
         self.with_stopped_interest(Actions::NONE)
     }
 
-    /// With what the read interest of a connection of these modes needs that could accept bytes, and has nothing to receive.
+    /// With what the read interest of a connection of these modes needs that could accept bytes, and has nothing to
+    /// receive.
     #[inline]
     fn with_accepting_interest(&self, actions: Actions) -> Actions {
         if self.has(flag::ARMED) { actions } else { actions | Action::WantRecv }
     }
 
-    /// The table of actions, for a connection in none of the seldom states that could accept no bytes: what it keeps is blocked, it waits for
-    /// room, or it is to decode what fills its buffer. `None` for another.
+    /// The table of actions, for a connection in none of the seldom states that could accept no bytes: what it keeps is
+    /// blocked, it waits for room, or it is to decode what fills its buffer. `None` for another.
     #[inline]
     pub(super) fn pending_if_nothing_is_accepted(&self) -> Option<Actions> {
         const STOPS: u32 = flag::WAITING | flag::BUFFER | flag::SLOT | flag::READY | flag::FULL | flag::PAUSED;

@@ -22,12 +22,13 @@ pub enum Mode {
     /// As `OneShot`, but receives before it arms the read interest: `WantRecv` comes only after `WouldBlock`.
     Optimistic = 3,
     /// Receives and polls are submitted and complete later. `Recv`: submit a receive and report `Done(Recv)`, then its
-    /// outcome. `WantRecv`, after a receive that brought nothing: submit a poll, report `Done(WantRecv)`, and `Readable`
-    /// when it completes. `StopRecv`: cancel what is submitted, and report `Done(StopRecv)`; then the outcome of the
-    /// receive, `WouldBlock` if it brought nothing. A poll that was cancelled has no outcome to report.
+    /// outcome. `WantRecv`, after a receive that brought nothing: submit a poll, report `Done(WantRecv)`, and
+    /// `Readable` when it completes. `StopRecv`: cancel what is submitted, and report `Done(StopRecv)`; then the
+    /// outcome of the receive, `WouldBlock` if it brought nothing. A poll that was cancelled has no outcome to report.
     ///
-    /// A receive in flight holds a buffer, a poll does not. Where most connections are idle, answer `Recv` with `WouldBlock`
-    /// instead of submitting a receive for which nothing is to be expected, such as the one after `Attach`.
+    /// A receive in flight holds a buffer, a poll does not. Where most connections are idle, answer `Recv` with
+    /// `WouldBlock` instead of submitting a receive for which nothing is to be expected, such as the one after
+    /// `Attach`.
     Completion = 4,
 }
 
@@ -83,15 +84,15 @@ pub struct Policy {
     pub resume_free_bytes: u32,
     /// Stop receiving while decoding is blocked, instead of when the buffer is full.
     pub pause_when_blocked: bool,
-    /// A layer between transport and host, such as a TLS library, may hold more bytes than it handed on; or the transport
-    /// is TCP with urgent data, at which a receive stops short. Only `WouldBlock` means that there is nothing to receive,
-    /// in level-triggered and one-shot mode too. `Reschedule` appears in level-triggered mode when the budget of receives
-    /// is used up. A waiting connection receives nothing, not even into a slot, because the layer would take a whole
-    /// record from the transport for it.
+    /// A layer between transport and host, such as a TLS library, may hold more bytes than it handed on; or the
+    /// transport is TCP with urgent data, at which a receive stops short. Only `WouldBlock` means that there is nothing
+    /// to receive, in level-triggered and one-shot mode too. `Reschedule` appears in level-triggered mode when the
+    /// budget of receives is used up. A waiting connection receives nothing, not even into a slot, because the layer
+    /// would take a whole record from the transport for it.
     pub reads_ahead: bool,
-    /// The host knows how many bytes wait in the kernel, and can leave a partial frame there until it is whole (TCP with
-    /// `SO_RCVLOWAT`). The machine alone does not use it; a pool does while memory is short, and refuses it in the mode
-    /// `Optimistic`, under a layer that reads ahead, and for a decoder of unknown length.
+    /// The host knows how many bytes wait in the kernel, and can leave a partial frame there until it is whole (TCP
+    /// with `SO_RCVLOWAT`). The machine alone does not use it; a pool does while memory is short, and refuses it in the
+    /// mode `Optimistic`, under a layer that reads ahead, and for a decoder of unknown length.
     pub counting: bool,
 }
 

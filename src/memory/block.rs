@@ -104,9 +104,9 @@ impl Block {
     #[inline]
     pub(super) fn slice(&self, range: Range<usize>) -> &[u8] {
         let at = self.lend_all(&range);
-        // SAFETY: `lend_all` checks that the range lies inside the allocation, which is initialised and lives as long as
-        // `self`. The range is not written while the slice lives: not by `self`, which is borrowed, not by an alias, by
-        // the rule of `alias`, and not by C, by the thread rule of the buffer.
+        // SAFETY: `lend_all` checks that the range lies inside the allocation, which is initialised and lives as long
+        // as `self`. The range is not written while the slice lives: not by `self`, which is borrowed, not by an alias,
+        // by the rule of `alias`, and not by C, by the thread rule of the buffer.
         unsafe { core::slice::from_raw_parts(at.as_ptr(), range.len()) }
     }
 
@@ -130,8 +130,8 @@ impl Block {
         self.slice_mut(self.range_at(address, bytes))
     }
 
-    /// The range from an address on, which is not followed. One outside of the block makes a range that is not inside it, or
-    /// one that ends before it starts.
+    /// The range from an address on, which is not followed. One outside of the block makes a range that is not inside
+    /// it, or one that ends before it starts.
     #[inline(always)]
     fn range_at(&self, address: *const u8, bytes: usize) -> Range<usize> {
         let start = address.addr().wrapping_sub(self.base.as_ptr().addr());
@@ -219,8 +219,8 @@ impl Block {
         }
         let base = self.base.addr().get();
         let at = self.address(&(pages.start - base..pages.end - base));
-        // SAFETY: whole pages inside the allocation, private memory of the process. Nothing uses a byte of them: the caller
-        // has `self` exclusively, and for buffers that threads share the lock under which they are free.
+        // SAFETY: whole pages inside the allocation, private memory of the process. Nothing uses a byte of them: the
+        // caller has `self` exclusively, and for buffers that threads share the lock under which they are free.
         if unsafe { pages::trim(at.as_ptr(), pages.len()) } { pages.len() } else { 0 }
     }
 }
@@ -246,7 +246,8 @@ impl Drop for Block {
             Some(Allocation::Heap(start, layout)) => {
                 if self.wipes {
                     for at in 0..layout.size() {
-                        // SAFETY: inside the allocation. Volatile, since a compiler may leave out a store before the end.
+                        // SAFETY: inside the allocation. Volatile, since a compiler may leave out a store before the
+                        // end.
                         unsafe { start.as_ptr().add(at).write_volatile(0) };
                     }
                 }

@@ -119,8 +119,8 @@ mod tools {
         #[cfg(target_arch = "x86_64")]
         pub(super) fn request(request: u64, at: NonNull<u8>, bytes: usize) {
             let arguments = [request, at.as_ptr().addr() as u64, bytes as u64, 0, 0, 0];
-            // SAFETY: the rotations add up to 128 bits, and the exchange is of a register with itself: nothing is changed
-            // but flags and, under Valgrind, the result in rdx. The arguments are only read.
+            // SAFETY: the rotations add up to 128 bits, and the exchange is of a register with itself: nothing is
+            // changed but flags and, under Valgrind, the result in rdx. The arguments are only read.
             unsafe {
                 core::arch::asm!(
                     "rol rdi, 3",

@@ -6,7 +6,8 @@ use super::{BufferSource, Pool, PoolError, RawStep, ReceiverId, Step};
 use crate::connection::{Action, Actions, Event};
 
 impl<S: BufferSource> Pool<S> {
-    /// As [`handle`](Pool::handle) with [`Readable`](Event::Readable): the transport has bytes, an end of stream or an error to report.
+    /// As [`handle`](Pool::handle) with [`Readable`](Event::Readable): the transport has bytes, an end of stream or an
+    /// error to report.
     ///
     /// # Errors
     ///
@@ -57,9 +58,10 @@ impl<S: BufferSource> Pool<S> {
         self.decoded_usable(id, consumed_bytes, needed_bytes, 0)
     }
 
-    /// As `decoded`, of a decoder that can use up to `usable_bytes` at once, though `needed_bytes` help (0 for the same): where
-    /// memory is short, the next receive takes as many, if bytes are left. Where all was consumed, nothing is remembered, and a
-    /// receive that waited for its turn takes one byte: so leave the last one until the next one is there.
+    /// As `decoded`, of a decoder that can use up to `usable_bytes` at once, though `needed_bytes` help (0 for the
+    /// same): where memory is short, the next receive takes as many, if bytes are left. Where all was consumed, nothing
+    /// is remembered, and a receive that waited for its turn takes one byte: so leave the last one until the next one
+    /// is there.
     ///
     /// # Errors
     ///
@@ -107,8 +109,8 @@ impl<S: BufferSource> Pool<S> {
         }
     }
 
-    /// A receive brought this many bytes, and the decoder took all that is there, in one step: either both are taken or none. For
-    /// a host that decodes before it reports.
+    /// A receive brought this many bytes, and the decoder took all that is there, in one step: either both are taken or
+    /// none. For a host that decodes before it reports.
     ///
     /// # Errors
     ///
@@ -177,10 +179,9 @@ impl<S: BufferSource> Pool<S> {
 
     /// As [`data`](Pool::data), for decoders that work in place.
     ///
-    /// To take a hole out of the content, move the bytes before the hole up to its end, and report the bytes of the hole as
-    /// `Consumed`: they are at the front then. The same cuts bytes off at the end.
-    /// Not so the host of a receiver that counts, which may change only what it consumes: the rest may be looked at again as it
-    /// came.
+    /// To take a hole out of the content, move the bytes before the hole up to its end, and report the bytes of the
+    /// hole as `Consumed`: they are at the front then. The same cuts bytes off at the end. Not so the host of a
+    /// receiver that counts, which may change only what it consumes: the rest may be looked at again as it came.
     ///
     /// # Errors
     ///

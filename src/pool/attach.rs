@@ -1,5 +1,5 @@
-//! How a connection becomes a receiver: empty, with bytes that are copied, or with a leased buffer; and what of that can be
-//! changed later.
+//! How a connection becomes a receiver: empty, with bytes that are copied, or with a leased buffer; and what of that
+//! can be changed later.
 
 use super::counting::check_counting;
 use super::{Awaited, BufferSource, LeasedContent, Pool, PoolError, ReceiverId, without_parking};
@@ -20,7 +20,8 @@ pub struct AttachOptions {
     pub tenant: Option<TenantId>,
     /// How it receives; `None` for the policy of the pool.
     pub policy: Option<Policy>,
-    /// If the table of receivers is full, a notice follows once it is not any more: [`Attachable`](super::Notice::Attachable).
+    /// If the table of receivers is full, a notice follows once it is not any more:
+    /// [`Attachable`](super::Notice::Attachable).
     pub notify_if_full: bool,
     /// Its decoder reports only that it needs more, not how much: it is given all the room there is.
     pub unknown_length: bool,
@@ -39,8 +40,8 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// # Errors
     ///
-    /// The class does not exist; the receiver cannot count; the tenant is stale or foreign; the table is full. Nothing is
-    /// changed.
+    /// The class does not exist; the receiver cannot count; the tenant is stale or foreign; the table is full. Nothing
+    /// is changed.
     pub fn attach(&mut self, options: &AttachOptions) -> Result<ReceiverId, PoolError> {
         let index = self.insert(options)?;
         let connection = self.table.connection_mut(index);
@@ -52,8 +53,8 @@ impl<S: BufferSource> Pool<S> {
         Ok(self.table.id(index))
     }
 
-    /// Attaches a connection with bytes that are there already (a protocol upgrade): they are copied. `Decode` is pending
-    /// then.
+    /// Attaches a connection with bytes that are there already (a protocol upgrade): they are copied. `Decode` is
+    /// pending then.
     ///
     /// # Errors
     ///
@@ -80,9 +81,8 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// # Errors
     ///
-    /// The lease is stale or not the host's; the content does not lie inside the buffer; receivers have as many buffers as
-    /// the cap of their class allows; as
-    /// [`attach`](Pool::attach). The lease stays the host's then.
+    /// The lease is stale or not the host's; the content does not lie inside the buffer; receivers have as many buffers
+    /// as the cap of their class allows; as [`attach`](Pool::attach). The lease stays the host's then.
     pub fn adopt(&mut self, options: &AttachOptions, content: LeasedContent) -> Result<ReceiverId, PoolError> {
         self.adopt_within(options, content, Reach::HERE)
     }
@@ -153,13 +153,13 @@ impl<S: BufferSource> Pool<S> {
         self.move_to_tenant(index, 0);
     }
 
-    /// Receives by this policy from now on ([`Connection::set_policy`]); returns what the host is to do now. What it has about
-    /// parking makes no difference.
+    /// Receives by this policy from now on ([`Connection::set_policy`]); returns what the host is to do now. What it
+    /// has about parking makes no difference.
     ///
     /// # Errors
     ///
-    /// The receiver is stale or foreign; it is closed; it cannot count; the mode changes while a receive is in flight. Nothing
-    /// is changed.
+    /// The receiver is stale or foreign; it is closed; it cannot count; the mode changes while a receive is in flight.
+    /// Nothing is changed.
     pub fn set_policy(&mut self, id: ReceiverId, policy: &Policy) -> Result<Actions, PoolError> {
         let index = self.table.find(id)?;
         check_counting(policy, self.memory.has_unknown_length(index))?;

@@ -10,12 +10,12 @@ use crate::connection::{Action, Actions, Connection, Hold, Mode, SinceSeen};
 use crate::scheduler::WaitId;
 use alloc::vec::Vec;
 
-/// Iterations in a row without a byte after which a receiver that is reported in each of them is named: far more than it
-/// takes to receive one record of a layer above the socket in small pieces.
+/// Iterations in a row without a byte after which a receiver that is reported in each of them is named: far more than
+/// it takes to receive one record of a layer above the socket in small pieces.
 const SPINNING_MIN: u32 = 1_000;
 
-/// How long something may last that an honest host cannot always end in the next iteration, in nanoseconds: what the system
-/// or a peer has to do.
+/// How long something may last that an honest host cannot always end in the next iteration, in nanoseconds: what the
+/// system or a peer has to do.
 const PATIENCE_NS: u64 = 1_000_000_000;
 
 /// A pool, as an audit looks at it.
@@ -220,7 +220,8 @@ fn overslept(state: &PoolState, last: &Last, now_ns: u64) -> Option<Finding> {
     Some(Finding { age_ns, ..Finding::of_pool(FindingKind::Overslept, due_ns, now_ns) })
 }
 
-/// What an honest host does of this before it sleeps. A socket that was registered once, edge-triggered, may stay registered.
+/// What an honest host does of this before it sleeps. A socket that was registered once, edge-triggered, may stay
+/// registered.
 fn expected_actions(connection: &Connection, actions: Actions) -> Actions {
     if connection.policy().mode == Mode::Edge { actions.without(Action::StopRecv.into()) } else { actions }
 }

@@ -1,5 +1,6 @@
-//! What the audit sees of a pool on the memory model. Here no memory outlives an iteration: an advance of the clock ends
-//! borrows, so that what the host left undone is a receive that is put off, or bytes that are kept and not decoded.
+//! What the audit sees of a pool on the memory model. Here no memory outlives an iteration: an advance of the clock
+//! ends borrows, so that what the host left undone is a receive that is put off, or bytes that are kept and not
+//! decoded.
 
 use super::audit::{Audited, LeftNotice, NoticeOf, PoolState};
 use super::{BufferSource, Finding, Pool, PoolError, Table};
@@ -7,12 +8,12 @@ use crate::connection::{Action, Actions, Mode, Policy};
 
 impl<S: BufferSource> Pool<S> {
     /// What the host left undone. Call it until `None` in each iteration, as the last thing before you sleep, with the
-    /// time that you would advance the clock to. It finds actions that are undone, memory that is held across iterations,
-    /// and other mistakes ([`FindingKind`](super::FindingKind)); some of them are seen only if they last from one audit to the next. So sleep
-    /// for a second at most where you use it.
+    /// time that you would advance the clock to. It finds actions that are undone, memory that is held across
+    /// iterations, and other mistakes ([`FindingKind`](super::FindingKind)); some of them are seen only if they last
+    /// from one audit to the next. So sleep for a second at most where you use it.
     ///
-    /// For debugging: a round looks at each receiver, and the first event for each of them after it is a slower one. Where
-    /// [`PoolConfig::audit`](super::PoolConfig::audit) is not set it costs nothing.
+    /// For debugging: a round looks at each receiver, and the first event for each of them after it is a slower one.
+    /// Where [`PoolConfig::audit`](super::PoolConfig::audit) is not set it costs nothing.
     ///
     /// # Errors
     ///

@@ -13,7 +13,8 @@ use crate::scheduler::{
     TenantConfig, TenantId, TenantInfo, WaitId, WaitInfo,
 };
 
-/// One budget for receivers and for requests of the host's own. Receivers use it as requests of the least critical class.
+/// One budget for receivers and for requests of the host's own. Receivers use it as requests of the least critical
+/// class.
 #[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub struct Budget {

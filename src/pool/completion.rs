@@ -54,8 +54,8 @@ impl<S: BufferSource> Pool<S> {
         Some(Actions::NONE)
     }
 
-    /// A receive in flight has brought bytes, and nothing was there before: they are to be decoded. `None`, and nothing is changed,
-    /// where there is more to do.
+    /// A receive in flight has brought bytes, and nothing was there before: they are to be decoded. `None`, and nothing
+    /// is changed, where there is more to do.
     fn try_land(&mut self, index: u32, bytes: u32) -> Option<Actions> {
         let may_land = !self.has_any_cycle() && self.table.connection(index).may_land(bytes);
         if !may_land || !self.memory.try_land_alone(index, bytes) {
@@ -66,8 +66,8 @@ impl<S: BufferSource> Pool<S> {
         Some(Action::Decode.into())
     }
 
-    /// All that a receive in flight has brought is decoded, and the receiver is to receive again: that is a cycle, or what
-    /// `reconcile` finds. `None`, and nothing is changed, where there is more to do.
+    /// All that a receive in flight has brought is decoded, and the receiver is to receive again: that is a cycle, or
+    /// what `reconcile` finds. `None`, and nothing is changed, where there is more to do.
     pub(super) fn try_pass_landed(&mut self, index: u32, bytes: u32) -> Option<Actions> {
         let has_landed = !self.has_any_cycle() && self.table.connection(index).has_landed(bytes);
         if !has_landed || !self.memory.try_release_landed(index, bytes) {
@@ -99,7 +99,8 @@ impl<S: BufferSource> Pool<S> {
         if self.table.connection(index).is_open() { Ok(()) } else { Err(EventError::Closed.into()) }
     }
 
-    /// As `handle_row`, of a receiver that was closed with a receive in flight: all that is left to come is its outcome.
+    /// As `handle_row`, of a receiver that was closed with a receive in flight: all that is left to come is its
+    /// outcome.
     pub(super) fn handle_closed(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
         match event {
             Event::Received { bytes } => self.drop_late(index, bytes)?,
@@ -146,7 +147,8 @@ impl<S: BufferSource> Pool<S> {
         pending.has(Action::Discard)
     }
 
-    /// The part of `check_invariants` about receives in flight; whether the receiver is closed, and there is no more to check.
+    /// The part of `check_invariants` about receives in flight; whether the receiver is closed, and there is no more to
+    /// check.
     pub(super) fn check_in_flight(&self, index: u32) -> Result<bool, &'static str> {
         let connection = self.table.connection(index);
         if connection.is_in_flight() != self.memory.has_in_flight(index) {

@@ -40,8 +40,8 @@ impl<S: BufferSource> Pool<S> {
         Ok(borrowed.map_or(0, |borrowed| borrowed.max_bytes.max(borrowed.owed_bytes)))
     }
 
-    /// The mark that `WantRecv` asks for: the number of bytes in the kernel at which the poller is to report (`SO_RCVLOWAT`). It
-    /// is 1 unless the receiver counts, and waits until a frame is whole.
+    /// The mark that `WantRecv` asks for: the number of bytes in the kernel at which the poller is to report
+    /// (`SO_RCVLOWAT`). It is 1 unless the receiver counts, and waits until a frame is whole.
     ///
     /// # Errors
     ///
@@ -54,8 +54,8 @@ impl<S: BufferSource> Pool<S> {
         self.memory.awaited_bytes(index).max(1)
     }
 
-    /// What a step is about, for C: where to receive or to look; else, of a receiver that counts, the mark, without an address;
-    /// else what is undecoded.
+    /// What a step is about, for C: where to receive or to look; else, of a receiver that counts, the mark, without an
+    /// address; else what is undecoded.
     #[doc(hidden)]
     #[inline]
     pub fn place(&self, index: u32, actions: Actions) -> (Option<NonNull<u8>>, u32) {

@@ -6,28 +6,29 @@ use crate::connection::{Action, Actions, Event, EventError};
 /// What became of bytes that were delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// This number of bytes, from the front, are the receiver's. The others are still yours: deliver them when `Recv` is
-    /// pending.
+    /// This number of bytes, from the front, are the receiver's. The others are still yours: deliver them when `Recv`
+    /// is pending.
     pub accepted_bytes: u32,
-    /// This number of bytes, from the front, are to be decoded where they are: all that were accepted, or none. The memory is in use
-    /// until [`Pool::delivered`] reports on them and `Decode` is not pending any more.
+    /// This number of bytes, from the front, are to be decoded where they are: all that were accepted, or none. The
+    /// memory is in use until [`Pool::delivered`] reports on them and `Decode` is not pending any more.
     pub in_place_bytes: u32,
     /// What is to be done now.
     pub actions: Actions,
 }
 
 impl<S: BufferSource> Pool<S> {
-    /// These bytes came for a receiver, and are in your memory: the system chose a buffer, of a ring for instance. It is as if
-    /// they were received now, as many as may be: to complete what is kept they are copied, else they are decoded where they
-    /// are.
+    /// These bytes came for a receiver, and are in your memory: the system chose a buffer, of a ring for instance. It
+    /// is as if they were received now, as many as may be: to complete what is kept they are copied, else they are
+    /// decoded where they are.
     ///
-    /// Take the steps that follow to their end, and report what the decoder did with [`delivered`](Pool::delivered). Where `Recv`
-    /// is pending while you still have bytes, deliver those. When all are accepted and `Decode` is not pending, your buffer is free.
+    /// Take the steps that follow to their end, and report what the decoder did with [`delivered`](Pool::delivered).
+    /// Where `Recv` is pending while you still have bytes, deliver those. When all are accepted and `Decode` is not
+    /// pending, your buffer is free.
     ///
     /// # Errors
     ///
-    /// The handle is stale or foreign; the connection is closed, has ended, or counts; there are no bytes, or more than a buffer has; a
-    /// receive is in flight; a receiver has bytes in place. Nothing is changed.
+    /// The handle is stale or foreign; the connection is closed, has ended, or counts; there are no bytes, or more than
+    /// a buffer has; a receive is in flight; a receiver has bytes in place. Nothing is changed.
     pub fn deliver(&mut self, id: ReceiverId, bytes: &[u8]) -> Result<Delivery, PoolError> {
         let index = self.table.find(id)?;
         self.check_deliverable(index, bytes)?;
@@ -81,9 +82,9 @@ impl<S: BufferSource> Pool<S> {
         if self.memory.has_in_place() { Err(PoolError::InPlace) } else { Ok(()) }
     }
 
-    /// As [`decoded`](Pool::decoded), of a receiver that bytes are delivered to. If it has bytes in place, these are `data`: as
-    /// many as the step before had. What is left of them and cannot be decoded now is copied; where `Decode` is pending, the others
-    /// are still in place. If it has none, `data` makes no difference.
+    /// As [`decoded`](Pool::decoded), of a receiver that bytes are delivered to. If it has bytes in place, these are
+    /// `data`: as many as the step before had. What is left of them and cannot be decoded now is copied; where `Decode`
+    /// is pending, the others are still in place. If it has none, `data` makes no difference.
     ///
     /// # Errors
     ///

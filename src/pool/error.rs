@@ -28,10 +28,11 @@ pub enum PoolError {
     UnknownAddress,
     /// More bytes than fit.
     TooManyBytes,
-    /// Bytes that were delivered are in the host's memory, and are to be reported on first; or the report is not about as many.
+    /// Bytes that were delivered are in the host's memory, and are to be reported on first; or the report is not about
+    /// as many.
     InPlace,
-    /// Bytes were looked at in the kernel, and are to be decoded, all of them, and reported on first; or what was decoded of them is to
-    /// be received away first.
+    /// Bytes were looked at in the kernel, and are to be decoded, all of them, and reported on first; or what was
+    /// decoded of them is to be received away first.
     LookedAt,
     /// An event that the receiver reports itself.
     InternalEvent,

@@ -1,9 +1,9 @@
-//! Fast path of the common cycle: nothing is scarce, and the decoder consumes everything. Where it does not apply, nothing is changed
-//! and `None` is returned.
+//! Fast path of the common cycle: nothing is scarce, and the decoder consumes everything. Where it does not apply,
+//! nothing is changed and `None` is returned.
 //!
-//! While none but these calls are made, nothing becomes scarce. So that is looked at once, before the first cycle. Events that
-//! need no memory change nothing of that (`idle.rs`); after steps with kept bytes or a receive in flight it is looked at again
-//! (`kept_cycle.rs`, `completion.rs`). Any other call leaves the fast path.
+//! While none but these calls are made, nothing becomes scarce. So that is looked at once, before the first cycle.
+//! Events that need no memory change nothing of that (`idle.rs`); after steps with kept bytes or a receive in flight it
+//! is looked at again (`kept_cycle.rs`, `completion.rs`). Any other call leaves the fast path.
 
 use super::open_cycle::{OpenCycle, Phase, Progress, RawStep};
 use super::table::Table;

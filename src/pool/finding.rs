@@ -4,8 +4,8 @@ use super::ReceiverId;
 use crate::connection::{Action, Actions};
 use core::fmt;
 
-/// A mistake of the host, as [`Pool::poll_audit`](super::Pool::poll_audit) sees it. `Display` writes one line, which says
-/// what to do.
+/// A mistake of the host, as [`Pool::poll_audit`](super::Pool::poll_audit) sees it. `Display` writes one line, which
+/// says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -33,8 +33,9 @@ pub struct Finding {
 pub enum FindingKind {
     /// An action is pending.
     ActionUndone = 1,
-    /// `Recv` or `Decode` was pending at an earlier audit, and nothing happened to the receiver since. With level-triggered
-    /// read interest that is armed, `Recv` alone may stay pending, and is named only while requests wait.
+    /// `Recv` or `Decode` was pending at an earlier audit, and nothing happened to the receiver since. With
+    /// level-triggered read interest that is armed, `Recv` alone may stay pending, and is named only while requests
+    /// wait.
     AreaOutlived = 2,
     /// `Reschedule` was reported done in an earlier iteration, and `Wake` did not follow.
     NotWoken = 3,
@@ -52,8 +53,8 @@ pub enum FindingKind {
     ClockStopped = 9,
     /// The host slept beyond `poll_timeout`, by more than an eighth of `frame_grace_ns`.
     Overslept = 10,
-    /// Delivered bytes are in place, and are not to be decoded now: the host blocked before it reported on them. No other
-    /// receiver is granted meanwhile.
+    /// Delivered bytes are in place, and are not to be decoded now: the host blocked before it reported on them. No
+    /// other receiver is granted meanwhile.
     InPlaceLeft = 11,
 }
 

@@ -22,18 +22,19 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// # Errors
     ///
-    /// It asks for a deadline, and the configuration has no `lease_ns`; the class, the size (there is one) or the tenant does not exist; it could never be granted; it would have to wait, and
-    /// the table of waits is full.
+    /// It asks for a deadline, and the configuration has no `lease_ns`; the class, the size (there is one) or the
+    /// tenant does not exist; it could never be granted; it would have to wait, and the table of waits is full.
     pub fn request_for(&mut self, request: &Request) -> Result<Outcome, PoolError> {
         self.ask(request, S::check_request, S::request_for)
     }
 
-    /// Asks for a buffer of the host's own that is granted at once or not at all: `None` if the request would have to wait.
+    /// Asks for a buffer of the host's own that is granted at once or not at all: `None` if the request would have to
+    /// wait.
     ///
     /// # Errors
     ///
-    /// It asks for a deadline, and the configuration has no `lease_ns`; the class, the size (there is one) or the tenant does
-    /// not exist; it could never be granted.
+    /// It asks for a deadline, and the configuration has no `lease_ns`; the class, the size (there is one) or the
+    /// tenant does not exist; it could never be granted.
     pub fn try_request(&mut self, request: &Request) -> Result<Option<LeaseId>, PoolError> {
         self.ask(request, S::check_try_request, S::try_request)
     }
@@ -91,7 +92,8 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// # Errors
     ///
-    /// The lease is stale, foreign, or a receiver's; it has no deadline in this pool, be it one that another thread requested.
+    /// The lease is stale, foreign, or a receiver's; it has no deadline in this pool, be it one that another thread
+    /// requested.
     pub fn renew_lease(&mut self, lease: LeaseId) -> Result<(), PoolError> {
         self.check_host_lease(lease, Reach::ANYWHERE)?;
         self.memory.buffers_mut().renew(lease)
@@ -127,8 +129,8 @@ impl<S: BufferSource> Pool<S> {
         Ok((self.memory.arena().address(lease.index()), buffer_bytes))
     }
 
-    /// The lease of the buffer that an address lies in, be it the first byte, the last or one between them. The address is
-    /// compared, never followed. Cost: O(1).
+    /// The lease of the buffer that an address lies in, be it the first byte, the last or one between them. The address
+    /// is compared, never followed. Cost: O(1).
     ///
     /// # Errors
     ///
@@ -164,9 +166,9 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// # Errors
     ///
-    /// The handle is stale or foreign; a receive is in flight; bytes are in place, are looked at, or are to be received away; nothing is undecoded; no buffer is free that it could leave
-    /// with, or the receiver's tenant may have none. Nothing of the receiver is changed; what others kept past their deadline may
-    /// have been evicted to make room.
+    /// The handle is stale or foreign; a receive is in flight; bytes are in place, are looked at, or are to be received
+    /// away; nothing is undecoded; no buffer is free that it could leave with, or the receiver's tenant may have none.
+    /// Nothing of the receiver is changed; what others kept past their deadline may have been evicted to make room.
     pub fn take(&mut self, id: ReceiverId) -> Result<LeasedContent, PoolError> {
         let index = self.table.find(id)?;
         self.leave_fast_path();

@@ -1,5 +1,6 @@
-//! What happens to a receiver that borrows, keeps and waits for nothing, and does not come to ask for memory by that: only its
-//! machine has something to do, and no memory. Where it is not so, nothing is changed, and the slow path follows.
+//! What happens to a receiver that borrows, keeps and waits for nothing, and does not come to ask for memory by that:
+//! only its machine has something to do, and no memory. Where it is not so, nothing is changed, and the slow path
+//! follows.
 
 use super::{BufferSource, Pool};
 use crate::connection::{Action, Actions, Event};

@@ -1,8 +1,9 @@
-//! Cycles that begin or end with bytes that are kept, each event in one step: a partial frame is completed, or a blocked decoder
-//! goes on. It is what the rounds of `reconcile` come to where nothing is scarce; where it does not apply, nothing is changed and
-//! `None` is returned.
+//! Cycles that begin or end with bytes that are kept, each event in one step: a partial frame is completed, or a
+//! blocked decoder goes on. It is what the rounds of `reconcile` come to where nothing is scarce; where it does not
+//! apply, nothing is changed and `None` is returned.
 //!
-//! The machine's part is done at once. That the receiver uses the receive buffer is written down only if the cycle is left.
+//! The machine's part is done at once. That the receiver uses the receive buffer is written down only if the cycle is
+//! left.
 
 use super::open_cycle::Phase as CommonPhase;
 use super::{BufferSource, Pool};
@@ -10,7 +11,8 @@ use crate::connection::{Action, Actions, Event};
 use crate::receiving::{After, Rest, Stance};
 use core::ops::Range;
 
-/// The cycle that is open, if one is, of a receiver whose bytes are in a cell: they are at the front of the receive buffer, too.
+/// The cycle that is open, if one is, of a receiver whose bytes are in a cell: they are at the front of the receive
+/// buffer, too.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KeptCycle {
     phase: Phase,
@@ -76,7 +78,8 @@ impl KeptCycle {
         if self.phase == Phase::Receiving { start..self.buffer_bytes as usize } else { start..start }
     }
 
-    /// Where to receive (`is_receive`), or what is undecoded, in the receive buffer: where it begins, and how many bytes.
+    /// Where to receive (`is_receive`), or what is undecoded, in the receive buffer: where it begins, and how many
+    /// bytes.
     pub(super) fn place(&self, is_receive: bool) -> (usize, u32) {
         let room = self.room();
         if is_receive { (room.start, room.len() as u32) } else { (0, self.buffered_bytes()) }
@@ -147,7 +150,8 @@ impl<S: BufferSource> Pool<S> {
         Some(actions)
     }
 
-    /// The decoder has taken this number of bytes, and needs more if `needed_bytes` is not 0. Not where some are left that can be decoded.
+    /// The decoder has taken this number of bytes, and needs more if `needed_bytes` is not 0. Not where some are left
+    /// that can be decoded.
     pub(super) fn try_report(
         &mut self,
         index: u32,
@@ -193,8 +197,8 @@ impl<S: BufferSource> Pool<S> {
         stopped.ok().map(|()| Actions::NONE)
     }
 
-    /// What a receiver has received in the cycle that is open, and what it is to decode with what it kept; `None` if it is not to
-    /// decode, or what it leaves is not kept at once.
+    /// What a receiver has received in the cycle that is open, and what it is to decode with what it kept; `None` if it
+    /// is not to decode, or what it leaves is not kept at once.
     fn decodable_bytes(&self, index: u32) -> Option<(u32, u32)> {
         if self.kept_cycle.is_of(index) {
             let is_to_decode = self.kept_cycle.phase != Phase::Receiving;
@@ -208,8 +212,8 @@ impl<S: BufferSource> Pool<S> {
         (received_bytes > 0).then_some((received_bytes, received_bytes))
     }
 
-    /// The cycle that is open ends with this report, which the machine has; these actions are pending then, unless the receiver is
-    /// shed.
+    /// The cycle that is open ends with this report, which the machine has; these actions are pending then, unless the
+    /// receiver is shed.
     fn end_cycle_with(
         &mut self,
         index: u32,
@@ -231,8 +235,8 @@ impl<S: BufferSource> Pool<S> {
         self.reconcile(index)
     }
 
-    /// A cycle has ended that nothing was scarce for, when this number of buffers was taken: the next one begins without another
-    /// look, if nothing is scarce now.
+    /// A cycle has ended that nothing was scarce for, when this number of buffers was taken: the next one begins
+    /// without another look, if nothing is scarce now.
     fn reopen(&mut self, taken: u32) {
         let is_plenty = self.memory.buffers().taken() <= taken || self.memory.would_lend_all();
         if is_plenty && !self.memory.has_caps() {

@@ -1,5 +1,5 @@
-//! Numbers for all that the future depends on, for model checkers: two pools with the same numbers answer alike, whatever
-//! is asked of them.
+//! Numbers for all that the future depends on, for model checkers: two pools with the same numbers answer alike,
+//! whatever is asked of them.
 
 use super::{BufferSource, Pool, ReceiverId};
 use crate::scheduler::{LeaseId, WaitId};
@@ -30,11 +30,11 @@ impl<S: BufferSource + Clone> Clone for Pool<S> {
 
 impl Pool {
     /// Writes down how each receiver and the pool stand (see
-    /// [`Scheduler::state_key`](crate::scheduler::Scheduler::state_key)). Receivers are named by the numbers that
-    /// the caller has for them, all different, and in their order; waits and leases of the host's own by the numbers
-    /// that it has for these. Rows are part of it, since the lowest goes first where nothing else decides. The values of
-    /// bytes are left out. With `age_ns_max`, ages count up to this, and of credit whether there is enough, so that there is an end
-    /// to the states of a pool in time; the numbers of two pools may be alike then that differ later.
+    /// [`Scheduler::state_key`](crate::scheduler::Scheduler::state_key)). Receivers are named by the numbers that the
+    /// caller has for them, all different, and in their order; waits and leases of the host's own by the numbers that
+    /// it has for these. Rows are part of it, since the lowest goes first where nothing else decides. The values of
+    /// bytes are left out. With `age_ns_max`, ages count up to this, and of credit whether there is enough, so that
+    /// there is an end to the states of a pool in time; the numbers of two pools may be alike then that differ later.
     pub fn state_key(
         &self,
         state: &mut Vec<u64>,

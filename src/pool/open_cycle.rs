@@ -7,9 +7,9 @@ use core::ptr::NonNull;
 
 /// The cycle that is open, if one is: a receiver that held nothing is readable, and has the use of the receive buffer.
 ///
-/// In the row of the receiver is what it will be when everything is decoded. Nothing else is written down before the cycle ends:
-/// then nothing is left to be done. Or the cycle is left, and all that it stands for is done as if it had been done from
-/// the beginning.
+/// In the row of the receiver is what it will be when everything is decoded. Nothing else is written down before the
+/// cycle ends: then nothing is left to be done. Or the cycle is left, and all that it stands for is done as if it had
+/// been done from the beginning.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenCycle {
     pub(super) progress: Progress,
@@ -42,8 +42,8 @@ pub(super) struct Progress {
 pub(super) enum Phase {
     /// None is open, and none may begin before it is seen that nothing is scarce.
     Closed,
-    /// None is open, and nothing is scarce: nothing has happened since that was seen but cycles that ended, and events that need
-    /// no memory.
+    /// None is open, and nothing is scarce: nothing has happened since that was seen but cycles that ended, and events
+    /// that need no memory.
     Ready,
     /// The receiver is to receive.
     Receiving,
@@ -93,8 +93,8 @@ impl OpenCycle {
         matches!(self.progress.phase, Phase::Receiving | Phase::Decoding)
     }
 
-    /// Whether that of the receiver with this handle is open. Then the handle is not stale: a receiver is not closed before its
-    /// cycle is left.
+    /// Whether that of the receiver with this handle is open. Then the handle is not stale: a receiver is not closed
+    /// before its cycle is left.
     #[inline(always)]
     pub(super) fn is_open_of(&self, id: ReceiverId) -> bool {
         self.is_open() && self.id == id

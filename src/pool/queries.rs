@@ -27,8 +27,8 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// A hint that events of this receiver follow soon: the processor fetches its rows from memory meanwhile. With more
-    /// connections than the caches hold, nearly every event waits for them otherwise. Call it for all events of a batch, of
-    /// at most about 100, before you handle the first. Any handle is harmless, a stale one too.
+    /// connections than the caches hold, nearly every event waits for them otherwise. Call it for all events of a
+    /// batch, of at most about 100, before you handle the first. Any handle is harmless, a stale one too.
     #[inline]
     pub fn prefetch(&self, id: ReceiverId) {
         let index = self.table.row(id);
@@ -36,8 +36,8 @@ impl<S: BufferSource> Pool<S> {
         self.memory.prefetch(index);
     }
 
-    /// Where the next receive goes, if `Recv` is pending, or else what is undecoded, for C: an address and a length, without a
-    /// borrow.
+    /// Where the next receive goes, if `Recv` is pending, or else what is undecoded, for C: an address and a length,
+    /// without a borrow.
     #[doc(hidden)]
     #[inline]
     pub fn area(&self, index: u32, is_receive: bool) -> Option<(NonNull<u8>, u32)> {
@@ -56,8 +56,8 @@ impl<S: BufferSource> Pool<S> {
         step.data.map(|data| (data, step.bytes()))
     }
 
-    /// Counts. Needs no buffer or allocation. Those of the scheduler are of all buffers, and one that receivers use, be it to
-    /// receive or cut into cells, counts as leased.
+    /// Counts. Needs no buffer or allocation. Those of the scheduler are of all buffers, and one that receivers use, be
+    /// it to receive or cut into cells, counts as leased.
     pub fn stats(&self) -> PoolStats {
         let buffers = self.memory.buffers();
         let counts = self.counts();
@@ -134,8 +134,9 @@ impl<S: BufferSource> Pool<S> {
         self.memory.buffers().bypass_bound()
     }
 
-    /// The next thread of a shared pool that has notices and may sleep: its index. Signal it, so that it calls `poll_notice`. Call
-    /// this until `None` before you sleep. It takes no lock. A pool of its own has no other threads: `None`.
+    /// The next thread of a shared pool that has notices and may sleep: its index. Signal it, so that it calls
+    /// `poll_notice`. Call this until `None` before you sleep. It takes no lock. A pool of its own has no other
+    /// threads: `None`.
     pub fn poll_wake(&mut self) -> Option<u32> {
         self.memory.buffers_mut().poll_wake()
     }
@@ -150,10 +151,10 @@ impl<S: BufferSource> Pool<S> {
         self.memory.buffers().check_thread()
     }
 
-    /// Returns the pages of free buffers that were used since the last call to the operating system, and reports how many bytes.
-    /// A page of which a buffer in use has a part stays. For quiet times: it looks at each buffer, and costs a system call for
-    /// each piece of such pages. Other threads of a shared pool wait for the pages of at most 16 buffers, and of at most 1 MiB
-    /// if that is more than one buffer.
+    /// Returns the pages of free buffers that were used since the last call to the operating system, and reports how
+    /// many bytes. A page of which a buffer in use has a part stays. For quiet times: it looks at each buffer, and
+    /// costs a system call for each piece of such pages. Other threads of a shared pool wait for the pages of at most
+    /// 16 buffers, and of at most 1 MiB if that is more than one buffer.
     pub fn trim(&mut self) -> usize {
         self.memory.with_arena(|source, arena| source.trim(arena))
     }

@@ -1,13 +1,15 @@
-//! What happens inside a step: the machine and the memory model ask things of each other, until only the host's actions are left.
+//! What happens inside a step: the machine and the memory model ask things of each other, until only the host's actions
+//! are left.
 
 use super::{BufferSource, Pool};
 use crate::connection::{Action, Actions, Connection, Event, Hold, Mode, Policy};
 use crate::receiving::{After, Begin, Rest, Stance};
 
 impl<S: BufferSource> Pool<S> {
-    /// The receiver may receive. The machine sees that much room, so that it knows when a receive filled it. It sees the whole
-    /// buffer that the receive goes to if a poller reports again what a filled receive leaves (not of a layer that reads ahead), or if a cell has less room than
-    /// the frame needs, since the frame does fit. A machine that sees as much already goes on with a report.
+    /// The receiver may receive. The machine sees that much room, so that it knows when a receive filled it. It sees
+    /// the whole buffer that the receive goes to if a poller reports again what a filled receive leaves (not of a layer
+    /// that reads ahead), or if a cell has less room than the frame needs, since the frame does fit. A machine that
+    /// sees as much already goes on with a report.
     pub(super) fn grant(&mut self, index: u32, max_bytes: u32) {
         let connection = self.table.connection(index);
         let Policy { mode, reads_ahead, .. } = connection.policy();
@@ -201,7 +203,8 @@ impl<S: BufferSource> Pool<S> {
         self.table.connection(index).hold() == Hold::Buffer && self.is_misfit(index)
     }
 
-    /// The machine has to see that the frame does not fit into a whole buffer, whatever the room was; `false` if it does.
+    /// The machine has to see that the frame does not fit into a whole buffer, whatever the room was; `false` if it
+    /// does.
     pub(super) fn show_misfit(&mut self, index: u32) -> bool {
         let (connection, buffer_bytes) = (self.table.connection(index), self.memory.config().buffer_bytes);
         let is_shown = connection.hold() == Hold::Buffer && connection.capacity() == buffer_bytes;
@@ -239,8 +242,8 @@ impl<S: BufferSource> Pool<S> {
         mode != Mode::Edge && !reads_ahead && connection.buffered_bytes() == 0
     }
 
-    /// Something is there to be received, also for a receiver that waits. An edge may be late: what it was reported for may have been
-    /// received since. So only the report of one that waits is certain.
+    /// Something is there to be received, also for a receiver that waits. An edge may be late: what it was reported for
+    /// may have been received since. So only the report of one that waits is certain.
     pub(super) fn reconcile_readable(&mut self, index: u32) -> Actions {
         let waited = self.table.connection(index).is_waiting();
         let actions = self.reconcile_reported(index, 0, self.table.connection(index).policy().mode != Mode::Edge);
@@ -282,8 +285,8 @@ impl<S: BufferSource> Pool<S> {
         }
     }
 
-    /// The machine holds a buffer while the receiver borrows, a slot while it keeps bytes, else nothing. But it goes on to see a frame
-    /// that does not fit, or it would report that in each loop iteration.
+    /// The machine holds a buffer while the receiver borrows, a slot while it keeps bytes, else nothing. But it goes on
+    /// to see a frame that does not fit, or it would report that in each loop iteration.
     pub(super) fn follow_hold(&mut self, index: u32, stance: Stance) {
         let is_none = self.table.connection(index).hold() == Hold::None;
         if is_none || stance.borrows() || self.is_misfit_seen(index) {
@@ -307,7 +310,8 @@ impl<S: BufferSource> Pool<S> {
         }
     }
 
-    /// A receiver claims only while there may be something to be received, and waits under a mark only while it could be.
+    /// A receiver claims only while there may be something to be received, and waits under a mark only while it could
+    /// be.
     pub(super) fn follow_wait(&mut self, index: u32, pending: Actions, stance: Stance) -> bool {
         let connection = self.table.connection(index);
         let is_over = match stance {

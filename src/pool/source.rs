@@ -23,8 +23,8 @@ pub trait Source: Buffers {
     fn request_for(&mut self, request: &Request) -> Result<Outcome, PoolError>;
     /// As `request_for`; `None` if the request would have to wait.
     fn try_request(&mut self, request: &Request) -> Result<Option<LeaseId>, PoolError>;
-    /// Refuses what `request_for` would refuse after one buffer more was taken for receivers. A shard, from which no request takes
-    /// what receivers have, is not asked.
+    /// Refuses what `request_for` would refuse after one buffer more was taken for receivers. A shard, from which no
+    /// request takes what receivers have, is not asked.
     fn check_request(&mut self, _request: &Request) -> Result<(), PoolError> { Ok(()) }
     /// As `check_request`, for `try_request`.
     fn check_try_request(&mut self, _request: &Request) -> Result<(), PoolError> { Ok(()) }

@@ -1,7 +1,7 @@
 //! The table of receivers, of 48 bytes each.
 //!
-//! Generational handles, an index-linked free list, rows touched in the order of their first use, nothing allocated after
-//! `new`. What a receiver keeps and waits for is the memory model's.
+//! Generational handles, an index-linked free list, rows touched in the order of their first use, nothing allocated
+//! after `new`. What a receiver keeps and waits for is the memory model's.
 
 use super::error::PoolError;
 use crate::alloc_util::{prefetch, reserve};
@@ -32,8 +32,8 @@ impl ReceiverId {
     }
 }
 
-/// Distinguishes the handles of one table from all others: changes bits of a row (the low half of a handle) and of its uses
-/// (24 bits above), which come out wrong in any other table.
+/// Distinguishes the handles of one table from all others: changes bits of a row (the low half of a handle) and of its
+/// uses (24 bits above), which come out wrong in any other table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stamp {
     mask: u64,
@@ -194,8 +194,8 @@ impl Table {
         self.entries[index as usize].class_or_link = class.into();
     }
 
-    /// For the fast path: the row that a handle names, and its connection. Whether it is attached is for the connection to
-    /// say.
+    /// For the fast path: the row that a handle names, and its connection. Whether it is attached is for the connection
+    /// to say.
     #[inline(always)]
     pub(crate) fn find_fast(&mut self, id: ReceiverId) -> Option<(u32, &mut Connection)> {
         let (index, uses) = self.split(id);
@@ -263,8 +263,8 @@ mod tests {
         assert!(table.find_fast(known).is_some() && strangers.iter().all(|&id| table.find_fast(id).is_none()));
     }
 
-    /// However many threads there are, and as many rows as they may have: no two of them have a handle in common, nor do
-    /// they use the bits of the salt.
+    /// However many threads there are, and as many rows as they may have: no two of them have a handle in common, nor
+    /// do they use the bits of the salt.
     #[test]
     #[cfg(feature = "std")]
     fn s84_rows_of_threads_differ() {

@@ -5,9 +5,9 @@ use crate::connection::{Actions, Connection};
 use crate::receiving::ShedReason;
 use crate::scheduler::{LeaseId, SchedulerStats, WaitId};
 
-/// A notification that does not answer one of your own calls: a receiver may receive, or is to cancel its receive or to be
-/// shed; a request of your own was granted; a lease of your own is overdue; the table of receivers is not full any more; or the
-/// pool is drained.
+/// A notification that does not answer one of your own calls: a receiver may receive, or is to cancel its receive or to
+/// be shed; a request of your own was granted; a lease of your own is overdue; the table of receivers is not full any
+/// more; or the pool is drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
@@ -32,8 +32,8 @@ pub enum Notice {
         /// The buffer.
         lease: LeaseId,
     },
-    /// A lease of the host's own, requested with a deadline, is held for `lease_ns` since it began or was renewed, and a request or
-    /// a receiver waits for memory. Release it if you can. It comes once, until the lease is renewed
+    /// A lease of the host's own, requested with a deadline, is held for `lease_ns` since it began or was renewed, and
+    /// a request or a receiver waits for memory. Release it if you can. It comes once, until the lease is renewed
     /// ([`renew_lease`](super::Pool::renew_lease)).
     Overdue {
         /// What the host gave at `request`.
@@ -41,8 +41,9 @@ pub enum Notice {
         /// The buffer, still the host's.
         lease: LeaseId,
     },
-    /// The pool takes no new receivers ([`drain`](super::Pool::drain)), and nothing is left: no receiver, also none whose receive
-    /// is in flight; no request of the host's own that waits; and no lease, but on a shared pool, which outlives them. It comes once.
+    /// The pool takes no new receivers ([`drain`](super::Pool::drain)), and nothing is left: no receiver, also none
+    /// whose receive is in flight; no request of the host's own that waits; and no lease, but on a shared pool, which
+    /// outlives them. It comes once.
     Drained,
 }
 
@@ -87,8 +88,8 @@ pub struct PoolStats {
     pub consumed_bytes: u64,
     /// Bytes thrown away: after `Fail`, after the end, at `Close`.
     pub dropped_bytes: u64,
-    /// Bytes that left with a buffer taken by the host, or with a receiver that went to another thread. What is buffered
-    /// is what came in, less this and the two before.
+    /// Bytes that left with a buffer taken by the host, or with a receiver that went to another thread. What is
+    /// buffered is what came in, less this and the two before.
     pub taken_bytes: u64,
     /// The most bytes of buffers that can be resident, but for rounding up to pages.
     pub memory_bytes: u64,
@@ -118,7 +119,8 @@ pub struct MemoryModelStats {
     pub wait_ns_max: u64,
     /// Bytes copied between cells and buffers.
     pub copied_bytes: u64,
-    /// Frames of receivers that count of which the kernel would hold no more, so that they were received as those of others.
+    /// Frames of receivers that count of which the kernel would hold no more, so that they were received as those of
+    /// others.
     pub full_kernels: u64,
 }
 

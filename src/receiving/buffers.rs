@@ -9,8 +9,8 @@ pub(super) use crate::scheduler::LoadOrder;
 
 /// The buffers that receivers may use. Their numbers are those of the arena.
 pub trait Buffers {
-    /// How many may be taken now, one after the other. Of a shard, the first of them is ready, and the others are what was
-    /// free when it looked last: one call takes no more than was made ready.
+    /// How many may be taken now, one after the other. Of a shard, the first of them is ready, and the others are what
+    /// was free when it looked last: one call takes no more than was made ready.
     fn free(&self) -> u32;
 
     /// Before a call that may take as many: those that are free are made ready to be taken.
@@ -21,14 +21,14 @@ pub trait Buffers {
     #[inline(always)]
     fn look(&mut self) {}
 
-    /// At most this number is free while a receiver without credit is in shortage. It is `before` unless a limit of memory changes
-    /// it.
+    /// At most this number is free while a receiver without credit is in shortage. It is `before` unless a limit of
+    /// memory changes it.
     fn reserve(&self, before: u32) -> u32 {
         before
     }
 
-    /// What waits for memory now that nothing is left to poll, and whether it may begin to ask for it now. `true` if a buffer came
-    /// at once.
+    /// What waits for memory now that nothing is left to poll, and whether it may begin to ask for it now. `true` if a
+    /// buffer came at once.
     #[inline(always)]
     fn settle(&mut self, _wanted: Option<Wanted>, _may_ask: bool) -> bool {
         false
@@ -87,8 +87,8 @@ pub trait Buffers {
         false
     }
 
-    /// The tenant that is first in an order is looked at again, until it is first by what it holds now. Of a shard: other threads
-    /// change what tenants hold.
+    /// The tenant that is first in an order is looked at again, until it is first by what it holds now. Of a shard:
+    /// other threads change what tenants hold.
     #[inline(always)]
     fn look_at_first(&mut self, _order: LoadOrder) {}
 
@@ -97,8 +97,8 @@ pub trait Buffers {
         false
     }
 
-    /// Content of this size is to leave with a buffer that counts as a lease of the tenant. `false` if its cap does not allow that;
-    /// else `end_exchange` follows.
+    /// Content of this size is to leave with a buffer that counts as a lease of the tenant. `false` if its cap does not
+    /// allow that; else `end_exchange` follows.
     fn begin_exchange(&mut self, _tenant: u32, _less_bytes: u32) -> bool {
         true
     }
@@ -107,7 +107,8 @@ pub trait Buffers {
     #[cfg(feature = "std")]
     fn hold_moving(&mut self, _tenant: u32, _holds: bool) {}
 
-    /// The content leaves with this buffer, which was taken; or it stays. What the default tenant has leased is not counted.
+    /// The content leaves with this buffer, which was taken; or it stays. What the default tenant has leased is not
+    /// counted.
     fn end_exchange(&mut self, _tenant: u32, _buffer: Option<u32>) {}
 }
 

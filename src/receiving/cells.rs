@@ -1,7 +1,8 @@
 //! Cells, packed densely: those of one size lie one behind the other, so that at most one buffer of a size is not full.
 //!
 //! Nothing outside points into a cell, so the last one of a size fills the place of one that is freed. Each has its
-//! owner written beside it, whose place changes then. Cells of whole buffers are not here: a whole buffer is its owner's.
+//! owner written beside it, whose place changes then. Cells of whole buffers are not here: a whole buffer is its
+//! owner's.
 
 use super::NIL;
 use super::config::Split;
@@ -155,7 +156,8 @@ impl Cells {
 mod tests {
     use super::*;
 
-    /// Two buffers of header cells, of which three cells are used; buffers of 1,024 bytes: four cells of 256, two of 512.
+    /// Two buffers of header cells, of which three cells are used; buffers of 1,024 bytes: four cells of 256, two of
+    /// 512.
     fn cells() -> Cells {
         let split = Split {
             buffers: 12,

@@ -73,8 +73,8 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
-    /// Every deadline, and the most that an advance of the clock counts for, follow from these times from now on. It looks at each
-    /// receiver that is not idle.
+    /// Every deadline, and the most that an advance of the clock counts for, follow from these times from now on. It
+    /// looks at each receiver that is not idle.
     pub(crate) fn set_times(&mut self, frame_grace_ns: u64, blocked_ns: u64) -> Result<(), ConfigError> {
         let config = ReceivingConfig { frame_grace_ns, blocked_ns, ..self.config };
         config.check_times()?;

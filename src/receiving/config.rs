@@ -35,8 +35,8 @@ pub struct ReceivingConfig {
     pub frame_grace_ns: u64,
     /// How long the host may hold content in shortage, in nanoseconds.
     pub blocked_ns: u64,
-    /// The most receives that are in flight at once, of receivers of one thread that submit them; 0 for an eighth of the
-    /// buffers, divided by the threads, and at least 1.
+    /// The most receives that are in flight at once, of receivers of one thread that submit them; 0 for an eighth of
+    /// the buffers, divided by the threads, and at least 1.
     pub in_flight_max: u32,
 }
 

@@ -1,5 +1,5 @@
-//! Receivers that count: while memory is short, a frame stays in the kernel until it is whole there. The host looks at its
-//! header, receives all of it or nothing, and waits under a mark, at which the kernel wakes it.
+//! Receivers that count: while memory is short, a frame stays in the kernel until it is whole there. The host looks at
+//! its header, receives all of it or nothing, and waits under a mark, at which the kernel wakes it.
 
 use super::borrow::{Borrow, Purpose};
 use super::buffers::Buffers;
@@ -9,13 +9,13 @@ use super::types::{After, Begin};
 use super::{NIL, Receiving, ReceivingError};
 
 impl<B: Buffers> Receiving<B> {
-    /// The host knows how many bytes wait in the kernel, and can leave a partial frame there, or not any more. A receiver that
-    /// waited under a mark does not then.
+    /// The host knows how many bytes wait in the kernel, and can leave a partial frame there, or not any more. A
+    /// receiver that waited under a mark does not then.
     ///
     /// # Errors
     ///
-    /// There is no such receiver; it is to stop, but looks or receives a whole, or decodes what it looked at; it is of unknown
-    /// length, or under a layer that reads ahead.
+    /// There is no such receiver; it is to stop, but looks or receives a whole, or decodes what it looked at; it is of
+    /// unknown length, or under a layer that reads ahead.
     pub fn set_counts(&mut self, receiver: u32, counts: bool) -> Result<(), ReceivingError> {
         let row = self.row(receiver)?;
         if counts && (row.unknown_length || row.transport.has(Transport::READS_AHEAD)) {
@@ -71,8 +71,9 @@ impl<B: Buffers> Receiving<B> {
         if state.kept_bytes > 0 { state.needed_bytes.max(1) } else { state.looked_bytes.max(1) }
     }
 
-    /// The look found the beginning of a frame, of which this number of bytes helps, from the first one in the kernel on. Returns how many bytes to
-    /// receive, all or none of them; `None` if they fit into no buffer, and the borrow is over.
+    /// The look found the beginning of a frame, of which this number of bytes helps, from the first one in the kernel
+    /// on. Returns how many bytes to receive, all or none of them; `None` if they fit into no buffer, and the borrow is
+    /// over.
     ///
     /// # Errors
     ///
@@ -137,8 +138,9 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
-    /// The kernel woke the host though the mark is not reached: it will hold no more of this frame. The borrow, if there is one,
-    /// is over, and what follows is `begin`. `None` if there is nothing to look at, to receive whole or to wait for.
+    /// The kernel woke the host though the mark is not reached: it will hold no more of this frame. The borrow, if
+    /// there is one, is over, and what follows is `begin`. `None` if there is nothing to look at, to receive whole or
+    /// to wait for.
     ///
     /// # Errors
     ///

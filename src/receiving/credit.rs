@@ -104,8 +104,8 @@ impl<B: Buffers> Receiving<B> {
         self.credit_bytes(keeper) >= cell_bytes.saturating_mul(2).min(CREDIT_MAX as u32) as i32
     }
 
-    /// A receive might leave bytes for which there is no room, while this number of buffers is free; or it would be one too many
-    /// in flight.
+    /// A receive might leave bytes for which there is no room, while this number of buffers is free; or it would be one
+    /// too many in flight.
     pub(super) fn is_in_shortage(&self, keeper: u32, free: u32) -> bool {
         free == 0
             || (free <= self.split.reserve && !self.is_in_credit(keeper))
@@ -124,8 +124,8 @@ impl<B: Buffers> Receiving<B> {
         self.buffers.make_ready(1 + u32::from(self.is_receive_buffer_lent));
     }
 
-    /// How many buffers are free while it borrows; `None` if there is none that it may borrow. What the receive buffer has may
-    /// need a place, so a second borrow leaves one.
+    /// How many buffers are free while it borrows; `None` if there is none that it may borrow. What the receive buffer
+    /// has may need a place, so a second borrow leaves one.
     pub(super) fn free_while_borrowing(&self, keeper: u32) -> Option<u32> {
         let owns_buffer = matches!(self.keepers[keeper].place, Place::Whole { .. });
         let free = self.free_buffers();

@@ -1,5 +1,5 @@
-//! Receives whose bytes are in the host's memory already: what is kept is completed with them, and the rest is decoded where it
-//! is.
+//! Receives whose bytes are in the host's memory already: what is kept is completed with them, and the rest is decoded
+//! where it is.
 
 use super::borrow::Purpose;
 use super::buffers::Buffers;

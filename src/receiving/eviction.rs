@@ -29,8 +29,8 @@ impl<B: Buffers> Receiving<B> {
         true
     }
 
-    /// Sheds a receiver of the tenant that holds most, if it holds much more than the tenant of a claimant would with a cell of
-    /// this size.
+    /// Sheds a receiver of the tenant that holds most, if it holds much more than the tenant of a claimant would with a
+    /// cell of this size.
     pub(super) fn evict_for(&mut self, claimant: u32, size: Size) -> bool {
         if !self.tenants.is_used() || self.evictions_left == 0 {
             return false;
@@ -47,8 +47,8 @@ impl<B: Buffers> Receiving<B> {
         true
     }
 
-    /// No buffer is free for what a receive may leave: what others hold beyond its deadline goes, or all would receive no more
-    /// than 64 bytes at once for as long as they please.
+    /// No buffer is free for what a receive may leave: what others hold beyond its deadline goes, or all would receive
+    /// no more than 64 bytes at once for as long as they please.
     pub(super) fn evict_for_receive(&mut self, keeper: u32) {
         let is_evictable = matches!(self.keepers[keeper].queued, Some((Queue::Evictable, _)));
         if is_evictable {

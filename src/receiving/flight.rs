@@ -53,12 +53,13 @@ impl<B: Buffers> Receiving<B> {
         Ok(())
     }
 
-    /// The receive that was allowed is submitted: from now on to its outcome (`received`, `dry`, `end`), its buffer is not used
-    /// for anything else, whatever happens to the receiver.
+    /// The receive that was allowed is submitted: from now on to its outcome (`received`, `dry`, `end`), its buffer is
+    /// not used for anything else, whatever happens to the receiver.
     ///
     /// # Errors
     ///
-    /// The receiver may not receive, or looks or receives a whole, which it does at once; or its receive is in flight already.
+    /// The receiver may not receive, or looks or receives a whole, which it does at once; or its receive is in flight
+    /// already.
     pub fn submit(&mut self, receiver: u32) -> Result<(), ReceivingError> {
         let keeper = self.borrower(receiver)?;
         if self.is_in_flight(keeper) {
@@ -86,7 +87,8 @@ impl<B: Buffers> Receiving<B> {
         Ok(())
     }
 
-    /// As `submit`, of an idle receiver that may receive into all of the receive buffer, of which nothing is written down.
+    /// As `submit`, of an idle receiver that may receive into all of the receive buffer, of which nothing is written
+    /// down.
     pub(crate) fn submit_unlisted(&mut self, receiver: u32) {
         let keeper = self.keepers.insert(receiver);
         self.rows[receiver as usize].keeper = keeper;
@@ -104,8 +106,8 @@ impl<B: Buffers> Receiving<B> {
         self.keepers.push(&mut self.flights.untouched, keeper);
     }
 
-    /// As `received`, of a receive in flight that had nothing before it, which leaves room. `false`, and nothing is changed, if that is
-    /// not so.
+    /// As `received`, of a receive in flight that had nothing before it, which leaves room. `false`, and nothing is
+    /// changed, if that is not so.
     pub(crate) fn try_land_alone(&mut self, receiver: u32, bytes: u32) -> bool {
         let keeper = self.rows[receiver as usize].keeper;
         if keeper == NIL {
@@ -137,8 +139,8 @@ impl<B: Buffers> Receiving<B> {
         true
     }
 
-    /// All that a receive in flight has brought is decoded, and nothing else is known of the receiver: it is idle again. `false`, and
-    /// nothing is changed, if that is not so.
+    /// All that a receive in flight has brought is decoded, and nothing else is known of the receiver: it is idle
+    /// again. `false`, and nothing is changed, if that is not so.
     pub(crate) fn try_release_landed(&mut self, receiver: u32, bytes: u32) -> bool {
         let keeper = self.rows[receiver as usize].keeper;
         if keeper == NIL || self.is_in_place(receiver) {
@@ -232,8 +234,8 @@ impl<B: Buffers> Receiving<B> {
         (state.is_kept_for_good, state.is_full) = (false, false);
     }
 
-    /// A receiver is closed: it has nothing any more but the buffer of its receive in flight. Returns how many bytes were
-    /// dropped.
+    /// A receiver is closed: it has nothing any more but the buffer of its receive in flight. Returns how many bytes
+    /// were dropped.
     pub(super) fn close_in_flight(&mut self, keeper: u32) -> u32 {
         self.end_claim(keeper);
         self.set_taken_back(keeper);

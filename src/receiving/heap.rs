@@ -1,5 +1,5 @@
-//! What is ordered by time: claims, waits under a mark, and content that may be evicted. Binary heaps whose entries know their places, so
-//! that one can be removed from the middle.
+//! What is ordered by time: claims, waits under a mark, and content that may be evicted. Binary heaps whose entries
+//! know their places, so that one can be removed from the middle.
 
 use super::keeper::{Keepers, Queue};
 use crate::alloc_util::reserve;

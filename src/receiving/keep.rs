@@ -30,8 +30,8 @@ impl<B: Buffers> Receiving<B> {
         After::Ended
     }
 
-    /// Moves what a receiver has borrowed to a cell that fits it, and as much as `want`. `false`, and nothing is changed, if there
-    /// is no room for one.
+    /// Moves what a receiver has borrowed to a cell that fits it, and as much as `want`. `false`, and nothing is
+    /// changed, if there is no room for one.
     pub(super) fn keep(&mut self, keeper: u32, want_bytes: u32) -> bool {
         let lender = self.borrows[self.keepers[keeper].borrow as usize].lender;
         let Some(size) = self.choose_size(keeper, want_bytes, lender) else {
@@ -66,8 +66,8 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
-    /// The size of the cell for what is in a buffer of this lender, in which its own cell counts as free, and so does a buffer
-    /// that it borrows of the pool.
+    /// The size of the cell for what is in a buffer of this lender, in which its own cell counts as free, and so does a
+    /// buffer that it borrows of the pool.
     pub(super) fn choose_size(&self, keeper: u32, want_bytes: u32, lender: Lender) -> Option<Size> {
         let state = &self.keepers[keeper];
         let fit_bytes = state.kept_bytes.max(want_bytes);
@@ -99,8 +99,8 @@ impl<B: Buffers> Receiving<B> {
         (smallest..=whole).find(has_room).or(own_fits)
     }
 
-    /// Frees the place of a receiver whose content is in a borrowed buffer. Returns a buffer that is emptied by that, and not
-    /// in the free list yet.
+    /// Frees the place of a receiver whose content is in a borrowed buffer. Returns a buffer that is emptied by that,
+    /// and not in the free list yet.
     fn leave_place(&mut self, keeper: u32, lender: Lender) -> Option<u32> {
         match core::mem::replace(&mut self.keepers[keeper].place, Place::Nowhere) {
             Place::Nowhere => None,

@@ -141,7 +141,8 @@ pub(super) struct Keeper {
     pub(super) is_full: bool,
     /// Its claim began without any byte that is known to be there.
     pub(super) is_guess: bool,
-    /// In a list of receivers that are off, were shed, or have a receive in flight; `next` also in the stack of free keepers.
+    /// In a list of receivers that are off, were shed, or have a receive in flight; `next` also in the stack of free
+    /// keepers.
     links: Links,
 }
 

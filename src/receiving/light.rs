@@ -1,8 +1,8 @@
-//! What the common cycle needs, and one that begins or ends with kept bytes: the receive buffer is used by a receiver that has
-//! nothing, or bytes in a cell, while nothing is scarce.
+//! What the common cycle needs, and one that begins or ends with kept bytes: the receive buffer is used by a receiver
+//! that has nothing, or bytes in a cell, while nothing is scarce.
 //!
-//! Most borrows end with the decoder's report, so that nothing is written down before it is known that one does not. Then the
-//! borrow is made, as if it had been there from the beginning.
+//! Most borrows end with the decoder's report, so that nothing is written down before it is known that one does not.
+//! Then the borrow is made, as if it had been there from the beginning.
 
 use super::borrow::{Borrow, Lender, Purpose};
 use super::buffers::Buffers;
@@ -80,14 +80,15 @@ impl<B: Buffers> Receiving<B> {
         Some(KeptInCell { at: self.cells.locate(size, index), bytes: kept_bytes })
     }
 
-    /// That is copied to the front of the receive buffer, as if that was borrowed to decode it, or to receive behind it. Nothing of
-    /// the borrow is written down. Returns how many bytes.
+    /// That is copied to the front of the receive buffer, as if that was borrowed to decode it, or to receive behind
+    /// it. Nothing of the borrow is written down. Returns how many bytes.
     pub(crate) fn lend_with_kept(&mut self, kept: KeptInCell) -> u32 {
         self.move_bytes(kept.at, kept.bytes, (self.receive_buffer, 0));
         kept.bytes
     }
 
-    /// That receiver borrows the receive buffer, where its content is, and has received this much behind it; or nothing, to decode it.
+    /// That receiver borrows the receive buffer, where its content is, and has received this much behind it; or
+    /// nothing, to decode it.
     pub(crate) fn list_with_kept(&mut self, receiver: u32, received_bytes: u32, is_to_decode: bool) {
         let keeper = self.keeper(receiver);
         self.end_hold(keeper);
@@ -107,8 +108,8 @@ impl<B: Buffers> Receiving<B> {
         self.list_borrow(Borrow { keeper, max_bytes, ..borrow });
     }
 
-    /// What follows the report of a decoder, of a receiver that used the receive buffer and of which nothing was written down: as
-    /// if it had borrowed it, received this much behind what it kept, and reported.
+    /// What follows the report of a decoder, of a receiver that used the receive buffer and of which nothing was
+    /// written down: as if it had borrowed it, received this much behind what it kept, and reported.
     pub(crate) fn report_unlisted(
         &mut self,
         receiver: u32,

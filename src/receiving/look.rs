@@ -1,5 +1,5 @@
-//! Receives of a whole from a look: while what the decoder may leave would have no place, a frame stays in the kernel while it
-//! is decoded, and the host receives away what was consumed.
+//! Receives of a whole from a look: while what the decoder may leave would have no place, a frame stays in the kernel
+//! while it is decoded, and the host receives away what was consumed.
 
 use super::borrow::{Borrow, Lender, Purpose};
 use super::buffers::Buffers;
@@ -8,8 +8,8 @@ use super::types::{After, Rest};
 use super::{Receiving, ReceivingError};
 
 impl<B: Buffers> Receiving<B> {
-    /// A receive of a whole is allowed; it is from a look where what the decoder may leave would have no place. A free buffer stays
-    /// free for as long as the receive buffer is borrowed, and any other buffer is a place itself.
+    /// A receive of a whole is allowed; it is from a look where what the decoder may leave would have no place. A free
+    /// buffer stays free for as long as the receive buffer is borrowed, and any other buffer is a place itself.
     pub(super) fn allow_whole(&mut self, keeper: u32, bytes: u32) {
         let state = &self.keepers[keeper];
         let fits_own = self.cell_bytes(state.place) >= state.kept_bytes + bytes;
@@ -50,8 +50,8 @@ impl<B: Buffers> Receiving<B> {
         left_bytes
     }
 
-    /// After the report on what was looked at; `left_bytes` of it are in the kernel, and were not consumed, and what the rest needs is counted
-    /// from there.
+    /// After the report on what was looked at; `left_bytes` of it are in the kernel, and were not consumed, and what
+    /// the rest needs is counted from there.
     pub(super) fn review_look(&mut self, keeper: u32, left_bytes: u32, rest: Rest) -> After {
         let counts_now = self.counts_now(keeper);
         let state = &mut self.keepers[keeper];

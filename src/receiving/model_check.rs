@@ -1,5 +1,5 @@
-//! Numbers for all that the future depends on, for model checkers: two pools with the same numbers answer alike, whatever
-//! is asked of them.
+//! Numbers for all that the future depends on, for model checkers: two pools with the same numbers answer alike,
+//! whatever is asked of them.
 
 use super::buffers::Buffers;
 use super::config::HEADER_BYTES;

@@ -189,7 +189,8 @@ mod tests {
                 if random.bool() {
                     leases.pop().into_iter().for_each(|lease| pool.release(lease).expect("it is the host's"));
                     pool.handle_timeout(now_ns * 50_000_000);
-                    // Nothing is borrowed: what is there is kept, or the host's. One that has a whole buffer has all of it.
+                    // Nothing is borrowed: what is there is kept, or the host's. One that has a whole buffer has all of
+                    // it.
                     let kept_bytes = |&id: &ReceiverId| {
                         let index = pool.table.find(id).expect("it is attached");
                         let facts = pool.memory.facts(index).expect("it is attached");

@@ -20,7 +20,8 @@ impl<B: Buffers> Receiving<B> {
         self.begin_if(receiver, true)
     }
 
-    /// As `begin`, of a receiver that may be readable: its last receive was filled, and no report would come of what that left.
+    /// As `begin`, of a receiver that may be readable: its last receive was filled, and no report would come of what
+    /// that left.
     ///
     /// # Errors
     ///
@@ -115,7 +116,8 @@ impl<B: Buffers> Receiving<B> {
             _ => (self.receive_buffer, Lender::Thread),
         };
         self.is_receive_buffer_lent |= lender == Lender::Thread;
-        // In front of what is received there is nothing else. What is only decoded stays where it is in a buffer of its own.
+        // In front of what is received there is nothing else. What is only decoded stays where it is in a buffer of its
+        // own.
         let start = if lender == Lender::Receiver && purpose == Purpose::Decode { from_start } else { 0 };
         self.move_bytes((from, from_start), kept_bytes, (buffer, start));
         let is_counted = !matches!(purpose, Purpose::Decode | Purpose::Look) && self.submits(keeper);
@@ -192,8 +194,8 @@ impl<B: Buffers> Receiving<B> {
         Ok(self.acknowledge_shed(keeper, after))
     }
 
-    /// What is kept can be decoded again. `false` if there is no buffer to borrow now; in the next loop iteration there may
-    /// be.
+    /// What is kept can be decoded again. `false` if there is no buffer to borrow now; in the next loop iteration there
+    /// may be.
     ///
     /// # Errors
     ///
@@ -289,7 +291,8 @@ impl<B: Buffers> Receiving<B> {
         Ok(())
     }
 
-    /// Drops what is undecoded, and ends what the receiver waits for, but for a receive in flight. Returns how many bytes were dropped.
+    /// Drops what is undecoded, and ends what the receiver waits for, but for a receive in flight. Returns how many
+    /// bytes were dropped.
     ///
     /// # Errors
     ///
@@ -313,8 +316,8 @@ impl<B: Buffers> Receiving<B> {
         Ok(dropped_bytes)
     }
 
-    /// The decoder consumed this number of bytes from the front of what is borrowed, and goes on; a receive that was allowed is not any
-    /// more, unless it is in flight.
+    /// The decoder consumed this number of bytes from the front of what is borrowed, and goes on; a receive that was
+    /// allowed is not any more, unless it is in flight.
     ///
     /// # Errors
     ///
@@ -366,8 +369,8 @@ impl<B: Buffers> Receiving<B> {
     ///
     /// # Errors
     ///
-    /// Nothing was received or is to be decoded, more was consumed than is there, the rest is not as the report says, or it is in
-    /// the host's memory.
+    /// Nothing was received or is to be decoded, more was consumed than is there, the rest is not as the report says,
+    /// or it is in the host's memory.
     pub fn decoded(&mut self, receiver: u32, consumed_bytes: u32, rest: Rest) -> Result<After, ReceivingError> {
         let keeper = self.decoder(receiver)?;
         let max_bytes = self.keepers[keeper].kept_bytes;
@@ -485,7 +488,8 @@ impl<B: Buffers> Receiving<B> {
     ///
     /// # Errors
     ///
-    /// There is no such receiver, it was shed, or it has bytes in the host's memory; or it looked at what is being decoded.
+    /// There is no such receiver, it was shed, or it has bytes in the host's memory; or it looked at what is being
+    /// decoded.
     pub fn end(&mut self, receiver: u32) -> Result<(), ReceivingError> {
         let keeper = self.row(receiver)?.keeper;
         if keeper == NIL {
@@ -508,8 +512,8 @@ impl<B: Buffers> Receiving<B> {
         Ok(())
     }
 
-    /// Ends all borrows but those in flight, with bytes in the host's memory or with bytes to receive away, as they are, and moves the
-    /// clock.
+    /// Ends all borrows but those in flight, with bytes in the host's memory or with bytes to receive away, as they
+    /// are, and moves the clock.
     pub fn advance(&mut self, now_ns: u64) {
         while self.end_first_borrow().is_some() {}
         self.begin_iteration();

@@ -1,7 +1,7 @@
 //! Receivers by tenant: which tenant each has, and what waits and what may go in order of time, for each tenant.
 //!
-//! The claims and the content of one tenant are in skew heaps (Sleator and Tarjan, 1986) through one table of
-//! nodes, which needs no memory for each tenant beforehand. Where a pool has no tenants, all is empty and nothing is done.
+//! The claims and the content of one tenant are in skew heaps (Sleator and Tarjan, 1986) through one table of nodes,
+//! which needs no memory for each tenant beforehand. Where a pool has no tenants, all is empty and nothing is done.
 
 use super::buffers::{Buffers, LoadOrder};
 use super::heap::Entry;
@@ -142,8 +142,8 @@ impl Tenants {
         self.content.remove(content, keeper);
     }
 
-    /// Whether each node is behind its parent, and the heaps of a tenant have these numbers of nodes: credited claims, other
-    /// claims, content.
+    /// Whether each node is behind its parent, and the heaps of a tenant have these numbers of nodes: credited claims,
+    /// other claims, content.
     pub(super) fn is_sound(&self, counts: impl Fn(u32) -> [usize; 3]) -> bool {
         (0..).zip(&self.groups).all(|(tenant, group)| {
             let claims = [group.credited_claims, group.claims].map(|root| self.claims.count_behind(root));
@@ -213,7 +213,8 @@ impl Nodes {
         }
     }
 
-    /// Nodes of a heap, `None` if one is not behind its parent. Walks along the links, since checks do not allocate either.
+    /// Nodes of a heap, `None` if one is not behind its parent. Walks along the links, since checks do not allocate
+    /// either.
     fn count_behind(&self, root: u32) -> Option<usize> {
         let (mut count, mut from, mut at) = (0, NIL, root);
         if self.0.get(root as usize).is_some_and(|node| node.parent != NIL) {
@@ -322,7 +323,8 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
-    /// A tenant holds less next, so that a request which its cap blocked may be served: not with the place of what is borrowed.
+    /// A tenant holds less next, so that a request which its cap blocked may be served: not with the place of what is
+    /// borrowed.
     fn secure_from_waiters(&mut self) {
         if self.buffers.has_waiters() {
             self.secure_borrow();

@@ -125,7 +125,8 @@ fn shed_receiver_takes_nothing_but_close() {
     assert_eq!((core.close(0), core.check_invariants()), (Ok(0), Ok(())));
 }
 
-/// Held content that fills the memory is no claim's rival, where decoders consume the 64 bytes that others receive at once.
+/// Held content that fills the memory is no claim's rival, where decoders consume the 64 bytes that others receive at
+/// once.
 #[test]
 fn receive_without_a_free_buffer_evicts_what_is_late() {
     let mut core = core(4);

@@ -51,8 +51,8 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
-    /// A receiver that was just attached gets bytes that came before it, as if it had received them. `false`, and nothing is
-    /// changed, if there is no buffer to borrow, or no room for what its decoder may leave.
+    /// A receiver that was just attached gets bytes that came before it, as if it had received them. `false`, and
+    /// nothing is changed, if there is no buffer to borrow, or no room for what its decoder may leave.
     pub(crate) fn receive_earlier(&mut self, receiver: u32, bytes: &[u8]) -> bool {
         let keeper = self.keeper(receiver);
         self.make_ready();
@@ -70,7 +70,8 @@ impl<B: Buffers> Receiving<B> {
         has_room
     }
 
-    /// A receiver that was just attached gets a buffer with its content, and borrows it. With no content the buffer is free.
+    /// A receiver that was just attached gets a buffer with its content, and borrows it. With no content the buffer is
+    /// free.
     pub(crate) fn adopt(&mut self, receiver: u32, content: Content) {
         let Content { buffer, start, bytes } = content;
         if bytes == 0 {
@@ -91,8 +92,8 @@ impl<B: Buffers> Receiving<B> {
         state.start_ns = Some(now_ns);
     }
 
-    /// The content of a receiver leaves with a buffer, which counts for its tenant. `None` if it has none, or if there is no buffer for
-    /// it, or its tenant may have none.
+    /// The content of a receiver leaves with a buffer, which counts for its tenant. `None` if it has none, or if there
+    /// is no buffer for it, or its tenant may have none.
     pub(crate) fn take(&mut self, receiver: u32) -> Option<Content> {
         let keeper = self.with_content(receiver)?;
         let (tenant, counted_bytes) = (self.tenant(receiver), self.counted_bytes(keeper));
@@ -107,8 +108,8 @@ impl<B: Buffers> Receiving<B> {
         taken.map(|taken| self.leave_with(keeper, taken))
     }
 
-    /// As `take`, for a receiver that moves to another thread: its tenant holds the buffer meanwhile, and has to have room only where the
-    /// place of the content grows.
+    /// As `take`, for a receiver that moves to another thread: its tenant holds the buffer meanwhile, and has to have
+    /// room only where the place of the content grows.
     #[cfg(feature = "std")]
     pub(crate) fn take_to_move(&mut self, receiver: u32) -> Option<Content> {
         let keeper = self.with_content(receiver)?;
@@ -207,8 +208,8 @@ impl<B: Buffers> Receiving<B> {
         self.is_receive_buffer_lent && self.buffers.free() == 1
     }
 
-    /// What the receive buffer has may need a place: if one buffer is free, it becomes the receive buffer, so that no request of
-    /// the host's own takes that place.
+    /// What the receive buffer has may need a place: if one buffer is free, it becomes the receive buffer, so that no
+    /// request of the host's own takes that place.
     pub(crate) fn secure_borrow(&mut self) {
         if self.secures_borrow() {
             let borrow = self.borrows.iter_mut().find(|borrow| borrow.lender == Lender::Thread);

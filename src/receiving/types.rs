@@ -65,8 +65,8 @@ impl Rest {
 pub enum After {
     /// The borrow is over.
     Ended,
-    /// The trial goes on: receive at most this number of bytes, and report. Or a receive of a whole does: all or none of them,
-    /// perhaps from a look.
+    /// The trial goes on: receive at most this number of bytes, and report. Or a receive of a whole does: all or none
+    /// of them, perhaps from a look.
     Receive {
         /// At least 1.
         max_bytes: u32,

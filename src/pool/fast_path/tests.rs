@@ -310,8 +310,8 @@ impl<S: BufferSource> Pool<S> {
     }
 }
 
-/// Plays random events, each by the fast path where it applies and by the slow one; returns how often each part of the fast path
-/// applied.
+/// Plays random events, each by the fast path where it applies and by the slow one; returns how often each part of the
+/// fast path applied.
 fn compare<S: BufferSource, Rest, const N: usize>(
     random: &mut fastrand::Rng,
     changes_policies: bool,

@@ -4,8 +4,8 @@ use super::ReceiverId;
 use crate::connection::{Action, Actions};
 use core::fmt;
 
-/// A mistake of the host, as [`Pool::poll_audit`](super::Pool::poll_audit) sees it. `Display` writes one line, which
-/// says what to do.
+/// A mistake of the host, as [`Pool::poll_audit`](super::Pool::poll_audit) sees it. `Display` writes one line that
+/// has what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {

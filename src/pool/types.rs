@@ -41,8 +41,8 @@ pub enum Notice {
         /// The buffer, still the host's.
         lease: LeaseId,
     },
-    /// The pool takes no new receivers ([`drain`](super::Pool::drain)), and nothing is left: no receiver, also none
-    /// whose receive is in flight; no request of the host's own that waits; and no lease, but on a shared pool, which
+    /// The pool takes no new receivers ([`drain`](super::Pool::drain)), and nothing is left: no receiver, not even
+    /// one with a receive in flight; no request of the host's own that waits; and no lease, but on a shared pool, which
     /// outlives them. It comes once.
     Drained,
 }

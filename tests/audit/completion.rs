@@ -58,9 +58,8 @@ fn s68_idle_receive_is_named_while_others_wait() {
     );
 }
 
-/// It is taken back in `poll_notice`: without this, it keeps its buffer.
-#[test]
-fn idle_receive_is_named_while_notices_are_not_polled() {
+/// A receive is submitted for a connection that is idle, a request waits for its buffer, and notices are not polled.
+pub(crate) fn host_with_idle_receive() -> (Host, ReceiverId) {
     let mut host = host(Mode::Completion);
     let idle = host.pool.attach(&AttachOptions::new(0, 7)).expect("there is room");
     host.drains_notices = false;
@@ -70,6 +69,13 @@ fn idle_receive_is_named_while_notices_are_not_polled() {
         lease_all(pool);
         pool.request(0, 1).expect("it waits");
     });
+    (host, idle)
+}
+
+/// It is taken back in `poll_notice`: without this, it keeps its buffer.
+#[test]
+fn idle_receive_is_named_while_notices_are_not_polled() {
+    let (mut host, idle) = host_with_idle_receive();
     let findings = host.iterate_after(1000 * MS, |_| {});
     let findings: Vec<_> = findings.into_iter().filter(|finding| finding.kind == FindingKind::ReceiveIdle).collect();
     assert_eq!(

@@ -77,15 +77,7 @@ const MISTAKES: [Mistake; 17] = [
         what: "a receive is submitted for an idle connection (completion, S68)",
         named: Ok((FindingKind::ReceiveIdle, "submit a poll before a receive")),
         make: || {
-            let mut host = host(Mode::Completion);
-            let idle = host.pool.attach(&AttachOptions::new(0, 7)).expect("there is room");
-            host.drains_notices = false;
-            host.iterate(|pool| {
-                pool.handle(idle, Event::Readable).expect("it is attached");
-                pool.handle(idle, Event::done(Action::Recv)).expect("it is pending");
-                lease_all(pool);
-                pool.request(0, 1).expect("it waits");
-            });
+            let (mut host, idle) = completion::host_with_idle_receive();
             let mut found = host.iterate_after(1_000 * MS, |_| {});
             found.retain(|finding| finding.receiver == Some(idle));
             found

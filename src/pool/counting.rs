@@ -76,6 +76,15 @@ impl<S: BufferSource> Pool<S> {
         has_marks && actions.intersection(ABOUT_CONTENT).is_empty()
     }
 
+    /// Whether a host that armed read interest has set another mark: a step that is about bytes has none.
+    pub(super) fn sets_mark(&self, index: u32, pending: Actions, stance: Stance) -> bool {
+        if !self.table.connection(index).may_have_mark() || !self.memory.is_mark_wrong(index) {
+            return false;
+        }
+        let actions = self.host_actions(index, pending, stance);
+        actions.intersection(Action::Recv | Action::Peek).is_empty() && self.shows_mark(index, actions)
+    }
+
     /// What the machine asks of the host, as a receiver that counts does it.
     pub(super) fn with_counting(&self, index: u32, actions: Actions) -> Actions {
         let actions = match self.memory.borrowed(index) {

@@ -39,6 +39,7 @@ impl<S: BufferSource> Pool<S> {
             own |= Action::Reschedule;
         }
         own |= self.done_for_mark(index, actions, pending, stance);
+        let sets_mark = actions.has(Action::WantRecv) && self.sets_mark(index, pending, stance);
         if actions.has(Action::Recv) {
             self.check_may_submit(index)?;
         }
@@ -49,7 +50,7 @@ impl<S: BufferSource> Pool<S> {
         if actions.has(Action::Recv) {
             self.submit(index);
         }
-        if actions.has(Action::WantRecv) {
+        if sets_mark {
             self.memory.set_mark(index).expect("it is attached");
         }
         Ok(())

@@ -517,6 +517,22 @@ fn paused_receiver_waits_under_no_mark() {
     });
 }
 
+/// A step that is about bytes does not have the mark, so a host that arms read interest there is asked for the mark later.
+#[test]
+fn mark_is_asked_for_where_a_step_has_it() {
+    let mut case = Case::with_place(Mode::Level);
+    case.look();
+    case.see(200);
+    case.wait(200);
+    assert_eq!(case.on(Event::PauseRecv), Action::StopRecv.into());
+    case.on(Event::done(Action::StopRecv));
+    case.on(Event::Readable);
+    assert_eq!(case.on(Event::ResumeRecv), Action::WantRecv | Action::Peek);
+    assert_eq!(case.on(Event::done(Action::WantRecv)), Action::Peek.into());
+    assert_eq!((case.on(Event::WouldBlock), case.mark()), (Action::WantRecv.into(), 1));
+    assert_eq!(case.on(Event::done(Action::WantRecv)), Actions::NONE);
+}
+
 /// A frame that fits into no buffer is reported without a byte received.
 #[test]
 fn frame_that_cannot_fit_stays_in_the_kernel() {

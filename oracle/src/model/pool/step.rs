@@ -150,6 +150,7 @@ impl ModelPool {
     /// `Shed` stays until the receiver is closed, and `Reschedule` may be the pool's.
     fn acknowledge(&mut self, id: u64, actions: Actions) -> Result<(), i32> {
         let is_late = actions.has(Action::Reschedule) && self.is_late(id);
+        let sets_mark = actions.has(Action::WantRecv) && self.knows_mark(id);
         let mut others = actions.without(self.check_done(id, actions)?);
         if self.standing(id) == Standing::Shed {
             others = others.without(Action::Shed.into());
@@ -162,7 +163,7 @@ impl ModelPool {
         if actions.has(Action::Recv) {
             self.memory.submit(self.row(id));
         }
-        if actions.has(Action::WantRecv) {
+        if sets_mark {
             self.set_mark(id);
         }
         Ok(())

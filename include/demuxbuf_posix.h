@@ -125,7 +125,7 @@ static inline int32_t demuxbuf_posix_socket_init(demuxbuf_posix_socket *self, in
 /*
  * Sets the mark that a step with `DEMUXBUF_WANT_RECV` asks for. Call it before read interest is armed (epoll:
  * EPOLL_CTL_MOD; io_uring: a poll), and report `DEMUXBUF_WANT_RECV` done after both. Nothing happens for other steps,
- * or if the mark is in force. Steps that are about bytes as well do not have the mark: do the rest of them first.
+ * or if the mark is in force. A step that is about bytes as well does not have the mark: the action comes again.
  *
  * A mark that the system does not take is found by `demuxbuf_posix_socket_receive`: the kernel counts as full then.
  * Cost: at most one system call.

@@ -402,6 +402,49 @@ fn withheld_memory_is_not_resident() {
     }
 }
 
+/// An exported receiver has its buffer until it is imported, and no thread may evict it meanwhile: the limit is met after that.
+/// What moves has the age that it had.
+#[test]
+fn limit_is_met_once_exported_receivers_are_imported() {
+    let (shared_pool, mut a, mut b) = two(&PoolConfig { receivers_max: 12, ..config_of(40) });
+    [&mut a, &mut b].into_iter().for_each(|pool| pool.handle_timeout(0));
+    let ids: Vec<_> = (0..7).map(|token| keeping(&mut a, token, &[token as u8; 200])).collect();
+    let small = keeping(&mut a, 7, &[7; 100]);
+    let mut now_ns = 0;
+    let mut pass = |a: &mut ShardPool, b: &mut ShardPool, ms: u64| {
+        (0..ms / 125).for_each(|_| {
+            now_ns += 125 * MS;
+            [&mut *a, &mut *b].into_iter().for_each(|pool| pool.handle_timeout(now_ns));
+        });
+    };
+    pass(&mut a, &mut b, 500);
+    let mut exported: Vec<_> = ids.into_iter().map(|id| a.export(id).expect("it can move")).collect();
+    a.set_memory_limit(16 * 256).expect("it is the least that is allowed");
+    // Each thread has one to receive into, three of cells of 64 bytes, and a spare; one has the small content.
+    let to_withhold = || shared_pool.stats().scheduler.to_withhold;
+    assert_eq!(to_withhold(), 2 * 5 + 7 + 1 - 16);
+    pass(&mut a, &mut b, 1_500);
+    assert_eq!((granted_to(&mut b), granted_to(&mut a)), (None, Some(7)), "it is past its deadline, and evicted");
+    a.handle(small, Event::Close).expect("it is attached");
+    assert_eq!((granted_to(&mut a), to_withhold()), (None, 1), "the others are out of reach");
+    check(&a, &b);
+
+    let import = |exported| b.import(exported).expect("it has its buffer");
+    let ids: Vec<_> = exported.iter_mut().map(import).collect();
+    for (token, &id) in ids.iter().enumerate() {
+        assert_eq!(b.data(id).expect("it is attached"), [token as u8; 200]);
+        b.decoded(id, 0, 50).expect("it is attached");
+    }
+    check(&a, &b);
+    // A frame of 250 bytes may take 30.5 ms beside the grace of 1 s; half of that was over.
+    pass(&mut a, &mut b, 500);
+    assert_eq!((granted_to(&mut b), to_withhold()), (None, 1), "each is in time");
+    pass(&mut a, &mut b, 250);
+    assert_eq!((granted_to(&mut b), granted_to(&mut b)), (Some(0), None), "one is enough");
+    assert_eq!((to_withhold(), b.data(ids[1]).expect("it is attached")), (0, &[1; 200][..]));
+    check(&a, &b);
+}
+
 /// Threads take and release while each of them changes the limit; what is left is what the last one said.
 #[test]
 fn limit_changes_while_threads_work() {

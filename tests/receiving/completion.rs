@@ -6,6 +6,7 @@ use demuxbuf::pool::{AttachOptions, BufferSource, Notice, Pool, PoolConfig, Pool
 use demuxbuf::scheduler::{LeaseId, Request};
 use demuxbuf::shared::SharedPool;
 use demuxbuf_testkit::{Socket, check_in_flight};
+use std::collections::VecDeque;
 
 fn config(in_flight_max: u32) -> PoolConfig {
     let policy = Policy { mode: Mode::Completion, ..Policy::default() };
@@ -348,6 +349,76 @@ fn trial_in_flight_gives_the_receive_buffer_back() {
         assert_eq!((pool.totals().shed_at_deadline, pool.check_invariants()), (0, Ok(())), "it kept nothing");
         assert!(!is_later(&mut pool), "the receive buffer is back");
     }
+}
+
+/// `in_flight_max` does not follow a limit of memory. So receives in flight may have more than it allows: they are taken back,
+/// no more of them than that, and what waits later is served from the others.
+#[test]
+fn receives_in_flight_are_taken_back_for_a_limit() {
+    let config = PoolConfig { memory_bytes: 80 * 256, receivers_max: 16, ..config(0) };
+    limit_is_met(&mut Pool::new(&config).expect("the configuration is allowed"));
+    let shared_pool = SharedPool::new(&config, 1).expect("the configuration is allowed");
+    limit_is_met(&mut shared_pool.shard(0).expect("it is free"));
+}
+
+/// The fewest buffers that the pool may be limited to.
+const LEAST: u32 = 8;
+
+fn limit_is_met<S: BufferSource>(pool: &mut Pool<S>) {
+    pool.handle_timeout(0);
+    let mut in_flight: VecDeque<(ReceiverId, Socket)> = (0..10).map(|token| (attach(pool, token), socket())).collect();
+    in_flight.iter_mut().for_each(|(id, socket)| submit(pool, *id, socket));
+    let other = attach_idle(pool, 10);
+    pool.set_memory_limit(u64::from(LEAST) * 256).expect("it is allowed");
+    assert_eq!((notices(pool), pool.memory().split().in_flight_max), (vec![], 10), "given: the limit changes neither");
+    let beyond = used(pool) - LEAST;
+    assert!(beyond > 5, "given: most of them are to be taken back");
+    // The first advance withholds what is free, and what was submitted before it is late from then on.
+    for left in (0..beyond).rev() {
+        pool.handle_timeout(u64::from(beyond - left));
+        let first = in_flight[0].0;
+        assert_eq!(follow_notice(pool, &mut in_flight), Some(first), "in the order of submission");
+        assert_eq!((used(pool), pool.stats().scheduler.to_withhold), (LEAST + left, left));
+    }
+    assert_eq!((notices(pool), pool.poll_timeout()), (vec![], None), "it is met, and nothing waits");
+    assert!(!in_flight.is_empty(), "given: some are in flight still");
+
+    assert_eq!(pool.handle(other, Event::Readable), Ok(Actions::NONE), "it waits");
+    let (mut now_ns, mut named) = (0, None);
+    while named != Some(other) {
+        // It has no credit, so one more than the reserve is to be free.
+        now_ns += 125 * MS;
+        assert!(now_ns <= pool.memory().config().wait_ns_max(), "it waits for too long");
+        pool.handle_timeout(now_ns);
+        named = follow_notice(pool, &mut in_flight);
+    }
+    assert!(pool.pending(other).expect("it is attached").has(Action::Recv) && used(pool) <= LEAST);
+    let mut socket = socket();
+    submit(pool, other, &mut socket);
+    socket.send(b"served");
+    complete(pool, other, &mut socket);
+    assert!(pool.data(other) == Ok(&b"served"[..]) && used(pool) <= LEAST);
+}
+
+/// Buffers that are in use.
+fn used<S: BufferSource>(pool: &Pool<S>) -> u32 {
+    let stats = pool.stats().scheduler;
+    stats.capacity - stats.free - stats.withheld
+}
+
+/// Follows the next notice, if there is one. If it takes a receive back, that finds nothing, and the host polls.
+fn follow_notice<S: BufferSource>(
+    pool: &mut Pool<S>,
+    in_flight: &mut VecDeque<(ReceiverId, Socket)>,
+) -> Option<ReceiverId> {
+    let Notice::Receiver { id: named, .. } = pool.poll_notice()? else { panic!("it is a receiver's") };
+    if in_flight.front().is_some_and(|(id, _)| *id == named) {
+        let (id, mut socket) = in_flight.pop_front().expect("there is one");
+        assert_eq!(cancel(pool, id, &mut socket), Action::WantRecv.into(), "submit a poll");
+        pool.handle(id, Event::done(Action::WantRecv)).expect("it is pending");
+    }
+    check(pool, &in_flight.iter().map(|(_, socket)| socket).collect::<Vec<_>>());
+    Some(named)
 }
 
 /// No memory is promised by the rules of one mode and used by those of another.

@@ -239,6 +239,40 @@ fn lease_is_not_overdue_while_nothing_waits_on_shards() {
     assert_eq!(overdue_of(&mut a), Some((1, held)));
 }
 
+/// Also while a limit of memory is not met, though nothing waits; the thread that has the lease is signalled.
+#[test]
+fn lease_is_overdue_while_a_limit_is_not_met() {
+    let config = PoolConfig { memory_bytes: 40 * 256, ..timed_config() };
+    let mut pool = Pool::new(&config).expect("it is allowed");
+    pool.handle_timeout(0);
+    let held = lease(&mut pool, &timed(1));
+    let mut others: Vec<_> =
+        std::iter::from_fn(|| pool.try_request(&Request::new(0, 0)).expect("it is allowed")).collect();
+    pool.set_memory_limit(20 * 256).expect("it is allowed");
+    advance(&mut pool, STEP_NS, LEASE_NS);
+    assert_eq!((overdue(&mut pool), overdue(&mut pool)), (vec![(1, held)], vec![]));
+    pool.renew_lease(held).expect("it has a deadline");
+    others.drain(..20).for_each(|lease| pool.release(lease).expect("it is the host's"));
+    assert_eq!(pool.stats().scheduler.to_withhold, 0, "given: the limit is met");
+    advance(&mut pool, LEASE_NS, 3 * LEASE_NS);
+    assert_eq!((overdue(&mut pool), pool.poll_timeout()), (vec![], None));
+
+    let (_shared_pool, mut a, mut b) = two(&config);
+    [&mut a, &mut b].into_iter().for_each(|pool| pool.handle_timeout(0));
+    let held = a.try_request(&timed(1)).unwrap().expect("a buffer is free");
+    let mut others = exhaust(&mut b, &mut a);
+    assert_eq!((overdue_of(&mut a), a.poll_timeout()), (None, None));
+    b.set_memory_limit(20 * 256).expect("it is allowed");
+    assert_eq!(b.poll_wake(), Some(0), "it would sleep");
+    (1..=8).for_each(|step| a.handle_timeout(step * STEP_NS));
+    assert_eq!((overdue_of(&mut a), overdue_of(&mut a)), (Some((1, held)), None));
+    a.renew_lease(held).unwrap();
+    others.drain(..20).for_each(|lease| b.release(lease).unwrap());
+    (9..=30).for_each(|step| a.handle_timeout(step * STEP_NS));
+    assert_eq!((overdue_of(&mut a), a.poll_timeout()), (None, None));
+    check(&a, &b);
+}
+
 /// A deadline ends with its lease, however that ends, and with the pool of its thread.
 #[test]
 fn deadline_ends_with_its_lease_on_shards() {

@@ -13,8 +13,8 @@ pub const DEMUXBUF_NOTICE_LEASE: u32 = 2;
 /// A connection can be attached: the table of receivers was full, is not any more, and an attach had asked for this notice
 /// (`notify_if_full`).
 pub const DEMUXBUF_NOTICE_ATTACHABLE: u32 = 3;
-/// The host's own `lease` is held for `lease_ns` since it began or was renewed, and a request or a receiver waits for memory:
-/// release it if you can. It comes once, until `demuxbuf_pool_renew_lease`.
+/// The host's own `lease` is held for `lease_ns` since it began or was renewed, and a request or a receiver waits for memory,
+/// or a limit of it is not met: release it if you can. It comes once, until `demuxbuf_pool_renew_lease`.
 pub const DEMUXBUF_NOTICE_OVERDUE: u32 = 4;
 /// The pool takes no new receivers since `demuxbuf_pool_drain`, and nothing is left. It comes once.
 pub const DEMUXBUF_NOTICE_DRAINED: u32 = 5;

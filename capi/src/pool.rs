@@ -201,8 +201,9 @@ pub unsafe extern "C" fn demuxbuf_pool_set_times(
 ///
 /// Buffers that are free beyond the limit are withheld at once, others as they are released, before any request that waits.
 /// Until then memory counts as short, and what receivers keep past its deadline is evicted, as for a request of the host's own:
-/// no receiver is shed that is in time. Leases of the host's own stay. `to_withhold` of `demuxbuf_pool_stats` is 0 once the limit is
-/// met; `demuxbuf_pool_trim` returns what is withheld to the operating system. With a higher limit buffers are free again.
+/// no receiver is shed that is in time. Leases of the host's own stay, those past their deadline are named by
+/// `DEMUXBUF_NOTICE_OVERDUE`; receives in flight are taken back; receivers that are exported have their buffers until they are
+/// imported. `to_withhold` of `demuxbuf_pool_stats` is 0 once the limit is met; `demuxbuf_pool_trim` returns what is withheld to the operating system. With a higher limit buffers are free again.
 ///
 /// On a shared pool it is for all threads, from this call on; `demuxbuf_pool_poll_wake` names threads to signal.
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`. Cost: O(buffers that are withheld, or free again).

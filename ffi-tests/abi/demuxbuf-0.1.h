@@ -534,8 +534,8 @@ int32_t demuxbuf_pool_config_check_nested_requests(const demuxbuf_pool_config *c
 // (`notify_if_full`).
 #define DEMUXBUF_NOTICE_ATTACHABLE 3
 
-// The host's own `lease` is held for `lease_ns` since it began or was renewed, and a request or a receiver waits for memory:
-// release it if you can. It comes once, until `demuxbuf_pool_renew_lease`.
+// The host's own `lease` is held for `lease_ns` since it began or was renewed, and a request or a receiver waits for memory,
+// or a limit of it is not met: release it if you can. It comes once, until `demuxbuf_pool_renew_lease`.
 #define DEMUXBUF_NOTICE_OVERDUE 4
 
 // The pool takes no new receivers since `demuxbuf_pool_drain`, and nothing is left. It comes once.
@@ -1333,8 +1333,9 @@ int32_t demuxbuf_pool_set_times(demuxbuf_pool *pool,
 //
 // Buffers that are free beyond the limit are withheld at once, others as they are released, before any request that waits.
 // Until then memory counts as short, and what receivers keep past its deadline is evicted, as for a request of the host's own:
-// no receiver is shed that is in time. Leases of the host's own stay. `to_withhold` of `demuxbuf_pool_stats` is 0 once the limit is
-// met; `demuxbuf_pool_trim` returns what is withheld to the operating system. With a higher limit buffers are free again.
+// no receiver is shed that is in time. Leases of the host's own stay, those past their deadline are named by
+// `DEMUXBUF_NOTICE_OVERDUE`; receives in flight are taken back; receivers that are exported have their buffers until they are
+// imported. `to_withhold` of `demuxbuf_pool_stats` is 0 once the limit is met; `demuxbuf_pool_trim` returns what is withheld to the operating system. With a higher limit buffers are free again.
 //
 // On a shared pool it is for all threads, from this call on; `demuxbuf_pool_poll_wake` names threads to signal.
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`. Cost: O(buffers that are withheld, or free again).

@@ -32,8 +32,10 @@ impl<S: BufferSource> Pool<S> {
     /// Buffers that are free beyond the limit are *withheld* at once, others as they are released, before any request
     /// that waits. Until then memory counts as short, and what receivers keep past its deadline is evicted, as for a
     /// request of the host's own. So no receiver is shed that is in time, and the limit is met once every deadline has
-    /// passed, unless leases of the host's own hold more. `to_withhold` of the statistics is what is missing. What is
-    /// withheld leaves the process with [`trim`](Pool::trim). With a higher limit, buffers are free again at once.
+    /// passed, unless leases of the host's own hold more, receivers that were exported and not imported, or receives in
+    /// flight that the host does not cancel: meanwhile `poll_notice` asks it to, and names the leases that are past
+    /// their deadline. `to_withhold` of the statistics is what is missing. What is withheld leaves the process with
+    /// [`trim`](Pool::trim). With a higher limit, buffers are free again at once.
     ///
     /// On a shared pool it is for all threads, from this call on. Cost: O(buffers that are withheld or come back).
     ///

@@ -33,8 +33,8 @@ pub enum Notice {
         lease: LeaseId,
     },
     /// A lease of the host's own, requested with a deadline, is held for `lease_ns` since it began or was renewed, and
-    /// a request or a receiver waits for memory. Release it if you can. It comes once, until the lease is renewed
-    /// ([`renew_lease`](super::Pool::renew_lease)).
+    /// a request or a receiver waits for memory, or a limit of it is not met. Release it if you can. It comes once,
+    /// until the lease is renewed ([`renew_lease`](super::Pool::renew_lease)).
     Overdue {
         /// What the host gave at `request`.
         token: u64,

@@ -85,8 +85,8 @@ impl Scheduler {
         }
     }
 
-    /// The next lease whose deadline passed while a request or, beside it, a receiver waits, with the token of its
-    /// request: each once until it is renewed.
+    /// The next lease whose deadline passed while a request or, beside it, a receiver waits, or a buffer is to be
+    /// withheld, with the token of its request: each once until it is renewed.
     pub(crate) fn poll_overdue(&mut self, receivers_wait: bool) -> Option<(LeaseId, u64)> {
         let index = self.deadlines.poll_idle(self.pool_scope(receivers_wait)?, self.clock.now_ns())?;
         Some((self.lease_at(index), self.buffers.table()[index as usize].token))
@@ -105,7 +105,7 @@ impl Scheduler {
     }
 
     fn pool_scope(&self, receivers_wait: bool) -> Option<WaiterScope> {
-        if receivers_wait { Some(WaiterScope::Any) } else { self.waiter_scope() }
+        if receivers_wait || self.to_withhold > 0 { Some(WaiterScope::Any) } else { self.waiter_scope() }
     }
 
     /// The deadline of the lease that holds this buffer begins anew. Whether it has one.

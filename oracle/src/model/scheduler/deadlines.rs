@@ -173,9 +173,9 @@ impl ModelScheduler {
     }
 
     /// Of a pool: the next lease of the host's own that is held for `lease_ns` since it began or was renewed, and its token, while a
-    /// request or a receiver waits. Each comes once until it is renewed.
+    /// request or a receiver waits, or a limit is not met. Each comes once until it is renewed.
     pub(in crate::model) fn overdue(&mut self, receivers_wait: bool) -> Option<(u64, u64)> {
-        let helps_any = receivers_wait || self.is_exhausted();
+        let helps_any = receivers_wait || self.to_withhold > 0 || self.is_exhausted();
         if !helps_any && !self.tenants.keys().any(|&tenant| self.is_cap_blocked(tenant)) {
             return None;
         }
@@ -189,7 +189,7 @@ impl ModelScheduler {
     /// When `overdue` names the next one, in the host's time.
     pub(in crate::model) fn next_overdue_ns(&self, receivers_wait: bool) -> Option<u64> {
         self.config.lease_ns?;
-        let helps_any = receivers_wait || self.is_exhausted();
+        let helps_any = receivers_wait || self.to_withhold > 0 || self.is_exhausted();
         if !helps_any && !self.tenants.keys().any(|&tenant| self.is_cap_blocked(tenant)) {
             return None;
         }

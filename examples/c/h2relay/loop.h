@@ -14,12 +14,13 @@ struct registration {
     void (*on_events)(struct registration *registration, uint32_t events);
 };
 
-enum { EVENTS_PER_ITERATION = 256 };
+enum { EVENTS_PER_ITERATION = 64 };
 
 struct loop {
     int epoll_fd;
     uint64_t ctl_calls;
-    int events_count; /* of this iteration */
+    uint64_t iteration_max_ns; /* of iterations with much to do, from when the events were there */
+    int events_count;          /* of this iteration */
     struct epoll_event events[EVENTS_PER_ITERATION];
 };
 
@@ -42,6 +43,9 @@ void loop_wait(struct loop *loop, uint64_t deadline_ns);
 
 /* Hands out the events that were waited for. */
 void loop_dispatch(struct loop *loop);
+
+/* Ends an iteration that began at this time, and leaves something undone or not. */
+void loop_end(struct loop *loop, uint64_t began_ns, bool is_unfinished);
 
 /* Monotonic time, in nanoseconds. */
 uint64_t loop_now_ns(void);

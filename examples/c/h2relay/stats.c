@@ -145,6 +145,7 @@ void stats_collect(struct figures *figures, struct relay *relay) {
     add(figures, "wakes", counts->wakes);
     add(figures, "iterations", counts->iterations);
     add_peak(figures, "clock_gap_max_ns", counts->clock_gap_max_ns);
+    add_peak(figures, "iteration_max_ns", relay->loop.iteration_max_ns);
     add(figures, "epoll_ctl_calls", relay->loop.ctl_calls);
     add(figures, "recv_calls", counts->recv_calls);
     add(figures, "send_calls", counts->send_calls);

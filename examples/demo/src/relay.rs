@@ -58,6 +58,8 @@ pub struct Statistics {
     pub shed_for_memory: u64,
     /// The longest time between two advances of the pool's clock, while it had a deadline.
     pub clock_gap_max_ns: u64,
+    /// The longest iteration of its event loop, of those with much to do.
+    pub iteration_max_ns: u64,
 }
 
 impl Statistics {

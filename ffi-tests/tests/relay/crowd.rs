@@ -2,6 +2,7 @@
 
 use super::frames::*;
 use super::harness::*;
+use rustix::process::Signal;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
@@ -287,6 +288,52 @@ fn clients_that_leave_together_are_all_let_go() {
         pairs.iter_mut().for_each(|(client, _)| expect_end(client));
         bench.relay.wait_for("the end of all", |stats| stats.get("connections") == 0);
         bench.relay.stop();
+    }
+}
+
+/// The iterations of its loop that the relay needs for what happens while it stands still.
+fn iterations_for(bench: &Bench, happens: impl FnOnce(), is_done: impl Fn(&Stats) -> bool) -> u64 {
+    let before = bench.relay.stats().get("iterations");
+    bench.relay.signal(Signal::STOP);
+    happens();
+    bench.relay.signal(Signal::CONT);
+    let start = Instant::now();
+    loop {
+        // Each look is an iteration more.
+        std::thread::sleep(Duration::from_millis(300));
+        let stats = bench.relay.stats();
+        if is_done(&stats) {
+            return stats.get("iterations") - before;
+        }
+        assert!(start.elapsed() < PATIENCE, "it is not done: {stats:?}");
+    }
+}
+
+/// In an iteration 4 clients are let in, 8 are shed, and 8 ends are looked at, so that others need not wait for all.
+#[test]
+fn crowds_are_let_in_shed_and_let_go_a_few_at_a_time() {
+    // As many as may wait for a backend.
+    const CROWD: u64 = 120;
+    const SHED_CROWD: u64 = 800;
+    for mode in POOLS {
+        let bench = Bench::start(mode);
+        let mut clients = Vec::new();
+        let come = || clients.extend((0..CROWD).map(|_| bench.client()));
+        let iterations = iterations_for(&bench, come, |stats| stats.get("connections") == CROWD);
+        assert!(iterations >= CROWD / 4, "{mode:?}: all were let in within {iterations}");
+        let pairs: Vec<_> = clients.into_iter().map(|client| (client, bench.accept())).collect();
+        let iterations = iterations_for(&bench, || drop(pairs), |stats| stats.get("connections") == 0);
+        assert!(iterations >= CROWD / 8, "{mode:?}: all were let go within {iterations}");
+        bench.relay.stop();
+
+        let bench = Bench::start(&[mode, &["--memory-kib", "300", "--grace-ms", "1000", "--counting"]].concat());
+        let mut pairs: Vec<_> = (0..SHED_CROWD).map(|_| bench.pair()).collect();
+        let part = [client_opening(), large()[..PART_BYTES as usize].to_vec()].concat();
+        let send = || pairs.iter_mut().for_each(|(client, _)| client.write_all(&part).expect("the kernel takes it"));
+        let are_shed = |stats: &Stats| stats.get("shed") >= SHED_CROWD / 2 && stats.get("waiting") == 0;
+        let iterations = iterations_for(&bench, send, are_shed);
+        let shed = bench.relay.stop().get("shed");
+        assert!(iterations >= shed / 8, "{mode:?}: {shed} were shed within {iterations}");
     }
 }
 

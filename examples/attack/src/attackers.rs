@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::habits::{self, Ended};
 use crate::plan::{self, Band, Habit};
+use crate::priority;
 
 /// Connections that are being opened at the same time: the accept queue is not the target.
 const CONNECTING_MAX: usize = 64;
@@ -48,6 +49,12 @@ pub(crate) struct Tally {
     pub(crate) arrived: AtomicU64,
     /// Those that have one now.
     pub(crate) connected: AtomicU64,
+    /// Those that have sent what they attack with, at least once, and when the last of them first had, in microseconds
+    /// since they came; since they could, where all act at once.
+    pub(crate) struck: AtomicU64,
+    struck_us: AtomicU64,
+    /// How often those that have a rate have sent it.
+    acts: AtomicU64,
     /// Connections that ended with the reason that too much was asked for.
     pub(crate) ended_shed: AtomicU64,
     /// Connections that the other side ended otherwise.
@@ -63,6 +70,15 @@ impl Tally {
     pub(crate) fn count_served(&self, lasted: Duration) {
         self.served.fetch_add(1, Relaxed);
         self.slowest_us.fetch_max(lasted.as_micros() as u64, Relaxed);
+    }
+
+    pub(crate) fn struck_within(&self) -> Duration {
+        Duration::from_micros(self.struck_us.load(Relaxed))
+    }
+
+    /// The acts since the last call.
+    pub(crate) fn take_acts(&self) -> u64 {
+        self.acts.swap(0, Relaxed)
     }
 
     /// The counts since the last call, and the slowest of them.
@@ -82,23 +98,35 @@ pub(crate) struct Attackers {
 }
 
 impl Attackers {
-    /// They come, from addresses of their own if the target is on this machine.
-    pub(crate) fn start(aim: &Aim, bands: Vec<Band>, tally: &Arc<Tally>) -> Result<Attackers, String> {
+    /// They come, from addresses of their own if the target is on this machine. In the background they have only what
+    /// others leave of the processor.
+    pub(crate) fn start(
+        aim: &Aim,
+        bands: Vec<Band>,
+        tally: &Arc<Tally>,
+        is_background: bool,
+    ) -> Result<Attackers, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("no event loop for the attackers: {error}"))?;
         let count = plan::connections(&bands) as u64;
         let ((leave, leaving), (gone, left)) = (oneshot::channel::<()>(), oneshot::channel());
-        tally.arrived.store(0, Relaxed);
+        let (started, start) = mpsc::channel();
+        for count in [&tally.arrived, &tally.struck, &tally.struck_us] {
+            count.store(0, Relaxed);
+        }
         let common = Arc::new(Common {
             aim: aim.clone(),
             tally: tally.clone(),
             doors: Semaphore::new(CONNECTING_MAX),
             gate: Semaphore::new(0),
             began: Instant::now(),
+            opened: OnceLock::new(),
         });
         let shared = common.clone();
         #[allow(clippy::disallowed_methods, reason = "only the core starts no threads")]
         std::thread::spawn(move || {
+            let lowered = if is_background { priority::lower() } else { Ok(()) };
+            let _ = started.send(lowered);
             let mut tasks = JoinSet::new();
             runtime.block_on(async {
                 for band in bands {
@@ -111,6 +139,8 @@ impl Attackers {
             drop((tasks, runtime));
             let _ = gone.send(Instant::now());
         });
+        let lowered = start.recv().map_err(|_| "the attackers' thread has ended by itself")?;
+        lowered.map_err(|error| format!("the priority of the attackers: {error}"))?;
         Ok(Attackers { common, count, leave, left })
     }
 
@@ -120,6 +150,7 @@ impl Attackers {
 
     /// Those that act at once do.
     pub(crate) fn begin(&self) {
+        self.common.opened.get_or_init(Instant::now);
         self.common.gate.close();
     }
 
@@ -139,6 +170,8 @@ pub(crate) struct Common {
     /// Closed once those that act at once may do so.
     gate: Semaphore,
     began: Instant,
+    /// When they could.
+    opened: OnceLock<Instant>,
 }
 
 impl Common {
@@ -159,7 +192,8 @@ impl Attacker {
     /// Comes, attacks, and comes back when it was closed, until its task ends.
     async fn live(self) {
         let tally = &self.common.tally;
-        let arrival = Arrival { tally, is_counted: AtomicBool::new(false) };
+        let [is_counted, has_struck] = [false; 2].map(AtomicBool::new);
+        let arrival = Arrival { common: &self.common, is_counted, has_struck };
         loop {
             match self.enter().await {
                 Ok(stream) => {
@@ -215,18 +249,35 @@ impl Attacker {
     }
 }
 
-/// Counts an attacker that has arrived, once.
+/// Counts an attacker that has arrived, and one that has attacked, once.
 #[derive(Debug)]
 pub(crate) struct Arrival<'a> {
-    tally: &'a Tally,
+    common: &'a Common,
     is_counted: AtomicBool,
+    has_struck: AtomicBool,
 }
 
 impl Arrival<'_> {
     pub(crate) fn count(&self) {
         if !self.is_counted.swap(true, Relaxed) {
-            self.tally.arrived.fetch_add(1, Relaxed);
+            self.common.tally.arrived.fetch_add(1, Relaxed);
         }
+    }
+
+    /// It has sent what it attacks with.
+    pub(crate) fn strike(&self) {
+        if !self.has_struck.swap(true, Relaxed) {
+            let Common { tally, began, opened, .. } = self.common;
+            let since = opened.get().unwrap_or(began);
+            tally.struck_us.fetch_max(since.elapsed().as_micros() as u64, Relaxed);
+            tally.struck.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// It has done so once more, at its rate.
+    pub(crate) fn act(&self) {
+        self.common.tally.acts.fetch_add(1, Relaxed);
+        self.strike();
     }
 }
 

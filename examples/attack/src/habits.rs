@@ -54,9 +54,9 @@ fn any_size(largest: u32) -> usize {
 
 /// Attacks until the connection ends. Only the other side can give a reason for an error.
 pub(crate) async fn attack(mut stream: TcpStream, habit: Habit, common: &Common, arrival: &Arrival<'_>) -> Ended {
-    if habit == Habit::Urgent {
+    if habit == Habit::Urgent && send_urgent(&mut stream).await.is_ok() {
         // If it cannot be sent, that is seen when it is read.
-        let _ = send_urgent(&mut stream).await;
+        arrival.strike();
     }
     let (from, mut to) = stream.split();
     let (mut answers, Common { aim, tally, .. }) = (Answers::of(arrival), common);
@@ -64,23 +64,27 @@ pub(crate) async fn attack(mut stream: TcpStream, habit: Habit, common: &Common,
     let done = match habit {
         Habit::Partial { bytes } => {
             let bytes = bytes.map_or_else(|| any_size(LARGE_FRAME), usize::from);
-            read_while(from, &mut answers, send_and_stay(&mut to, &part(bytes))).await
+            read_while(from, &mut answers, send_and_stay(&mut to, &part(bytes), arrival)).await
         }
-        Habit::AtOnce => read_while(from, &mut answers, send_at_once(&mut to, common)).await,
-        Habit::Urgent => read_while(from, &mut answers, send_and_stay(&mut to, &[])).await,
+        Habit::AtOnce => read_while(from, &mut answers, send_at_once(&mut to, common, arrival)).await,
+        Habit::Urgent => read_while(from, &mut answers, pending()).await,
         Habit::Burst => {
             let frames = [ignored(LARGE_FRAME).repeat(BURST_FRAMES), begun(BURST_REST_BYTES, LARGE_FRAME)].concat();
-            read_while(from, &mut answers, send_and_stay(&mut to, &[opening(), frames].concat())).await
+            read_while(from, &mut answers, send_and_stay(&mut to, &[opening(), frames].concat(), arrival)).await
         }
-        Habit::BackToBack { pause } => read_while(from, &mut answers, back_to_back(&mut to, pause)).await,
-        Habit::Announce { bytes } => announce(from, &mut to, &mut answers, bytes).await,
-        Habit::Leaver { .. } => read_while(from, &mut answers, send_and_leave(&mut to, &part(LEAVER_BYTES))).await,
-        Habit::Drip { pause } | Habit::Tiny { pause } => read_while(from, &mut answers, drip(&mut to, pause)).await,
-        Habit::Requests { pause_max } => ask(from, &mut to, &mut answers, pause_max, aim, tally).await,
+        Habit::BackToBack { pause } => read_while(from, &mut answers, back_to_back(&mut to, pause, arrival)).await,
+        Habit::Announce { bytes } => announce(from, &mut to, &mut answers, bytes, arrival).await,
+        Habit::Leaver { .. } => {
+            read_while(from, &mut answers, send_and_leave(&mut to, &part(LEAVER_BYTES), arrival)).await
+        }
+        Habit::Drip { pause } | Habit::Tiny { pause } => {
+            read_while(from, &mut answers, drip(&mut to, pause, arrival)).await
+        }
+        Habit::Requests { pause_max } => ask(from, &mut to, &mut answers, pause_max, (aim, tally, arrival)).await,
         Habit::SlowReader => {
             // It reads no answer.
             arrival.count();
-            ask_only(from, &mut to, aim).await
+            ask_only(from, &mut to, aim, arrival).await
         }
     };
     if let Ok(ended) = done {
@@ -123,16 +127,18 @@ async fn read_some(from: &mut ReadHalf<'_>, answers: &mut Answers<'_>, bytes: &m
     Ok(())
 }
 
-async fn send_and_stay(to: &mut WriteHalf<'_>, bytes: &[u8]) -> io::Result<Ended> {
+async fn send_and_stay(to: &mut WriteHalf<'_>, bytes: &[u8], arrival: &Arrival<'_>) -> io::Result<Ended> {
     // Why it cannot be sent is read.
-    let _ = to.write_all(bytes).await;
+    if to.write_all(bytes).await.is_ok() {
+        arrival.strike();
+    }
     pending().await
 }
 
-async fn send_at_once(to: &mut WriteHalf<'_>, common: &Common) -> io::Result<Ended> {
+async fn send_at_once(to: &mut WriteHalf<'_>, common: &Common, arrival: &Arrival<'_>) -> io::Result<Ended> {
     to.write_all(&opening()).await?;
     common.begin().await;
-    send_and_stay(to, &begun(PARTIAL_BYTES, LARGE_FRAME)).await
+    send_and_stay(to, &begun(PARTIAL_BYTES, LARGE_FRAME), arrival).await
 }
 
 /// Half of what the attacker sends, then a byte that is urgent, then the other half.
@@ -144,13 +150,14 @@ async fn send_urgent(stream: &mut TcpStream) -> io::Result<()> {
     stream.write_all(second).await
 }
 
-async fn back_to_back(to: &mut WriteHalf<'_>, pause: Duration) -> io::Result<Ended> {
+async fn back_to_back(to: &mut WriteHalf<'_>, pause: Duration, arrival: &Arrival<'_>) -> io::Result<Ended> {
     let frame = ignored(LARGE_FRAME);
     let (begin, end) = frame.split_at(frame.len() / 2);
     to.write_all(&[&opening(), begin].concat()).await?;
     sleep(up_to(pause)).await;
     loop {
         to.write_all(&[end, begin].concat()).await?;
+        arrival.act();
         sleep(pause).await;
     }
 }
@@ -161,22 +168,24 @@ async fn announce(
     to: &mut WriteHalf<'_>,
     answers: &mut Answers<'_>,
     sent_bytes: usize,
+    arrival: &Arrival<'_>,
 ) -> io::Result<Ended> {
     to.write_all(&opening()).await?;
     let mut bytes = [0; 512];
     while !answers.has_settings {
         read_some(&mut from, answers, &mut bytes).await?;
     }
-    read_while(from, answers, send_and_stay(to, &begun(sent_bytes, LARGEST_FRAME))).await
+    read_while(from, answers, send_and_stay(to, &begun(sent_bytes, LARGEST_FRAME), arrival)).await
 }
 
-async fn send_and_leave(to: &mut WriteHalf<'_>, bytes: &[u8]) -> io::Result<Ended> {
+async fn send_and_leave(to: &mut WriteHalf<'_>, bytes: &[u8], arrival: &Arrival<'_>) -> io::Result<Ended> {
     to.write_all(bytes).await?;
+    arrival.act();
     sleep(up_to(STAY_MAX)).await;
     Ok(Ended::Left)
 }
 
-async fn drip(to: &mut WriteHalf<'_>, pause: Duration) -> io::Result<Ended> {
+async fn drip(to: &mut WriteHalf<'_>, pause: Duration, arrival: &Arrival<'_>) -> io::Result<Ended> {
     to.write_all(&opening()).await?;
     let frame = begun(LARGE_FRAME as usize, LARGE_FRAME);
     let mut rest = frame.as_slice();
@@ -185,6 +194,7 @@ async fn drip(to: &mut WriteHalf<'_>, pause: Duration) -> io::Result<Ended> {
     while !rest.is_empty() {
         let (byte, after) = rest.split_at(1);
         to.write_all(byte).await?;
+        arrival.act();
         rest = after;
         sleep(pause).await;
     }
@@ -197,8 +207,7 @@ async fn ask(
     to: &mut WriteHalf<'_>,
     answers: &mut Answers<'_>,
     pause_max: Duration,
-    aim: &Aim,
-    tally: &Tally,
+    (aim, tally, arrival): (&Aim, &Tally, &Arrival<'_>),
 ) -> io::Result<Ended> {
     let mut bytes = [0; 4096];
     to.write_all(&opening()).await?;
@@ -207,6 +216,7 @@ async fn ask(
         let request = request(2 * number + 1, &aim.small, FILL_BYTES);
         let (first, second) = request.split_at(FIRST_PIECE_BYTES);
         to.write_all(first).await?;
+        arrival.strike();
         let sent = Instant::now();
         sleep(REQUEST_LASTS).await;
         to.write_all(second).await?;
@@ -219,11 +229,12 @@ async fn ask(
 }
 
 /// Requests whose responses stay unread.
-async fn ask_only(from: ReadHalf<'_>, to: &mut WriteHalf<'_>, aim: &Aim) -> io::Result<Ended> {
+async fn ask_only(from: ReadHalf<'_>, to: &mut WriteHalf<'_>, aim: &Aim, arrival: &Arrival<'_>) -> io::Result<Ended> {
     to.write_all(&opening()).await?;
     for number in 0..SLOW_REQUESTS {
         to.write_all(&request(2 * number + 1, &aim.large, 0)).await?;
     }
+    arrival.strike();
     // A GOAWAY at the end lies behind all unread bytes.
     while !from.ready(Interest::READABLE).await?.is_read_closed() {
         sleep(LOOK_EVERY).await;

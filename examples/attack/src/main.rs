@@ -10,8 +10,10 @@ mod habits;
 mod options;
 mod picture;
 mod plan;
+mod priority;
 mod report;
 mod scene;
+mod strength;
 mod table;
 mod wire;
 

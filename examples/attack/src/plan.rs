@@ -243,6 +243,16 @@ impl Band {
         each(self.count, RETURNS_PER_SECOND).max(AWAY_MIN)
     }
 
+    /// How often they act in a second, if they have a rate.
+    pub(crate) fn acts_per_second(&self) -> f64 {
+        match self.habit {
+            Habit::Drip { pause } | Habit::BackToBack { pause } | Habit::Leaver { pause } | Habit::Tiny { pause } => {
+                self.count as f64 / pause.as_secs_f64()
+            }
+            _ => 0.0,
+        }
+    }
+
     /// Where its attacker of this number comes from: many addresses of each network.
     pub(crate) fn source(&self, number: usize) -> Ipv4Addr {
         let (network, host) = (number % self.networks, number / self.networks % 250);

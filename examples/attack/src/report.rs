@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::options::Options;
 use crate::scene::{self, Load, Pair, Sample, Scene};
+use crate::strength::Strength;
 
 /// In an overload, at least this part of the requests of the first step must be served; less is a collapse.
 const THROUGHPUT_MIN: f64 = 0.5;
@@ -49,6 +50,7 @@ pub(crate) struct Attack {
     pub(crate) name: String,
     pub(crate) attackers: u64,
     pub(crate) pairs: Vec<Times>,
+    pub(crate) strength: Strength,
     /// Honest requests begun without attackers.
     pub(crate) quiet: Requests,
     /// Begun while attackers were coming.
@@ -169,6 +171,7 @@ impl Attack {
         Attack {
             name: scene.name.text(),
             attackers: scene.attackers,
+            strength: Strength::of(options, &scene),
             quiet,
             coming,
             during,
@@ -247,6 +250,9 @@ impl Attack {
         );
         complain(self.during.sent == 0, "no honest request was begun under attack; use more --seconds".into());
         complain(self.full_service_after_ms.is_none(), "service did not come back".into());
+        for weakness in self.strength.complaints() {
+            complain(judges_latency, weakness);
+        }
         if let Some(relay) = self.relay.as_ref().filter(|_| judges_latency) {
             let ([longest, each], most) = (relay.waits_ms(), self.wait_max_ms.unwrap_or(f64::INFINITY));
             complain(longest > most, format!("a receiver waited {longest:.0} ms for room; the bound is {most:.0} ms"));
@@ -380,6 +386,7 @@ mod tests {
             name: "drip".into(),
             attackers: 10,
             pairs: Vec::new(),
+            strength: Strength { attackers: 10, struck: 10, ..Strength::default() },
             quiet: served(),
             coming: served(),
             during: served(),
@@ -411,7 +418,8 @@ mod tests {
     fn report_names_each_failure() {
         assert_eq!(attack().complaints(PATIENCE, true), Vec::<String>::new());
         type Spoil = fn(&mut Attack);
-        let wrongs: [(Spoil, &str); 12] = [
+        let wrongs: [(Spoil, &str); 13] = [
+            (|attack| attack.strength.struck = 8, "too weak: only 8 of 10 attackers"),
             (|attack| attack.quiet = requests(Outcome::TimedOut), "1 honest request not answered within 3 s"),
             (|attack| attack.after = requests(Outcome::Shed), "1 honest connection shed"),
             (|attack| attack.coming = requests(Outcome::Failed("reset".into())), "lost (the first: reset)"),
@@ -437,7 +445,7 @@ mod tests {
             let complaints = attack.complaints(PATIENCE, true);
             let [complaint] = &complaints[..] else { panic!("one complaint about {named:?}: {complaints:?}") };
             assert!(complaint.starts_with("drip: ") && complaint.contains(named), "{complaint}");
-            let is_latency = ["for room", "for each frame", "of 100", "requests a second"]
+            let is_latency = ["too weak", "for room", "for each frame", "of 100", "requests a second"]
                 .iter()
                 .any(|words| complaint.contains(words));
             assert_eq!(attack.complaints(PATIENCE, false).is_empty(), is_latency, "{complaint}");
@@ -454,6 +462,7 @@ mod tests {
             complete: at(from + 2.0),
             left: at(from + 3.0),
             ended: at(from + 4.0),
+            strength: scene::Strength::default(),
         };
         let attempt = |index: usize| Attempt {
             client: index % 2,

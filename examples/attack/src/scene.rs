@@ -53,6 +53,19 @@ pub(crate) struct Pair {
     /// The last of them had left.
     pub(crate) left: Instant,
     pub(crate) ended: Instant,
+    pub(crate) strength: Strength,
+}
+
+/// What the attackers achieved until they left.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Strength {
+    /// From the first that came until all had an answer.
+    pub(crate) came_within: Duration,
+    /// Those that had sent what they attack with, and from when they could until the last of them had.
+    pub(crate) struck: u64,
+    pub(crate) struck_within: Duration,
+    /// How often those that have a rate acted, with all of them there.
+    pub(crate) acts: u64,
 }
 
 /// One look at everything.
@@ -217,13 +230,21 @@ impl Stage<'_> {
         self.stay(began).await;
         let attacked = Instant::now();
         let attackers = self.gather(self.name.bands(self.options), &self.tally).await?;
+        let came_within = attacked.elapsed();
         // What it took to let them in is over then.
         sleep(CALM).await;
+        self.tally.take_acts();
         attackers.begin();
         let complete = Instant::now();
         self.stay(complete).await;
+        let strength = Strength {
+            came_within,
+            struck: self.tally.struck.load(Relaxed),
+            struck_within: self.tally.struck_within(),
+            acts: self.tally.take_acts(),
+        };
         let left = attackers.leave().await?;
-        Ok(Pair { began, attacked, complete, left, ended: self.recover(left).await })
+        Ok(Pair { began, attacked, complete, left, ended: self.recover(left).await, strength })
     }
 
     async fn overloads(&self, loads: &mut Vec<Load>) -> Result<Pair, String> {
@@ -234,7 +255,8 @@ impl Stage<'_> {
             loads.push(self.overload(factor).await?);
         }
         let left = Instant::now();
-        Ok(Pair { began, attacked, complete: attacked, left, ended: self.recover(left).await })
+        let (ended, strength) = (self.recover(left).await, Strength::default());
+        Ok(Pair { began, attacked, complete: attacked, left, ended, strength })
     }
 
     /// Returns after the length of an attack, and once each honest client has asked for something since it began.
@@ -257,7 +279,9 @@ impl Stage<'_> {
 
     async fn gather(&self, bands: Vec<Band>, tally: &Arc<Tally>) -> Result<Attackers, String> {
         let began = Instant::now();
-        let attackers = Attackers::start(&self.aim, bands, tally)?;
+        // On a busy machine attackers that wait for all others might never come.
+        let is_background = !self.options.no_latency && self.name != Name::Overload;
+        let attackers = Attackers::start(&self.aim, bands, tally, is_background)?;
         while !attackers.have_arrived() {
             if began.elapsed() >= ARRIVAL_LIMIT {
                 let (arrived, limit) = (tally.arrived.load(Relaxed), ARRIVAL_LIMIT.as_secs());

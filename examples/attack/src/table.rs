@@ -31,9 +31,9 @@ pub(crate) fn table(report: &Report) -> String {
     }
     table.push_str(
         "
-                        | latency of honest requests, ms                        | p99 around    | honest requests  |            | attackers shed              |         |
-                        | without attack            | under attack              | relay         | under attack     | honest     | at their        for | closed| longest | clock
-                        |    p50     p99      max   |    p50     p99      max   | before  under | served of sent   | shed  lost | deadline evicted memory | else  | wait    | gap
+                        | latency of honest requests, ms                        | p99 around    | honest requests  |            | attackers shed              |         |                  | attackers, ms
+                        | without attack            | under attack              | relay         | under attack     | honest     | at their        for | closed| longest | clock     longest| all    all had  their
+                        |    p50     p99      max   |    p50     p99      max   | before  under | served of sent   | shed  lost | deadline evicted memory | else  | wait    | gap     iteration| came   struck   rate
 ",
     );
     for attack in &report.attacks {
@@ -69,8 +69,12 @@ fn line(attack: &Attack) -> String {
         milliseconds(attack.relay.map(|relay| relay.longest_claim_ns)),
         milliseconds(attack.relay.map(|relay| relay.clock_gap_max_ns)),
     ];
+    let iteration = tenths(attack.relay.map(|relay| relay.iteration_max_ns as f64 / 1e6));
+    let whole = |ms: f64| if attack.attackers > 0 { format!("{ms:.0}") } else { "-".into() };
+    let [came, struck] = [attack.strength.came_within_ms, attack.strength.struck_within_ms].map(whole);
+    let rate = attack.strength.share_of_rate().map_or("-".into(), |share| format!("{:.0} %", 100.0 * share));
     format!(
-        "{:<14} {:>6}   | {}   | {}   | {quiet_beside:>6} {beside:>6} | {:>6} of {:<6} | {:>4} {:>5} | {:>8} {:>7} {:>6} | {:>5} | {wait:>7} | {gap:>6}",
+        "{:<14} {:>6}   | {}   | {}   | {quiet_beside:>6} {beside:>6} | {:>6} of {:<6} | {:>4} {:>5} | {:>8} {:>7} {:>6} | {:>5} | {wait:>7} | {gap:>6} {iteration:>6} ms | {came:>6} {struck:>7} {rate:>6}",
         attack.name,
         thousands(attack.attackers),
         latency(&attack.quiet_latency),

@@ -1,7 +1,10 @@
 //! Tenants of a shared pool, with the pools of two threads driven by one: what a tenant holds counts over both, whichever of them
 //! looks, and tenants come and go on both.
 
-use crate::tenants::{BUFFER, attach, drain, fill, flood, info, tenant};
+use crate::tenants::{
+    BUFFER, attach, claims_are_in_order_of_number, content_goes_in_order_of_number, drain, fill, flood, info,
+    off_is_in_order_of_number, tenant,
+};
 use crate::{MS, receive};
 use demuxbuf::connection::{Action, Event, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolConfig, PoolError, ReceiverId};
@@ -235,6 +238,16 @@ fn claims_are_in_the_order_of_the_loads_of_all() {
         assert_eq!(granted.first().copied(), expected, "tenant {loaded} has a lease on the other thread");
         two.check();
     }
+}
+
+/// As on a pool of one thread.
+#[test]
+fn equal_loads_go_by_tenant_number_on_shards() {
+    for weights in [[1, 1, 1], [2, 1, 1]] {
+        claims_are_in_order_of_number(&mut two().b, weights);
+    }
+    off_is_in_order_of_number(&mut two().b);
+    content_goes_in_order_of_number(&mut two().b);
 }
 
 /// A tenant comes below its cap on one thread: the other looks in time, without being signalled.

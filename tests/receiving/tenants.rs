@@ -4,7 +4,7 @@
 use crate::{MS, receive};
 use demuxbuf::connection::{Action, Event, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, BufferSource, Pool, PoolConfig, PoolError, ReceiverId};
-use demuxbuf::scheduler::{Outcome, Request, SchedulerError, TenantConfig, TenantId, TenantInfo};
+use demuxbuf::scheduler::{LeaseId, Outcome, Request, SchedulerError, TenantConfig, TenantId, TenantInfo};
 
 pub(crate) const BUFFER: u32 = 256;
 
@@ -285,4 +285,116 @@ fn removed_tenant_goes_with_the_receive_in_flight() {
     pool.handle(id, Event::WouldBlock).expect("it is in flight");
     assert_eq!(pool.describe_tenant(tenant), Err(SchedulerError::StaleTenant.into()));
     check(&pool);
+}
+
+/// Of tenants with the same load the one with the lowest number is first, whichever claimed, was off or kept first.
+#[test]
+fn equal_loads_go_by_tenant_number() {
+    for weights in [[1, 1, 1], [2, 1, 1]] {
+        claims_are_in_order_of_number(&mut pool(3), weights);
+    }
+    off_is_in_order_of_number(&mut pool(3));
+    content_goes_in_order_of_number(&mut pool(3));
+}
+
+/// Three tenants in the order of their numbers. The first is made last: it has the number of one that was removed.
+fn by_number<S: BufferSource>(pool: &mut Pool<S>, weights: [u32; 3]) -> [TenantId; 3] {
+    let before = tenant(pool, TenantConfig::default());
+    let [second, third] =
+        [1, 2].map(|at| tenant(pool, TenantConfig { weight: weights[at], ..TenantConfig::default() }));
+    pool.remove_tenant(before).expect("nothing is in it");
+    let first = tenant(pool, TenantConfig { weight: weights[0], ..TenantConfig::default() });
+    [first, second, third]
+}
+
+fn lease_of<S: BufferSource>(pool: &mut Pool<S>, tenant: Option<TenantId>) -> Option<LeaseId> {
+    pool.try_request(&Request { tenant, ..Request::new(0, 0) }).expect("it is allowed")
+}
+
+/// The host takes buffers until this number is left, as receivers see it.
+fn take_until<S: BufferSource>(pool: &mut Pool<S>, left: u32) -> Vec<LeaseId> {
+    let mut taken = Vec::new();
+    while pool.memory().free_buffers() > left {
+        let Some(lease) = lease_of(pool, None) else { break };
+        taken.push(lease);
+        pool.handle_timeout(0);
+    }
+    taken
+}
+
+/// Each tenant holds as many buffers as it weighs, so that no load is less than another but that of the default tenant.
+pub(crate) fn claims_are_in_order_of_number<S: BufferSource>(pool: &mut Pool<S>, weights: [u32; 3]) {
+    let tenants = by_number(pool, weights);
+    for (tenant, weight) in tenants.into_iter().zip(weights) {
+        assert!((0..weight).all(|_| lease_of(pool, Some(tenant)).is_some()), "given: buffers are free");
+    }
+    let taken = take_until(pool, 0);
+    let claim = |at: usize| {
+        let id = attach(pool, at.checked_sub(1).map(|at| tenants[at]));
+        assert_eq!(flood(pool, id), 64);
+        assert!(pool.connection(id).expect("it is attached").is_waiting());
+        id
+    };
+    let claims = [3, 1, 0, 2].map(claim);
+    let mut granted = Vec::new();
+    for lease in taken {
+        pool.release(lease).expect("it is the host's");
+        while let Some(notice) = pool.poll_notice() {
+            let demuxbuf::pool::Notice::Receiver { id, actions, .. } = notice else { panic!("{notice:?}") };
+            assert!(actions.has(Action::Recv));
+            granted.push(id);
+            // Its frame is whole then, and it keeps nothing.
+            let bytes = pool.receive_area(id).expect("it is attached").len() as u32;
+            pool.handle(id, Event::Received { bytes }).expect("there is room");
+            if pool.decoded(id, 64 + bytes, 0).expect("all is decoded").has(Action::Recv) {
+                pool.handle(id, Event::WouldBlock).expect("it may receive");
+            }
+            check(pool);
+        }
+    }
+    let [third, first, default, second] = claims;
+    assert_eq!(granted, [default, first, second, third], "weights are {weights:?}");
+}
+
+pub(crate) fn off_is_in_order_of_number<S: BufferSource>(pool: &mut Pool<S>) {
+    let [first, second, _] = by_number(pool, [1; 3]);
+    // One buffer is no more than the reserve, and has room for two cells.
+    let taken = take_until(pool, 1);
+    let off = [second, first].map(|tenant| {
+        let id = attach(pool, Some(tenant));
+        receive(pool, id, &[1; 64], 36);
+        pool.handle(id, Event::Readable).expect("it is attached");
+        id
+    });
+    let mut now_ns = 0;
+    while pool.totals().trials < 2 {
+        now_ns += 125 * MS;
+        assert!(now_ns < 4_000 * MS, "their deadlines have come");
+        pool.handle_timeout(now_ns);
+        while let Some(notice) = pool.poll_notice() {
+            let demuxbuf::pool::Notice::Receiver { id, .. } = notice else { panic!("{notice:?}") };
+            // The kernel has less than is asked for.
+            pool.handle(id, Event::Received { bytes: 1 }).expect("there is room");
+            pool.decoded(id, 0, 35).expect("it is attached");
+        }
+    }
+    // Half a buffer was for the frame of each, which turns out longer.
+    assert_eq!(off.map(|id| flood(pool, id)), [BUFFER / 2; 2]);
+    assert!((0..2).all(|row| pool.memory().facts(row).is_ok_and(|facts| facts.is_off)));
+    taken.into_iter().for_each(|lease| pool.release(lease).expect("it is the host's"));
+    pool.handle_timeout(now_ns);
+    let (mut resumed, _) = drain(pool);
+    resumed.dedup();
+    assert_eq!(resumed, [off[1], off[0]]);
+}
+
+pub(crate) fn content_goes_in_order_of_number<S: BufferSource>(pool: &mut Pool<S>) {
+    let [first, second, third] = by_number(pool, [1; 3]);
+    take_until(pool, 6 + pool.memory().split().reserve);
+    let content: Vec<ReceiverId> = (0..6).map(|at| attach(pool, Some([second, first][at % 2]))).collect();
+    content.iter().for_each(|&id| assert_eq!(flood(pool, id), BUFFER - 1));
+    assert_eq!([first, second].map(|tenant| info(pool, tenant).outstanding_units), [3; 2]);
+    let id = attach(pool, Some(third));
+    flood(pool, id);
+    assert_eq!(drain(pool), (vec![id], vec![content[1]]), "of the first, though that of the second is older");
 }

@@ -103,6 +103,7 @@ mod flight;
 mod idle;
 mod kept_cycle;
 mod policy;
+mod scarce;
 
 pub use action::{Action, Actions, ActionsIter};
 pub use event::{Event, EventError};

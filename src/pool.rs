@@ -58,6 +58,7 @@ mod open_cycle;
 mod queries;
 mod reconcile;
 mod reload;
+mod scarce;
 mod source;
 mod table;
 mod types;
@@ -223,7 +224,11 @@ impl<S: BufferSource> Pool<S> {
                 actions.or_else(|| self.try_kept_step(index, event))
             }
         };
-        match actions {
+        if let Some(actions) = actions {
+            return Ok(actions);
+        }
+        self.leave_fast_path();
+        match self.try_scarce_step(index, event) {
             Some(actions) => Ok(actions),
             None => self.handle_slowly(index, event),
         }
@@ -333,6 +338,9 @@ impl<S: BufferSource> Pool<S> {
                     receiver
                 }
                 MemoryNotice::Trial { receiver, max_bytes } | MemoryNotice::Granted { receiver, max_bytes } => {
+                    if let Some(actions) = self.try_grant(receiver, max_bytes) {
+                        return Some(self.notice(receiver, actions));
+                    }
                     self.end_wait_under_mark(receiver);
                     self.grant(receiver, max_bytes);
                     receiver
@@ -352,9 +360,13 @@ impl<S: BufferSource> Pool<S> {
             };
             let actions = self.reconcile(index);
             if !actions.is_empty() {
-                return Some(Notice::Receiver { id: self.table.id(index), token: self.table.token(index), actions });
+                return Some(self.notice(index, actions));
             }
         }
+    }
+
+    fn notice(&self, index: u32, actions: Actions) -> Notice {
+        Notice::Receiver { id: self.table.id(index), token: self.table.token(index), actions }
     }
 
     /// Advances the clock to this time, in monotonic nanoseconds, before the events of a loop iteration. What is still

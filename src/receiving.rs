@@ -21,6 +21,7 @@
 //! | `tenants.rs` | what each tenant's receivers keep and wait for |
 //! | `eviction.rs` | content that goes for the sake of a claim |
 //! | `light.rs` | the common cycle, and those with kept bytes |
+//! | `scarce.rs` | what steps look at while memory is short |
 //! | `protection.rs` | what is not needed any more is wiped, and taken back from memory checkers |
 //! | `transfer.rs` | content that comes and goes with its buffer |
 //! | `credit.rs` | credit, deadlines, shortage: numbers about one receiver |
@@ -53,6 +54,7 @@ mod look;
 mod model_check;
 mod protection;
 mod receive;
+mod scarce;
 mod sizes;
 mod tenants;
 #[cfg(test)]

@@ -103,7 +103,12 @@ impl<S: BufferSource> Pool<S> {
         usable_bytes: u32,
     ) -> Result<Actions, PoolError> {
         let landed = if needed_bytes == 0 { self.try_pass_landed(index, consumed_bytes) } else { None };
-        match landed.or_else(|| self.try_report(index, consumed_bytes, needed_bytes, usable_bytes)) {
+        let actions = landed.or_else(|| self.try_report(index, consumed_bytes, needed_bytes, usable_bytes));
+        if let Some(actions) = actions {
+            return Ok(actions);
+        }
+        self.leave_fast_path();
+        match self.try_report_plainly(index, consumed_bytes, needed_bytes, usable_bytes) {
             Some(actions) => Ok(actions),
             None => self.consume_slowly(index, consumed_bytes, needed_bytes, usable_bytes),
         }

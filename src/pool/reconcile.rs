@@ -6,18 +6,26 @@ use crate::connection::{Action, Actions, Connection, Event, Hold, Mode, Policy};
 use crate::receiving::{After, Begin, Rest, Stance};
 
 impl<S: BufferSource> Pool<S> {
-    /// The receiver may receive. The machine sees that much room, so that it knows when a receive filled it. It sees
-    /// the whole buffer that the receive goes to if a poller reports again what a filled receive leaves (not of a layer
-    /// that reads ahead), or if a cell has less room than the frame needs, since the frame does fit. A machine that
-    /// sees as much already goes on with a report.
+    /// The receiver may receive. A machine that sees as much room already goes on with a report.
     pub(super) fn grant(&mut self, index: u32, max_bytes: u32) {
+        let capacity = self.capacity_for(index, max_bytes);
         let connection = self.table.connection(index);
-        let Policy { mode, reads_ahead, .. } = connection.policy();
-        let is_partial = (mode == Mode::Level && !reads_ahead) || connection.needed_bytes() > max_bytes;
-        let capacity =
-            if is_partial { self.memory.config().buffer_bytes } else { connection.buffered_bytes() + max_bytes };
         let has_room = connection.hold() == Hold::Buffer && connection.capacity() >= capacity;
         self.feed(index, if has_room { Event::Readable } else { Event::BufferGranted { capacity } });
+    }
+
+    /// The buffer that the machine sees of a receiver that may receive: with that much room, so that it knows when a
+    /// receive filled it. It is the whole buffer that the receive goes to if a poller reports again what a filled
+    /// receive leaves (not of a layer that reads ahead), or if a cell has less room than the frame needs, since the
+    /// frame does fit.
+    pub(super) fn capacity_for(&self, index: u32, max_bytes: u32) -> u32 {
+        let connection = self.table.connection(index);
+        let reports_again = connection.has_mode(Mode::Level) && !connection.reads_ahead();
+        if reports_again || connection.needed_bytes() > max_bytes {
+            self.memory.config().buffer_bytes
+        } else {
+            connection.buffered_bytes() + max_bytes
+        }
     }
 
     /// The memory model dropped what the receiver kept.

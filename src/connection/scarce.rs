@@ -21,7 +21,7 @@ impl Connection {
         const KEEPS: u32 = IDLE | flag::SLOT;
         let fits = match self.flags & !ANY {
             IDLE => self.buffered_bytes | self.needed_bytes == 0,
-            KEEPS => self.is_short_of_bytes(capacity),
+            KEEPS => self.lacks_bytes(capacity),
             _ => false,
         };
         fits && self.blocked == 0
@@ -29,7 +29,7 @@ impl Connection {
 
     /// Its decoder needs more than is there, and a buffer of this capacity has room for it.
     #[inline]
-    fn is_short_of_bytes(&self, capacity: u32) -> bool {
+    fn lacks_bytes(&self, capacity: u32) -> bool {
         let fits = self.needed_bytes <= capacity.saturating_sub(self.buffered_bytes);
         self.buffered_bytes > 0 && self.needed_bytes > 0 && fits
     }
@@ -70,7 +70,7 @@ impl Connection {
     #[inline]
     fn is_to_receive_only(&self) -> bool {
         let is_empty = self.buffered_bytes == 0 && self.needed_bytes == 0 && self.capacity > 0;
-        let has_work = !is_empty && !self.is_short_of_bytes(self.capacity);
+        let has_work = !is_empty && !self.lacks_bytes(self.capacity);
         self.flags & !(ANY | flag::ARMED) == flag::ATTACHED | flag::BUFFER | flag::READY
             && self.blocked == 0
             && !has_work
@@ -125,7 +125,7 @@ impl Connection {
         const KEEPS: u32 = WAITS | flag::SLOT | flag::FULL;
         let fits = match self.flags & !(ANY_LEVEL | flag::ARMED) {
             WAITS => self.buffered_bytes | self.needed_bytes == 0 && capacity > 0,
-            KEEPS => self.is_short_of_bytes(capacity),
+            KEEPS => self.lacks_bytes(capacity),
             _ => false,
         };
         if !fits || self.blocked != 0 {

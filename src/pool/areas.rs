@@ -108,7 +108,7 @@ impl<S: BufferSource> Pool<S> {
             return Ok(actions);
         }
         self.leave_fast_path();
-        match self.try_report_plainly(index, consumed_bytes, needed_bytes, usable_bytes) {
+        match self.try_report_listed(index, consumed_bytes, needed_bytes, usable_bytes) {
             Some(actions) => Ok(actions),
             None => self.consume_slowly(index, consumed_bytes, needed_bytes, usable_bytes),
         }

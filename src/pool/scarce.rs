@@ -13,12 +13,12 @@ impl<S: BufferSource> Pool<S> {
     pub(super) fn try_scarce_step(&mut self, index: u32, event: Event) -> Option<Actions> {
         match event {
             Event::Readable => self.try_begin_scarce(index),
-            Event::Received { bytes } => self.try_received_plainly(index, bytes),
-            Event::Block { reasons } => self.try_block_plainly(index, reasons),
+            Event::Received { bytes } => self.try_received_listed(index, bytes),
+            Event::Block { reasons } => self.try_block_listed(index, reasons),
             Event::Unblock { reasons } => self.try_decode_held(index, reasons),
-            Event::Consumed { bytes } => self.try_report_plainly(index, bytes, 0, 0),
-            Event::NeedMore { bytes } if bytes > 0 => self.try_report_plainly(index, 0, bytes, 0),
-            Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.try_arm_plainly(index),
+            Event::Consumed { bytes } => self.try_report_listed(index, bytes, 0, 0),
+            Event::NeedMore { bytes } if bytes > 0 => self.try_report_listed(index, 0, bytes, 0),
+            Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.try_arm_listed(index),
             _ => None,
         }
     }
@@ -47,18 +47,18 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// It has received, and there is room left. If its decoder needs more than that, it has reported.
-    fn try_received_plainly(&mut self, index: u32, bytes: u32) -> Option<Actions> {
-        if !self.memory.may_receive_plainly(index, bytes) || !self.table.connection_mut(index).try_receive(bytes) {
+    fn try_received_listed(&mut self, index: u32, bytes: u32) -> Option<Actions> {
+        if !self.memory.may_receive_listed(index, bytes) || !self.table.connection_mut(index).try_receive(bytes) {
             return None;
         }
-        self.memory.received(index, bytes).expect("it may receive as many");
+        self.memory.receive_listed(index, bytes);
         self.counts.received_bytes += u64::from(bytes);
         let connection = self.table.connection(index);
         if connection.needed_bytes() == 0 { Some(connection.pending_to_decode()) } else { Some(self.reconcile(index)) }
     }
 
     /// As `try_report`, of a borrow that is written down.
-    pub(super) fn try_report_plainly(
+    pub(super) fn try_report_listed(
         &mut self,
         index: u32,
         consumed_bytes: u32,
@@ -73,7 +73,7 @@ impl<S: BufferSource> Pool<S> {
             (1.., 1..) if needed_bytes <= buffer_bytes - left_bytes => true,
             _ => return None,
         };
-        if !self.memory.may_report_plainly(index) {
+        if !self.memory.may_report_listed(index) {
             return None;
         }
         let connection = self.table.connection_mut(index);
@@ -88,10 +88,10 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// The decoder is blocked: what is there is kept.
-    fn try_block_plainly(&mut self, index: u32, reasons: u32) -> Option<Actions> {
+    fn try_block_listed(&mut self, index: u32, reasons: u32) -> Option<Actions> {
         let buffer_bytes = self.cycle.buffer_bytes;
         let buffered_bytes = self.table.connection(index).to_decode_in_buffer(buffer_bytes)?;
-        if reasons == 0 || !self.memory.may_report_plainly(index) {
+        if reasons == 0 || !self.memory.may_report_listed(index) {
             return None;
         }
         let pending = self.table.connection_mut(index).keep_blocked(buffer_bytes, buffered_bytes, reasons);
@@ -100,7 +100,7 @@ impl<S: BufferSource> Pool<S> {
 
     /// A report ends the borrow, which the machine has; these actions are pending then, unless the receiver is shed.
     fn end_borrow_with(&mut self, index: u32, consumed_bytes: u32, rest: Rest, pending: Actions) -> Actions {
-        let after = self.memory.decoded(index, consumed_bytes, rest).expect("the machine has as many");
+        let after = self.memory.report_listed(index, consumed_bytes, rest);
         if after == After::Ended {
             return pending;
         }
@@ -124,7 +124,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// Read interest is armed while it is to receive.
-    fn try_arm_plainly(&mut self, index: u32) -> Option<Actions> {
+    fn try_arm_listed(&mut self, index: u32) -> Option<Actions> {
         if self.memory.stance(index) != Stance::MayReceive || self.in_place_bytes(index) > 0 {
             return None;
         }

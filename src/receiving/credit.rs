@@ -71,8 +71,12 @@ impl<B: Buffers> Receiving<B> {
             return settled;
         }
         let held_ns = self.clock.now_ns() - state.charged_ns;
-        let charge = u128::from(cell_bytes) * u128::from(held_ns) / NS_PER_S;
-        let charge = charge.min(4 * CREDIT_MAX as u128) as i32;
+        if held_ns == 0 {
+            return settled;
+        }
+        // What does not fit into 64 bits is more than the most credit, and the most debt.
+        let byte_ns = u64::from(cell_bytes).saturating_mul(held_ns);
+        let charge = (byte_ns / NS_PER_S as u64).min(4 * CREDIT_MAX as u64) as i32;
         (settled - charge).max(-CREDIT_MAX)
     }
 

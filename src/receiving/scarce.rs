@@ -1,31 +1,110 @@
-//! What a step while memory is short looks at, and what it does where no rarer case can follow.
+//! Steps while memory is short: a borrow that is written down, where nothing rarer follows.
 
 use super::Receiving;
-use super::borrow::{Flight, Purpose};
+use super::borrow::{Borrow, Flight, Lender, Purpose};
 use super::buffers::Buffers;
-use super::keeper::Standing;
+use super::keeper::{Keeper, Standing};
+use super::types::{After, Rest};
 
 impl<B: Buffers> Receiving<B> {
+    /// What is known of a receiver that borrows.
+    fn borrowing(&self, receiver: u32) -> Option<(&Keeper, &Borrow)> {
+        let state = self.known(receiver)?;
+        Some((state, self.borrows.get(state.borrow as usize)?))
+    }
+
     /// Whether a receiver borrows, may receive this many bytes, and is not asked to look, to receive a whole, or to
     /// submit.
-    pub(crate) fn may_receive_plainly(&self, receiver: u32, bytes: u32) -> bool {
-        let Some(borrow) = self.known(receiver).and_then(|state| self.borrows.get(state.borrow as usize)) else {
-            return false;
-        };
-        let is_plain = matches!(borrow.purpose, Purpose::Receive | Purpose::Grant | Purpose::Trial);
-        is_plain && borrow.flight == Flight::No && bytes <= borrow.max_bytes
+    pub(crate) fn may_receive_listed(&self, receiver: u32, bytes: u32) -> bool {
+        self.borrowing(receiver).is_some_and(|(_, borrow)| {
+            let is_common = matches!(borrow.purpose, Purpose::Receive | Purpose::Grant | Purpose::Trial);
+            is_common && borrow.flight == Flight::No && bytes <= borrow.max_bytes
+        })
+    }
+
+    /// As `received`, of a receiver that may receive as many.
+    pub(crate) fn receive_listed(&mut self, receiver: u32, bytes: u32) {
+        let keeper = self.rows[receiver as usize].keeper;
+        let now_ns = self.clock.now_ns();
+        let state = &mut self.keepers[keeper];
+        let borrow = &mut self.borrows[state.borrow as usize];
+        borrow.is_filled = bytes == borrow.max_bytes;
+        (borrow.before_bytes, borrow.max_bytes) = (state.kept_bytes, 0);
+        borrow.is_unreported = true;
+        borrow.receives += 1;
+        state.kept_bytes += bytes;
+        state.looked_bytes = 0;
+        state.start_ns.get_or_insert(now_ns);
+        if state.is_guess {
+            self.end_guess(keeper);
+        }
     }
 
     /// Whether a receiver borrows, is to report on what is there, all of which is in its buffer, and waits for nothing.
-    pub(crate) fn may_report_plainly(&self, receiver: u32) -> bool {
-        let Some(state) = self.known(receiver) else { return false };
-        let Some(borrow) = self.borrows.get(state.borrow as usize) else { return false };
-        let is_plain = matches!(borrow.purpose, Purpose::Receive | Purpose::Grant | Purpose::Decode);
-        let is_whole = borrow.seen_bytes | borrow.owed_bytes == 0 && !self.is_in_place(receiver);
-        is_plain
-            && is_whole
-            && borrow.is_unreported
-            && borrow.flight == Flight::No
-            && state.standing == Standing::Resting
+    pub(crate) fn may_report_listed(&self, receiver: u32) -> bool {
+        self.borrowing(receiver).is_some_and(|(state, borrow)| {
+            let is_common = matches!(borrow.purpose, Purpose::Receive | Purpose::Grant | Purpose::Decode);
+            let is_whole = borrow.seen_bytes | borrow.owed_bytes == 0 && !self.is_in_place(receiver);
+            is_common
+                && is_whole
+                && borrow.is_unreported
+                && borrow.flight == Flight::No
+                && state.standing == Standing::Resting
+        })
+    }
+
+    /// As `decoded`, of a receiver that may report so: the borrow is over.
+    pub(crate) fn report_listed(&mut self, receiver: u32, consumed_bytes: u32, rest: Rest) -> After {
+        let keeper = self.rows[receiver as usize].keeper;
+        if consumed_bytes > 0 {
+            self.add_credit(keeper, consumed_bytes);
+        }
+        let now_ns = self.clock.now_ns();
+        let state = &mut self.keepers[keeper];
+        let borrow = &mut self.borrows[state.borrow as usize];
+        borrow.start += consumed_bytes;
+        borrow.consumed_bytes += consumed_bytes;
+        borrow.is_unreported = false;
+        state.kept_bytes -= consumed_bytes;
+        let has_consumed = borrow.consumed_bytes > 0;
+        if has_consumed && (borrow.receives == 0 || borrow.consumed_bytes >= borrow.before_bytes) {
+            state.start_ns = Some(now_ns);
+        }
+        let Borrow { buffer, start, lender, purpose, .. } = *borrow;
+        if state.kept_bytes == 0 {
+            self.end_listed(keeper, buffer, lender);
+            return After::Ended;
+        }
+        self.note_rest(keeper, rest, has_consumed);
+        let has_grant = purpose == Purpose::Grant && rest != Rest::Held;
+        let longest = if has_grant { self.choose_size(keeper, self.length_bytes(keeper), lender) } else { None };
+        let Some(size) = longest.or_else(|| self.choose_size(keeper, 0, lender)) else {
+            let after = self.keep_leftovers(keeper);
+            self.rest(keeper);
+            return self.acknowledge_shed(keeper, after);
+        };
+        self.unlist_listed(keeper, lender);
+        self.put(keeper, size, (buffer, start), lender);
+        self.make_evictable(keeper);
+        After::Ended
+    }
+
+    /// All is decoded that was in this buffer.
+    fn end_listed(&mut self, keeper: u32, buffer: u32, lender: Lender) {
+        self.unlist_listed(keeper, lender);
+        self.end_use(buffer, lender);
+        self.settle_charge(keeper);
+        self.free_place(keeper);
+        let state = &mut self.keepers[keeper];
+        (state.needed_bytes, state.usable_bytes) = (0, 0);
+        (state.is_kept_for_good, state.is_full) = (false, false);
+        (state.start_ns, state.is_guess) = (None, false);
+        self.forget_if_idle(keeper);
+    }
+
+    fn unlist_listed(&mut self, keeper: u32, lender: Lender) {
+        self.unlist_borrow(keeper);
+        self.keepers[keeper].looked_bytes = 0;
+        self.is_receive_buffer_lent &= lender != Lender::Thread;
     }
 }

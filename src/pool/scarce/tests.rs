@@ -89,7 +89,7 @@ impl<S: BufferSource> Twins<S> {
         let (by_step, by_rounds) = match event {
             Event::NeedMore { bytes } if random.bool() => {
                 let consumed_bytes = random.u32(0..=self.rounds.table.connection(index).buffered_bytes());
-                let by_step = self.steps.try_report_plainly(index, consumed_bytes, bytes, 7).map(Ok);
+                let by_step = self.steps.try_report_listed(index, consumed_bytes, bytes, 7).map(Ok);
                 let by_step = by_step.unwrap_or_else(|| self.steps.consume_slowly(index, consumed_bytes, bytes, 7));
                 (by_step, self.rounds.consume_slowly(index, consumed_bytes, bytes, 7))
             }

@@ -212,21 +212,15 @@ impl<S: BufferSource> Pool<S> {
     /// As `handle`, of the receiver in this row, where the fast path does not apply, or not yet.
     #[doc(hidden)]
     pub fn handle_row(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
-        let actions = match event {
-            Event::Readable if self.table.connection(index).hold() == Hold::None => {
-                self.look_and_begin(index).map(RawStep::actions)
-            }
-            Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => {
-                self.look_and_arm(index).map(RawStep::actions)
-            }
-            event => {
-                let actions = self.try_completion_step(index, event).or_else(|| self.try_idle_event(index, event));
-                actions.or_else(|| self.try_kept_step(index, event))
-            }
-        };
-        if let Some(actions) = actions {
-            return Ok(actions);
+        match self.try_step(index, event) {
+            Some(actions) => Ok(actions),
+            None => self.handle_without_step(index, event),
         }
+    }
+
+    /// As `handle_row`, of an event for which there is no step where nothing is scarce.
+    #[inline(never)]
+    fn handle_without_step(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
         self.leave_fast_path();
         match self.try_scarce_step(index, event) {
             Some(actions) => Ok(actions),

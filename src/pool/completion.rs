@@ -32,18 +32,8 @@ impl<S: BufferSource> Pool<S> {
         self.memory.submit(index).expect("the machine has the same room");
     }
 
-    /// An event of a receiver that submits its receives, and keeps nothing.
-    pub(super) fn try_completion_step(&mut self, index: u32, event: Event) -> Option<Actions> {
-        match event {
-            Event::Done(actions) if actions.bits() == Action::Recv as u32 => self.try_submit_in_cycle(index),
-            Event::Received { bytes } => self.try_land(index, bytes),
-            Event::Consumed { bytes } => self.try_pass_landed(index, bytes),
-            _ => None,
-        }
-    }
-
     /// The receive of an open cycle is submitted: `None`, and nothing is changed, if there is none of this receiver.
-    fn try_submit_in_cycle(&mut self, index: u32) -> Option<Actions> {
+    pub(super) fn try_submit_in_cycle(&mut self, index: u32) -> Option<Actions> {
         let OpenCycle { plan, progress, buffer_bytes, .. } = self.cycle;
         if progress.phase != Phase::Receiving || !plan.submits || !self.has_open_cycle(index) {
             return None;
@@ -56,7 +46,7 @@ impl<S: BufferSource> Pool<S> {
 
     /// A receive in flight has brought bytes, and nothing was there before: they are to be decoded. `None`, and nothing
     /// is changed, where there is more to do.
-    fn try_land(&mut self, index: u32, bytes: u32) -> Option<Actions> {
+    pub(super) fn try_land(&mut self, index: u32, bytes: u32) -> Option<Actions> {
         let may_land = !self.has_any_cycle() && self.table.connection(index).may_land(bytes);
         if !may_land || !self.memory.try_land_alone(index, bytes) {
             return None;

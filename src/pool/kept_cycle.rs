@@ -7,7 +7,7 @@
 
 use super::open_cycle::Phase as CommonPhase;
 use super::{BufferSource, Pool};
-use crate::connection::{Action, Actions, Event};
+use crate::connection::{Action, Actions};
 use crate::receiving::{After, Rest, Stance};
 use core::ops::Range;
 
@@ -87,22 +87,8 @@ impl KeptCycle {
 }
 
 impl<S: BufferSource> Pool<S> {
-    /// An event of the receiver in this row.
-    pub(super) fn try_kept_step(&mut self, index: u32, event: Event) -> Option<Actions> {
-        match event {
-            Event::Readable => self.try_receive_behind_kept(index),
-            Event::Received { bytes } => self.try_received_behind_kept(index, bytes),
-            Event::Block { reasons } => self.try_keep_blocked(index, reasons),
-            Event::Unblock { reasons } => self.try_decode_kept(index, reasons),
-            Event::Consumed { bytes } => self.try_report(index, bytes, 0, 0),
-            Event::NeedMore { bytes } if bytes > 0 => self.try_report(index, 0, bytes, 0),
-            Event::Done(actions) if actions.bits() == Action::StopRecv as u32 => self.try_stop(index),
-            _ => None,
-        }
-    }
-
     /// One that keeps bytes, of which its decoder needs more, is readable.
-    fn try_receive_behind_kept(&mut self, index: u32) -> Option<Actions> {
+    pub(super) fn try_receive_behind_kept(&mut self, index: u32) -> Option<Actions> {
         if !self.is_nothing_scarce() {
             return None;
         }
@@ -118,7 +104,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// It has received, and there is room left.
-    fn try_received_behind_kept(&mut self, index: u32, bytes: u32) -> Option<Actions> {
+    pub(super) fn try_received_behind_kept(&mut self, index: u32, bytes: u32) -> Option<Actions> {
         let KeptCycle { phase, kept_bytes, .. } = self.kept_cycle;
         let room = self.cycle.buffer_bytes - kept_bytes;
         if phase != Phase::Receiving || self.kept_cycle.index != index || bytes == 0 || bytes >= room {
@@ -137,7 +123,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// The decoder is blocked no more: what it left is in a cell.
-    fn try_decode_kept(&mut self, index: u32, reasons: u32) -> Option<Actions> {
+    pub(super) fn try_decode_kept(&mut self, index: u32, reasons: u32) -> Option<Actions> {
         if !self.is_nothing_scarce() {
             return None;
         }
@@ -174,7 +160,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// The decoder of a receiver that is to decode is blocked: what is there is kept.
-    fn try_keep_blocked(&mut self, index: u32, reasons: u32) -> Option<Actions> {
+    pub(super) fn try_keep_blocked(&mut self, index: u32, reasons: u32) -> Option<Actions> {
         let (received_bytes, buffered_bytes) = self.decodable_bytes(index).filter(|_| reasons != 0)?;
         let buffer_bytes = self.cycle.buffer_bytes;
         let actions = self.table.connection_mut(index).keep_blocked(buffer_bytes, buffered_bytes, reasons);
@@ -182,7 +168,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// Read interest that is not wanted is off, and nothing else is to be done for one that is blocked or waits.
-    fn try_stop(&mut self, index: u32) -> Option<Actions> {
+    pub(super) fn try_stop(&mut self, index: u32) -> Option<Actions> {
         let connection = self.table.connection(index);
         let stays = match self.memory.stance(index) {
             Stance::Held => connection.blocked() != 0,
@@ -269,7 +255,7 @@ impl<S: BufferSource> Pool<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::{Connection, Mode, Policy};
+    use crate::connection::{Connection, Event, Mode, Policy};
     use crate::pool::{AttachOptions, Budget, PoolConfig, ReceiverId};
     use crate::scheduler::{LeaseId, Request, TenantConfig, TenantId};
     #[cfg(all(feature = "std", not(loom)))]

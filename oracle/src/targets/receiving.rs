@@ -1,14 +1,17 @@
 //! Receivers on the memory model, by its public calls alone: whatever is called in whatever order, bytes come out as they
 //! went in, what is refused changes nothing, and nothing is held when all is over.
 
+mod config;
+mod host;
 mod receiver;
 
-use super::ops::{allow_counting, event};
+use super::ops::event;
 use super::text::{Line, lines};
-use demuxbuf::connection::{Action, Actions, Connection, Event, Mode};
-use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
+use config::config;
+use demuxbuf::connection::{Action, Actions, Connection, Event};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolError, ReceiverId};
 use demuxbuf::receiving::Totals;
-use demuxbuf::scheduler::{LeaseId, Outcome, Request, TenantConfig, TenantId, WaitId};
+use demuxbuf::scheduler::{LeaseId, TenantId, WaitId};
 use receiver::Receiver;
 
 /// Lines of the configuration, wherever they are; then operations.
@@ -206,95 +209,6 @@ impl Play {
             self.receivers.push(Receiver { id, token, undecoded, seen: 0, in_flight: None, is_closed: false });
         }
         Ok(())
-    }
-
-    fn adopt(&mut self, unknown_length: usize, nth: usize, offset: u32, buffered_bytes: u32) -> Result<(), String> {
-        let Some(nth) = nth.checked_rem(self.leases.len()) else { return Ok(()) };
-        self.tokens += 1;
-        let (before, token, lease) = (self.seen(), self.tokens, self.leases[nth].0);
-        let outcome = self.pool.adopt(
-            &AttachOptions { unknown_length: unknown_length % 2 == 1, ..AttachOptions::new(0, token) },
-            LeasedContent { lease, offset, buffered_bytes },
-        );
-        if let Some(id) = self.ended(&before, outcome)? {
-            let (_, content) = self.leases.remove(nth);
-            let undecoded = content[offset as usize..][..buffered_bytes as usize].to_vec();
-            self.receivers.push(Receiver { id, token, undecoded, seen: 0, in_flight: None, is_closed: false });
-            refused(self.pool.release(lease))?;
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, nth: usize) -> Result<(), String> {
-        let Some(at) = self.which(nth) else { return Ok(()) };
-        let before = self.seen();
-        let outcome = self.pool.take(self.receivers[at].id);
-        // Content that may be evicted makes room, also if that is not enough.
-        let Ok(content) = outcome else { return Ok(()) };
-        let LeasedContent { lease, offset, buffered_bytes } = content;
-        let buffer = self.pool.buffer(lease).map_err(|error| error.to_string())?;
-        let taken = &buffer[offset as usize..][..buffered_bytes as usize];
-        if taken != self.receivers[at].undecoded {
-            return Err(format!("{taken:?} left; undecoded was {:?}, {before:?}", self.receivers[at].undecoded));
-        }
-        self.receivers[at].undecoded.clear();
-        self.lease(lease)
-    }
-
-    /// The host has a buffer of its own, and writes to it.
-    fn lease(&mut self, lease: LeaseId) -> Result<(), String> {
-        let content = self.sent(self.buffer_bytes);
-        self.pool.buffer(lease).map_err(|error| error.to_string())?.copy_from_slice(&content);
-        self.leases.push((lease, content));
-        Ok(())
-    }
-
-    fn create_tenant(&mut self, weight: u32, guaranteed: u32, cap: u32) -> Result<(), String> {
-        self.tenants.extend(self.pool.create_tenant(&TenantConfig { weight, guaranteed, cap }));
-        Ok(())
-    }
-
-    fn remove_tenant(&mut self, nth: usize) -> Result<(), String> {
-        let Some(nth) = nth.checked_rem(self.tenants.len()) else { return Ok(()) };
-        let tenant = self.tenants.remove(nth);
-        self.pool.remove_tenant(tenant).map_err(|error| error.to_string())?;
-        refused(self.pool.remove_tenant(tenant))
-    }
-
-    /// The tenant of this number, from 1; else none.
-    fn tenant(&self, nth: usize) -> Option<TenantId> {
-        nth.checked_sub(1).and_then(|nth| self.tenants.get(nth)).copied()
-    }
-
-    fn belong(&mut self, nth: usize, tenant: usize) -> Result<(), String> {
-        let (Some(at), tenant) = (self.which(nth), self.tenant(tenant)) else { return Ok(()) };
-        self.pool.set_tenant(self.receivers[at].id, tenant).map_err(|error| error.to_string())
-    }
-
-    fn request(&mut self, class: u8, tenant: usize) -> Result<(), String> {
-        self.tokens += 1;
-        let request = Request { tenant: self.tenant(tenant), ..Request::new(class, self.tokens) };
-        match self.pool.request_for(&request) {
-            Ok(Outcome::Granted(lease)) => self.lease(lease),
-            Ok(Outcome::Queued(wait)) => {
-                self.waits.push((wait, self.tokens));
-                Ok(())
-            }
-            Err(_) => Ok(()),
-        }
-    }
-
-    fn release(&mut self, nth: usize) -> Result<(), String> {
-        let Some(nth) = nth.checked_rem(self.leases.len()) else { return Ok(()) };
-        let (lease, _) = self.leases.remove(nth);
-        self.pool.release(lease).map_err(|error| error.to_string())?;
-        refused(self.pool.release(lease))
-    }
-
-    fn cancel(&mut self, nth: usize) -> Result<(), String> {
-        let Some(nth) = nth.checked_rem(self.waits.len()) else { return Ok(()) };
-        let (wait, _) = self.waits.remove(nth);
-        self.pool.cancel(wait).map_err(|error| error.to_string())
     }
 
     fn tick(&mut self, now_ns: u64) -> Result<(), String> {
@@ -562,47 +476,4 @@ impl Play {
 
 fn refused<T>(outcome: Result<T, PoolError>) -> Result<(), String> {
     if outcome.is_err() { Ok(()) } else { Err("a handle that is over is accepted".into()) }
-}
-
-/// An allowed configuration, small enough that a few lines exhaust it.
-fn config(text: &[u8]) -> PoolConfig {
-    let mut buffers = 8;
-    let (buffer_bytes, frame_grace_ns, blocked_ns, waiters_max) = (256, 80 * MS, 80 * MS, 2);
-    let mut config = PoolConfig { buffer_bytes, frame_grace_ns, blocked_ns, waiters_max, ..PoolConfig::new(0, 4) };
-    for line in lines(text) {
-        let (number, class) = (line.short(0), line.short(0) as usize % 4);
-        match line.word {
-            "buffers" => buffers = 8 + u64::from(number % 16),
-            "bytes" => config.buffer_bytes = 128 + number / 64 % 20 * 64,
-            "receivers" => config.receivers_max = 1 + number.wrapping_sub(1) % 12,
-            "mode" => config.policy.mode = Mode::try_from((number % 5) as u8).unwrap_or_default(),
-            "in-flight" => config.in_flight_max = number % 4,
-            "reads" => config.policy.reads_per_wake = number as u8 % 4,
-            "resume" => config.policy.resume_free_bytes = number,
-            "pause-when-blocked" => config.policy.pause_when_blocked = true,
-            "counting" => config.policy.counting = true,
-            "grace-ms" => config.frame_grace_ns = (line.number(0) * MS).max(8),
-            "blocked-ms" => config.blocked_ns = (line.number(0) * MS).max(8),
-            "waits" => config.waiters_max = number % 4,
-            "tenants" => config.tenants_max = number % 4,
-            "classes" => config.classes = 1 + number.wrapping_sub(1) as u8 % 4,
-            "reserve" => config.reserves[class] = line.short(1) % 8,
-            "cap" => config.class_caps[class] = line.short(1).max(1),
-            _ => {}
-        }
-    }
-    for class in usize::from(config.classes)..config.reserves.len() {
-        config.reserves[class] = 0;
-    }
-    allow_counting(&mut config.policy);
-    config.memory_bytes = buffers * u64::from(config.buffer_bytes);
-    // Receivers have the last class, and need the header buffers and three more.
-    let split = config.split().expect("memory can be split");
-    let (last, least) = (usize::from(config.classes) - 1, split.header_buffers + 3);
-    for (class, reserve) in config.reserves.iter_mut().enumerate() {
-        // Another class needs one beside those that receivers always have.
-        *reserve = (*reserve).min(split.buffers - if class == last { least } else { least - 1 });
-    }
-    config.class_caps[last] = config.class_caps[last].max(least);
-    config
 }

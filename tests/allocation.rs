@@ -401,7 +401,8 @@ fn moves_between_threads_allocate_nothing() {
     let config = PoolConfig { memory_bytes: 2 * 8 * 256, receivers_max: 4, ..config(Mode::Level) };
     let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
     let mut both = [0, 1].map(|index| shared_pool.shard(index).expect("it is free"));
-    // The first one keeps content that moves with a buffer, the second one some that moves without, and the third one nothing.
+    // The first one keeps content that moves with a buffer, the second one some that moves without, and the third one
+    // nothing.
     let mut ids = [200, 20, 0].map(|bytes| {
         let id = both[0].attach(&AttachOptions::new(0, 0)).expect("there is room");
         both[0].handle(id, Event::Readable).expect("it is attached");
@@ -477,8 +478,9 @@ fn memory_per_part_is_as_published() {
     many[0].receivers_max += MORE;
     many[1].waiters_max += MORE;
     many[2].memory_bytes += 256 * u64::from(MORE);
-    // A receiver: a row of 48 bytes, one of 12, and what is reserved beside (of which counting has 8 bytes to keep and a place of
-    // 16 among those that wait under a mark); a wait; a buffer, here of 256 bytes, with 88 beside (64 of them for a borrow).
+    // A receiver: a row of 48 bytes, one of 12, and what is reserved beside (of which counting has 8 bytes to keep and
+    // a place of 16 among those that wait under a mark); a wait; a buffer, here of 256 bytes, with 88 beside (64 of
+    // them for a borrow).
     let costs = [48.0 + 12.0 + 180.2, 48.0, 256.0 + 88.0].map(|bytes: f64| (bytes * f64::from(MORE)) as i64);
     let holding = [0, 0, 256].map(|bytes| bytes * u64::from(MORE));
     let (before, memory_bytes) = reserved(&few);

@@ -50,7 +50,8 @@ fn overdue(pool: &mut Pool) -> Vec<(u64, LeaseId)> {
     leases
 }
 
-/// Only while a request waits; the one held for longest first; those that have a deadline; each once, until it is renewed.
+/// Only while a request waits; the one held for longest first; those that have a deadline; each once, until it is
+/// renewed.
 #[test]
 fn overdue_lease_is_named_once_while_a_request_waits() {
     let mut pool = pool();
@@ -187,8 +188,8 @@ fn overdue_of(pool: &mut ShardPool) -> Option<(u64, LeaseId)> {
     }
 }
 
-/// The thread that has the lease learns of it, whichever thread waits, be it a request or a receiver. It is signalled when the
-/// first begins to wait, and knows when the deadline passes.
+/// The thread that has the lease learns of it, whichever thread waits, be it a request or a receiver. It is signalled
+/// when the first begins to wait, and knows when the deadline passes.
 #[test]
 fn overdue_lease_is_named_to_its_thread() {
     for is_receiver in [false, true] {
@@ -302,7 +303,8 @@ fn deadline_ends_with_its_lease_on_shards() {
     b.check_invariants().unwrap();
 }
 
-/// A wait that has a deadline takes it along to its lease, on shards too; and configurations without deadlines refuse it.
+/// A wait that has a deadline takes it along to its lease, on shards too; and configurations without deadlines refuse
+/// it.
 #[test]
 fn granted_wait_has_its_deadline_on_shards() {
     let (_shared_pool, mut a, mut b) = two(&timed_config());

@@ -115,7 +115,8 @@ fn s82_host_lease_outlives_its_thread() {
     b.check_invariants().unwrap();
 }
 
-/// After the shared pool is dropped no thread caches a buffer, so that all that wait are served, by whichever thread releases.
+/// After the shared pool is dropped no thread caches a buffer, so that all that wait are served, by whichever thread
+/// releases.
 #[test]
 fn s83_closed_pool_serves_all_waiters() {
     let (shared_pool, mut a, mut b) = two(&config());

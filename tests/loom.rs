@@ -1,6 +1,6 @@
 //! Every interleaving of small models of the shards, and many of models of two pools, on the structures that ship:
-//! `RUSTFLAGS="--cfg loom" cargo test --release -p demuxbuf --features loom --test loom`. More models are beside the code that
-//! they are of, and run with `--lib`.
+//! `RUSTFLAGS="--cfg loom" cargo test --release -p demuxbuf --features loom --test loom`. More models are beside the
+//! code that they are of, and run with `--lib`.
 #![cfg(loom)]
 
 use demuxbuf::connection::{Action, Event};
@@ -377,8 +377,8 @@ fn spare_is_there_for_what_a_receive_leaves() {
     });
 }
 
-/// Two pools: the first keeps something in two buffers, the host of the second has all others, and another receiver of the first
-/// claims.
+/// Two pools: the first keeps something in two buffers, the host of the second has all others, and another receiver of
+/// the first claims.
 fn claiming() -> (SharedPool, ShardPool, ShardPool, Vec<LeaseId>, ReceiverId) {
     let (shared_pool, mut a, mut b) = two_pools();
     for _ in 0..2 {

@@ -1,4 +1,5 @@
-//! The loop that the crate documentation prints, in every mode: transports that are slow, end inside of a frame, or break.
+//! The loop that the crate documentation prints, in every mode: transports that are slow, end inside of a frame, or
+//! break.
 #![allow(clippy::disallowed_methods, reason = "a loop that stalls is noticed")]
 
 #[path = "../examples/minimal.rs"]

@@ -420,8 +420,8 @@ fn state_key_differs_by_receiver_queue_and_content() {
     assert_ne!(first.numbers(), before);
 }
 
-/// What decides between receivers that wait must be part of the key: pools that were led to the same key in different ways
-/// answer alike from then on, whatever is asked of them.
+/// What decides between receivers that wait must be part of the key: pools that were led to the same key in different
+/// ways answer alike from then on, whatever is asked of them.
 #[test]
 fn pools_with_the_same_state_key_answer_alike() {
     let mut random = fastrand::Rng::with_seed(1);

@@ -54,7 +54,8 @@ fn wrong_pairs_and_configurations_are_refused() {
     assert_eq!(texts, ["asks[0] is 1; allowed is 0 to 0", "holds[0] is 7; allowed is 0 to 0"]);
 }
 
-/// The receive buffer and one that is cut for the smallest cells are never free: no job holds them, and none is served by them.
+/// The receive buffer and one that is cut for the smallest cells are never free: no job holds them, and none is served
+/// by them.
 #[test]
 fn buffers_of_receivers_serve_no_job() {
     let mut config = PoolConfig { buffer_bytes: 256, classes: 2, ..PoolConfig::new(8 * 256, 4) };
@@ -144,8 +145,9 @@ impl Rules<'_> {
         free > self.config.reserves[usize::from(class)] && out(class) < self.config.class_caps[usize::from(class)]
     }
 
-    /// Whether a deadlock can be reached: every job waits and none may be granted what it waits for. A job begins with one
-    /// class, and asks for what it may ask for while it holds each of those that it has; at any time it may end instead.
+    /// Whether a deadlock can be reached: every job waits and none may be granted what it waits for. A job begins with
+    /// one class, and asks for what it may ask for while it holds each of those that it has; at any time it may end
+    /// instead.
     fn can_deadlock(&self) -> bool {
         let (mut seen, mut open) = (BTreeSet::from([Vec::<Job>::new()]), vec![Vec::<Job>::new()]);
         while let Some(jobs) = open.pop() {

@@ -250,8 +250,8 @@ fn attach_with_few_bytes_needs_no_buffer() {
     assert_eq!((pool.data(id), pool.check_invariants()), (Ok(b"hello".as_slice()), Ok(())));
 }
 
-/// The hang-up of a peer is reported once in most modes, and bytes may be unread: what is behind a receive, be it short or
-/// not, is looked for until a receive finds nothing, or the end.
+/// The hang-up of a peer is reported once in most modes, and bytes may be unread: what is behind a receive, be it short
+/// or not, is looked for until a receive finds nothing, or the end.
 #[test]
 fn closed_peer_is_received_from_until_the_end() {
     for mode in Mode::ALL {

@@ -137,7 +137,8 @@ fn settled_ms(times: Option<(u64, u64)>) -> u64 {
     panic!("the claim is never settled");
 }
 
-/// A claim is settled at the deadline that the times in force give it, be they longer or shorter than those at its beginning.
+/// A claim is settled at the deadline that the times in force give it, be they longer or shorter than those at its
+/// beginning.
 #[test]
 fn deadlines_follow_the_times_in_force() {
     // A frame of 250 bytes may take 30.5 ms beside the grace.
@@ -147,8 +148,8 @@ fn deadlines_follow_the_times_in_force() {
     assert_eq!(settled_ms(Some((8, 8))), 40, "at once, by the clock so far");
 }
 
-/// When something happens to the receiver of each of two threads that waits, in steps of 10 ms, after the times of the first
-/// thread were set to these at 30 ms.
+/// When something happens to the receiver of each of two threads that waits, in steps of 10 ms, after the times of the
+/// first thread were set to these at 30 ms.
 fn settled_ms_of_threads(times: (u64, u64)) -> [u64; 2] {
     let (_shared_pool, mut a, mut b) = two(&PoolConfig { frame_grace_ns: 160 * MS, ..config() });
     exhaust(&mut a, &mut b);
@@ -184,8 +185,8 @@ fn times_of_a_thread_are_its_own() {
     assert_eq!(settled_ms_of_threads((80 * MS, 2_000 * MS)), [120, 200]);
 }
 
-/// A grant that a thread does not pick up goes on after the grace that the shared pool was made with, whatever each thread
-/// has now.
+/// A grant that a thread does not pick up goes on after the grace that the shared pool was made with, whatever each
+/// thread has now.
 #[test]
 fn grant_goes_on_after_the_first_grace() {
     for grace_ms in [20, 5_000] {
@@ -234,8 +235,8 @@ fn sizes(stats: SchedulerStats) -> [u32; 3] {
     [stats.free, stats.leased, stats.withheld]
 }
 
-/// A limit takes what is free with the next advance of the clock, and the rest as it comes back, before any request. A higher
-/// one makes it free again.
+/// A limit takes what is free with the next advance of the clock, and the rest as it comes back, before any request. A
+/// higher one makes it free again.
 #[test]
 fn limit_is_met_as_memory_comes_back() {
     let mut pool = Pool::new(&PoolConfig { buffer_bytes: 256, ..PoolConfig::new(20 * 256, 2) }).expect("it is allowed");
@@ -402,8 +403,8 @@ fn withheld_memory_is_not_resident() {
     }
 }
 
-/// An exported receiver has its buffer until it is imported, and no thread may evict it meanwhile: the limit is met after that.
-/// What moves has the age that it had.
+/// An exported receiver has its buffer until it is imported, and no thread may evict it meanwhile: the limit is met
+/// after that. What moves has the age that it had.
 #[test]
 fn limit_is_met_once_exported_receivers_are_imported() {
     let (shared_pool, mut a, mut b) = two(&PoolConfig { receivers_max: 12, ..config_of(40) });

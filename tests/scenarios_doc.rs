@@ -133,8 +133,8 @@ fn testing_page_names_every_test_program() {
     assert_eq!(named, programs);
 }
 
-/// The packages name their tests, and what no package names does not run. What the library's package leaves out is a target
-/// of the kit's, else `cargo package` warns.
+/// The packages name their tests, and what no package names does not run. What the library's package leaves out is a
+/// target of the kit's, else `cargo package` warns.
 #[test]
 fn every_test_program_is_a_target_of_one_package() {
     let manifest = |path: &str| std::fs::read_to_string(root().join(path)).expect("the manifest is readable");

@@ -6,8 +6,8 @@ use common::{attach, check, config, exhaust, two};
 use demuxbuf::connection::{Action, Event, Policy};
 use demuxbuf::pool::{AttachOptions, PoolConfig};
 
-/// The mark is the socket's, and that of a frame that one thread awaits is set anew by the other. That the peer closed is known
-/// there, too.
+/// The mark is the socket's, and that of a frame that one thread awaits is set anew by the other. That the peer closed
+/// is known there, too.
 #[test]
 fn counting_receiver_counts_where_it_is_imported() {
     let policy = Policy { counting: true, ..Policy::default() };

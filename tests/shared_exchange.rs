@@ -1,4 +1,5 @@
-//! Waits that a shard queues itself, on one thread: which buffers go to them without the lock, and how often they pass others.
+//! Waits that a shard queues itself, on one thread: which buffers go to them without the lock, and how often they pass
+//! others.
 
 mod common;
 
@@ -96,7 +97,8 @@ fn newcomers_pass_another_shard_in_bursts() {
     assert_eq!(shards.stats().scheduler.bypass_peak, u64::from(EXCHANGES_MAX), "it was counted");
 }
 
-/// A buffer goes to the common queue while a more critical class or a tenant waits there, and while a reserve is not whole.
+/// A buffer goes to the common queue while a more critical class or a tenant waits there, and while a reserve is not
+/// whole.
 #[test]
 fn exchange_passes_no_class_no_tenant_and_no_reserve() {
     let mut config = SchedulerConfig { classes: 3, tenants_max: 1, ..SchedulerConfig::new(4, 64) };

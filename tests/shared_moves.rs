@@ -18,7 +18,8 @@ const MS: u64 = 1_000_000;
 enum Way {
     /// Its thread exports the receiver.
     Export,
-    /// Its thread gives the receiver up, since another one took the connection over: that attaches it with what was undecoded.
+    /// Its thread gives the receiver up, since another one took the connection over: that attaches it with what was
+    /// undecoded.
     GiveUp,
 }
 

@@ -429,8 +429,8 @@ fn s58_grant_leaves_a_thread_that_hangs() {
     check(&a, &b);
 }
 
-/// While a receiver borrows, no other one is granted. Two threads at which one does so, and one waits, do not pass what is free to
-/// each other, and wake each other, without end.
+/// While a receiver borrows, no other one is granted. Two threads at which one does so, and one waits, do not pass what
+/// is free to each other, and wake each other, without end.
 #[test]
 fn threads_that_borrow_leave_what_is_free() {
     let (_shared_pool, a, b) = two(&config());

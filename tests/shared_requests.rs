@@ -1,5 +1,5 @@
-//! What the receivers and the host of one thread ask a shared pool for: requests that never queue, and leases that are not the
-//! host's any more.
+//! What the receivers and the host of one thread ask a shared pool for: requests that never queue, and leases that are
+//! not the host's any more.
 
 mod common;
 

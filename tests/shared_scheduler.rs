@@ -441,7 +441,8 @@ fn export_of_waits_is_limited() {
     shards.check_invariants().unwrap();
 }
 
-/// One scheduler decides for all shards. For each of its grants there may be a burst of exchanges, and one more for each shard.
+/// One scheduler decides for all shards. For each of its grants there may be a burst of exchanges, and one more for
+/// each shard.
 #[test]
 fn bypass_bound_is_of_one_scheduler_and_bursts() {
     for (count, waiters_max) in [(1, 6), (2, 6), (7, 0)] {

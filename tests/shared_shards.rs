@@ -1,4 +1,5 @@
-//! Shards of a shared scheduler that come and go, their caches, and waits that are served while they move; on one thread.
+//! Shards of a shared scheduler that come and go, their caches, and waits that are served while they move; on one
+//! thread.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Tenants of a shared pool while threads run and their pools come and go: each keeps, requests, moves and closes in the name of
-//! tenants that all of them create and remove.
+//! Tenants of a shared pool while threads run and their pools come and go: each keeps, requests, moves and closes in
+//! the name of tenants that all of them create and remove.
 #![allow(clippy::disallowed_methods, reason = "a test may start threads")]
 
 use demuxbuf::connection::{Action, Event};
@@ -285,7 +285,8 @@ fn tenants_of_threads_add_up() {
     println!("{} calls met a tenant that another thread had removed", all.iter().map(|one| one.stale).sum::<u32>());
 }
 
-/// Whether a tenant may have a buffer is looked at once: what another thread keeps meanwhile makes no difference any more.
+/// Whether a tenant may have a buffer is looked at once: what another thread keeps meanwhile makes no difference any
+/// more.
 #[test]
 fn try_request_is_decided_by_one_look() {
     const TRIES: u32 = if cfg!(miri) { 20 } else { 100_000 };

@@ -1,4 +1,5 @@
-//! The waits of a shared scheduler, on one thread: how they are named, counted and ordered while they come, move and end.
+//! The waits of a shared scheduler, on one thread: how they are named, counted and ordered while they come, move and
+//! end.
 
 mod common;
 

@@ -215,8 +215,8 @@ fn s58_grant_stays_while_no_other_shard_waits() {
     shards.check_invariants().unwrap();
 }
 
-/// The wait that loses its buffer is more critical than the one that gets it, and another buffer is free, which only the
-/// first one may take: each has a buffer of its own.
+/// The wait that loses its buffer is more critical than the one that gets it, and another buffer is free, which only
+/// the first one may take: each has a buffer of its own.
 #[test]
 fn s58_wait_that_loses_its_buffer_may_have_another() {
     let mut config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(2, 8) };

@@ -1,5 +1,5 @@
-//! Pools and threads. Which types are `Send` and `Sync` is asserted in `src/send_sync.rs`, in each build of the library:
-//! here every feature is on.
+//! Pools and threads. Which types are `Send` and `Sync` is asserted in `src/send_sync.rs`, in each build of the
+//! library: here every feature is on.
 
 use demuxbuf::pool::{AttachOptions, Pool, PoolConfig};
 

@@ -1,6 +1,7 @@
 //! The threats of docs/threats.md, to a pool of one thread and to one of a pool that threads share: attackers hold,
-//! trickle, come back and lie, and honest clients are served within the published bound all the same. Those that are open
-//! have a test that shows what an attacker achieves today: one that fails is good news. Then change the page with the code.
+//! trickle, come back and lie, and honest clients are served within the published bound all the same. Those that are
+//! open have a test that shows what an attacker achieves today: one that fails is good news. Then change the page with
+//! the code.
 
 use demuxbuf::connection::{Action, Actions, Event};
 use demuxbuf::pool::{AttachOptions, BufferSource, Notice, Pool, PoolConfig, PoolError, ReceiverId};
@@ -199,8 +200,8 @@ impl<S: BufferSource> Siege<S> {
         self.shed += 1;
     }
 
-    /// Loop iterations of a host, an eighth of a second each. The honest client sends a frame as soon as the last one is
-    /// served, and is the last that the host looks at.
+    /// Loop iterations of a host, an eighth of a second each. The honest client sends a frame as soon as the last one
+    /// is served, and is the last that the host looks at.
     fn pass(&mut self, time_ns: u64) {
         let until_ns = self.now_ns + time_ns;
         while self.now_ns < until_ns {
@@ -274,8 +275,8 @@ fn s59_partial_frames_hold_memory_for_a_time() {
     assert!(shed.iter().all(|&shed| shed > 100), "{shed:?} were shed");
 }
 
-/// While memory is limited to less and less, and to more again, the honest client is served within the same bound, and only what
-/// attackers keep past its deadline goes.
+/// While memory is limited to less and less, and to more again, the honest client is served within the same bound, and
+/// only what attackers keep past its deadline goes.
 #[test]
 fn limit_that_changes_under_attack_keeps_the_bound() {
     for (attack, buffer_bytes) in [
@@ -373,7 +374,8 @@ fn host_pauses_a_client<S: BufferSource>(mut pool: Pool<S>) {
     assert!(shed.is_some(), "it is not");
 }
 
-/// The room to receive into has bytes of an earlier connection in it. The length of a receive keeps them from a decoder.
+/// The room to receive into has bytes of an earlier connection in it. The length of a receive keeps them from a
+/// decoder.
 #[test]
 fn open_buffers_are_not_wiped() {
     bytes_of_an_earlier_connection(pool(&config(256)));

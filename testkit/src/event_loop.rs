@@ -14,8 +14,8 @@ pub trait EventLoop {
     /// The socket of a connection; `None` once it is closed and has finished.
     fn socket(&mut self, at: usize) -> Option<&mut Socket>;
 
-    /// The socket of an open connection, and the memory that it may receive into. That memory is allocated for as long as
-    /// the socket is used, and nothing else uses it while a receive into it is in flight.
+    /// The socket of an open connection, and the memory that it may receive into. That memory is allocated for as long
+    /// as the socket is used, and nothing else uses it while a receive into it is in flight.
     fn socket_and_area(&mut self, at: usize) -> (&mut Socket, &mut [u8]);
 
     /// What is to be done for an open connection.

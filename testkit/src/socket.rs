@@ -5,8 +5,8 @@ use crate::in_flight::InFlight;
 use demuxbuf::connection::{Action, Actions, EndKind, Event, Mode};
 use std::ops::Range;
 
-/// The host's end of one connection: what the peer sent, how much of it was received and decoded, what the poller knows,
-/// and the receive that is submitted.
+/// The host's end of one connection: what the peer sent, how much of it was received and decoded, what the poller
+/// knows, and the receive that is submitted.
 #[derive(Debug)]
 pub struct Socket {
     mode: Mode,
@@ -180,8 +180,8 @@ impl Socket {
         self.has_changed = true;
     }
 
-    /// The transport reports the end by an event of its own, ahead of what it may still hold. If a receive is submitted,
-    /// this is its outcome.
+    /// The transport reports the end by an event of its own, ahead of what it may still hold. If a receive is
+    /// submitted, this is its outcome.
     ///
     /// # Panics
     ///
@@ -238,8 +238,8 @@ impl Socket {
         self.in_flight.is_some()
     }
 
-    /// Arms or disarms the read interest, submits a poll, cancels a poll or a receive, and takes down that the host asked
-    /// for a wake-up.
+    /// Arms or disarms the read interest, submits a poll, cancels a poll or a receive, and takes down that the host
+    /// asked for a wake-up.
     ///
     /// # Panics
     ///
@@ -275,8 +275,8 @@ impl Socket {
         }
     }
 
-    /// What the poller or the system reports: that the socket is readable, that a poll is complete, or the outcome of the
-    /// submitted receive. Only then are its bytes in its memory.
+    /// What the poller or the system reports: that the socket is readable, that a poll is complete, or the outcome of
+    /// the submitted receive. Only then are its bytes in its memory.
     pub fn poll(&mut self) -> Option<Event> {
         if !self.is_due() || self.draws(2) {
             return None;
@@ -323,8 +323,8 @@ impl Socket {
         Event::done(Action::Recv)
     }
 
-    /// Cancels a submitted receive that found nothing, whose outcome [`poll`](Socket::poll) returns; returns whether there
-    /// was one.
+    /// Cancels a submitted receive that found nothing, whose outcome [`poll`](Socket::poll) returns; returns whether
+    /// there was one.
     pub fn cancel(&mut self) -> bool {
         let is_idle = !self.is_readable();
         let idle = self.in_flight.as_mut().filter(|_| is_idle);

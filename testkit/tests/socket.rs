@@ -109,7 +109,8 @@ fn receive_is_cancelled_once() {
     socket.acknowledge(Action::StopRecv.into());
 }
 
-/// Level-triggered interest reports again, an edge once for each change, and the others once for each time they are armed.
+/// Level-triggered interest reports again, an edge once for each change, and the others once for each time they are
+/// armed.
 #[test]
 fn readiness_is_reported_as_in_its_mode() {
     let reports = |mode: Mode| {

@@ -18,8 +18,8 @@ fn is_left<S: BufferSource>(host: &mut Host<S>, expected: Notice) {
     assert_eq!(host.iterate(|_| {}), []);
 }
 
-/// A lease that is overdue, a pool that is drained, and an attach that can be repeated: each is a notice that stays until it is
-/// picked up.
+/// A lease that is overdue, a pool that is drained, and an attach that can be repeated: each is a notice that stays
+/// until it is picked up.
 #[test]
 fn notice_of_any_kind_that_is_left_is_named() {
     // Overdue: a request waits, and the lease is as old as it may be.

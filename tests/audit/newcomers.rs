@@ -1,5 +1,5 @@
-//! The list of what newcomers did wrong: hosts that were written from the documentation alone. Each mistake is made once, and
-//! named in one line; those that no audit can see are listed, too, with what shows them instead.
+//! The list of what newcomers did wrong: hosts that were written from the documentation alone. Each mistake is made
+//! once, and named in one line; those that no audit can see are listed, too, with what shows them instead.
 
 use super::*;
 

@@ -11,7 +11,8 @@ pub(crate) mod shards;
 
 pub(crate) type ShardPool = Pool<PoolShard>;
 
-/// The fewest buffers for two threads, of which each has three: the receive buffer, one cut into cells of 64 bytes, and its spare.
+/// The fewest buffers for two threads, of which each has three: the receive buffer, one cut into cells of 64 bytes, and
+/// its spare.
 pub(crate) const BUFFERS: u32 = 16;
 /// What is left for the host's own requests, and for what receivers keep beside the spares.
 pub(crate) const COMMON: u32 = BUFFERS - 2 * 3;
@@ -71,8 +72,8 @@ pub(crate) fn exhaust(pool: &mut ShardPool, other: &mut ShardPool) -> Vec<LeaseI
     leases
 }
 
-/// Attaches a receiver that keeps 64 bytes and waits for room for the rest. The pool is exhausted, and it takes the spare of its
-/// thread if that is there.
+/// Attaches a receiver that keeps 64 bytes and waits for room for the rest. The pool is exhausted, and it takes the
+/// spare of its thread if that is there.
 pub(crate) fn waiting(pool: &mut ShardPool, token: u64) -> ReceiverId {
     let id = attach(pool, token);
     let actions = pool.handle(id, Event::Readable).unwrap();

@@ -1,6 +1,6 @@
 //! Correct hosts of every mode, over the receivers and over the machine alone, on random transports of the test kit.
-//! Whatever the order of events: every byte is decoded once and in order, every end is reported once, memory in flight is
-//! the system's, no loop iteration is without end, and nothing is held when all is over.
+//! Whatever the order of events: every byte is decoded once and in order, every end is reported once, memory in flight
+//! is the system's, no loop iteration is without end, and nothing is held when all is over.
 
 mod bare;
 mod sides;

@@ -1,4 +1,5 @@
-//! What the hosts run on: the library's receivers, here, or the machine with the host's own buffers, in [`crate::bare`].
+//! What the hosts run on: the library's receivers, here, or the machine with the host's own buffers, in
+//! [`crate::bare`].
 
 use super::{BUFFER_BYTES, CONNECTIONS, Settings};
 use demuxbuf::connection::{Actions, Connection, Event};
@@ -21,8 +22,8 @@ pub(super) trait Side {
     }
 }
 
-/// The library does everything about memory: receives borrow, only partial frames keep. There is enough for every frame,
-/// so that nothing depends on time.
+/// The library does everything about memory: receives borrow, only partial frames keep. There is enough for every
+/// frame, so that nothing depends on time.
 pub(super) struct Pooled {
     pool: Pool,
     ids: Vec<ReceiverId>,

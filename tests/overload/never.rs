@@ -84,8 +84,8 @@ fn holder_is_asked_at_lease_ns_without_park_ns() {
     assert_eq!(asked_at(&mut scheduler, 80).0, [ReclaimKind::Park, ReclaimKind::Shed]);
 }
 
-/// The longest lease is a lease: it has a deadline, and a holder is asked to park after `park_ns`. The holder is shed at
-/// the end of time, and no host is asked to come back after it.
+/// The longest lease is a lease: it has a deadline, and a holder is asked to park after `park_ns`. The holder is shed
+/// at the end of time, and no host is asked to come back after it.
 #[test]
 fn longest_lease_is_a_time() {
     const STEP_NS: u64 = LONGEST_NS / 8;

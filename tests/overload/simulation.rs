@@ -304,8 +304,8 @@ impl Simulation {
         self.look(at);
     }
 
-    /// The pool asks to close this one; never one whose frame began less than a grace ago, unless its tenant may have more
-    /// than others.
+    /// The pool asks to close this one; never one whose frame began less than a grace ago, unless its tenant may have
+    /// more than others.
     fn shed(&mut self, at: usize) {
         let id = self.peers[at].id.expect("it is connected");
         assert!(self.pool.describe(id).expect("the handle is live").shed_reason.is_some());

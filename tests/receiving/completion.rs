@@ -193,7 +193,8 @@ fn partial_frame_is_kept_in_a_cell_after_the_outcome() {
     check(&pool, &[]);
 }
 
-/// With one receive in flight at most: while others wait, a receive that found nothing is taken back, and all are served.
+/// With one receive in flight at most: while others wait, a receive that found nothing is taken back, and all are
+/// served.
 #[test]
 fn s68_idle_receivers_poll_and_all_are_served() {
     idle_receivers_poll(&mut pool(1));
@@ -253,8 +254,8 @@ fn idle_receive_is_taken_back_for_the_host() {
     assert_eq!((leases.len(), pool.check_invariants()), (5, Ok(())));
 }
 
-/// What a thread asks to be cancelled for a receiver of its own, or for a request of another thread, reports nothing: a poll is
-/// pending, and the other thread is signalled.
+/// What a thread asks to be cancelled for a receiver of its own, or for a request of another thread, reports nothing: a
+/// poll is pending, and the other thread is signalled.
 #[test]
 fn s68_idle_receive_is_taken_back_for_another_thread() {
     let config = PoolConfig { memory_bytes: 16 * 256, ..config(0) };
@@ -311,8 +312,8 @@ fn bytes_of_a_cancelled_receive_are_decoded() {
     assert!(notices(&mut pool).iter().any(|&(granted, _)| granted == other));
 }
 
-/// With no buffer free, a trial has the receive buffer, also in flight: other receivers wait until it is taken back, or until
-/// a buffer is free that takes its place.
+/// With no buffer free, a trial has the receive buffer, also in flight: other receivers wait until it is taken back, or
+/// until a buffer is free that takes its place.
 #[test]
 fn trial_in_flight_gives_the_receive_buffer_back() {
     for is_released in [false, true] {
@@ -351,8 +352,8 @@ fn trial_in_flight_gives_the_receive_buffer_back() {
     }
 }
 
-/// `in_flight_max` does not follow a limit of memory. So receives in flight may have more than it allows: they are taken back,
-/// no more of them than that, and what waits later is served from the others.
+/// `in_flight_max` does not follow a limit of memory. So receives in flight may have more than it allows: they are
+/// taken back, no more of them than that, and what waits later is served from the others.
 #[test]
 fn receives_in_flight_are_taken_back_for_a_limit() {
     let config = PoolConfig { memory_bytes: 80 * 256, receivers_max: 16, ..config(0) };

@@ -15,8 +15,8 @@ pub(crate) fn policy(mode: Mode) -> Policy {
     Policy { mode, counting: true, ..Policy::default() }
 }
 
-/// A pool of eight buffers of 256 bytes, all of which are taken that receivers do not need, and a receiver that waits for its
-/// peer.
+/// A pool of eight buffers of 256 bytes, all of which are taken that receivers do not need, and a receiver that waits
+/// for its peer.
 pub(crate) struct Case {
     pub(crate) pool: Pool,
     pub(crate) id: ReceiverId,
@@ -273,7 +273,8 @@ fn partial_frame_is_shed_at_its_deadline() {
     });
 }
 
-/// What is kept of a frame is safe while the rest is awaited, as if it claimed; after its deadline it is tried, not evicted.
+/// What is kept of a frame is safe while the rest is awaited, as if it claimed; after its deadline it is tried, not
+/// evicted.
 #[test]
 fn receiver_under_a_mark_is_not_evicted() {
     let mut pool = pool_of_eight_with(policy(Mode::Level), 8);
@@ -409,8 +410,8 @@ fn closed_peer_is_received_to_its_end() {
     });
 }
 
-/// What a closed peer left is there for certain, also for an edge: where there is no place for it, it is claimed, with the time
-/// that has passed.
+/// What a closed peer left is there for certain, also for an edge: where there is no place for it, it is claimed, with
+/// the time that has passed.
 #[test]
 fn closed_peer_claims_from_the_first_report() {
     let mut case = Case::with_place(Mode::Edge);
@@ -431,7 +432,8 @@ fn closed_peer_claims_from_the_first_report() {
     assert_eq!(case.facts().start_ns, Some(0));
 }
 
-/// Only setting it makes the kernel look again: in edge-triggered mode a mark is set once more after each receive, also with an equal value.
+/// Only setting it makes the kernel look again: in edge-triggered mode a mark is set once more after each receive, also
+/// with an equal value.
 #[test]
 fn mark_is_set_again_after_a_receive_of_an_edge() {
     for mode in [Mode::Edge, Mode::Level] {
@@ -517,7 +519,8 @@ fn paused_receiver_waits_under_no_mark() {
     });
 }
 
-/// A step that is about bytes does not have the mark, so a host that arms read interest there is asked for the mark later.
+/// A step that is about bytes does not have the mark, so a host that arms read interest there is asked for the mark
+/// later.
 #[test]
 fn mark_is_asked_for_where_a_step_has_it() {
     let mut case = Case::with_place(Mode::Level);

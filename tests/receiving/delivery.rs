@@ -1,5 +1,5 @@
-//! Bytes that the host has received already, into memory that the system chose: kept frames are completed with them, the others
-//! are decoded where they are, and what is left has a place in the pool.
+//! Bytes that the host has received already, into memory that the system chose: kept frames are completed with them,
+//! the others are decoded where they are, and what is left has a place in the pool.
 
 use crate::{MODES, MS, pool_of_eight, pool_of_eight_in, receive};
 use demuxbuf::connection::{Action, Actions, Event, EventError, Mode, Policy};
@@ -210,7 +210,8 @@ fn delivery_is_refused_and_changes_nothing() {
     refuse(&mut pool, id, b"x", PoolError::Stale);
 }
 
-/// A connection that is blocked would receive behind what is in place. Nothing can be received there, be it submitted or not.
+/// A connection that is blocked would receive behind what is in place. Nothing can be received there, be it submitted
+/// or not.
 #[test]
 fn nothing_is_submitted_behind_bytes_in_place() {
     for event in [Event::Block { reasons: 1 }, Event::SetBlocked { reasons: 2 }] {
@@ -306,7 +307,8 @@ fn delivery_waits_for_a_buffer_to_complete_a_frame_in() {
     assert_eq!(deliver(&mut pool, second, b"completed.").accepted_bytes, 10);
 }
 
-/// In shortage, a receiver takes what any receive may bring, and claims. What it does not take is the host's, and is asked for.
+/// In shortage, a receiver takes what any receive may bring, and claims. What it does not take is the host's, and is
+/// asked for.
 #[test]
 fn delivery_claims_in_shortage_and_is_asked_for() {
     for mode in MODES {
@@ -335,8 +337,8 @@ fn delivery_claims_in_shortage_and_is_asked_for() {
     }
 }
 
-/// A receiver that keeps nothing claims for what the host has, since no poller reports that: also one that a pause took out of the
-/// queue, until the host reports that there is nothing.
+/// A receiver that keeps nothing claims for what the host has, since no poller reports that: also one that a pause took
+/// out of the queue, until the host reports that there is nothing.
 #[test]
 fn undelivered_bytes_keep_a_claim_alive() {
     let policy = Policy { mode: Mode::Level, ..Policy::default() };
@@ -414,8 +416,8 @@ fn failed_receiver_drops_deliveries() {
     assert_eq!((pool.counts().dropped_bytes, pool.check_invariants()), (5, Ok(())));
 }
 
-/// A trial goes on only if its receive brought all that was asked for, so that a delivery brings as much, and not only what is
-/// needed.
+/// A trial goes on only if its receive brought all that was asked for, so that a delivery brings as much, and not only
+/// what is needed.
 #[test]
 fn delivery_in_a_trial_brings_what_is_usable() {
     let mut pool = pool_of_eight(4);

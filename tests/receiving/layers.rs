@@ -1,4 +1,5 @@
-//! A layer between transport and receiver that reads ahead, such as a TLS library: the poller does not report what it holds.
+//! A layer between transport and receiver that reads ahead, such as a TLS library: the poller does not report what it
+//! holds.
 
 use crate::{MODES, pool_of_eight_with};
 use demuxbuf::connection::{Action, Event, Mode, Policy};
@@ -29,8 +30,8 @@ fn lease_all(pool: &mut Pool) -> Vec<LeaseId> {
 }
 
 impl Layer {
-    /// Does what is pending until nothing is, in as many loop iterations as that takes; the layer hands on at most 50 bytes
-    /// at once, and the decoder leaves none.
+    /// Does what is pending until nothing is, in as many loop iterations as that takes; the layer hands on at most 50
+    /// bytes at once, and the decoder leaves none.
     fn drain(&mut self, pool: &mut Pool) {
         for _ in 0..100 {
             let actions = pool.pending(self.id).expect("it is attached");

@@ -54,7 +54,8 @@ fn content_that_comes_with_its_buffer_is_not_copied() {
     assert_eq!(pool.check_invariants(), Ok(()));
 }
 
-/// Content that is past its deadline may be evicted, but not for a host that takes it: what the host gets is what was sent.
+/// Content that is past its deadline may be evicted, but not for a host that takes it: what the host gets is what was
+/// sent.
 #[test]
 fn take_evicts_others_and_not_what_is_taken() {
     let mut pool = pool_of_eight(0);
@@ -286,8 +287,8 @@ fn host_learns_what_this_pool_has_not() {
     assert_eq!((pool.lease_of_address(last), pool.check_invariants()), (Err(of_receivers), Ok(())));
 }
 
-/// However few buffers the host leaves to receivers, more are free than they keep in reserve, or none would ever come back that
-/// is off.
+/// However few buffers the host leaves to receivers, more are free than they keep in reserve, or none would ever come
+/// back that is off.
 #[test]
 fn reserve_is_of_what_receivers_may_have() {
     let reserve = |reserves: u32, cap: u32| {

@@ -1,5 +1,5 @@
-//! Receivers that count, where what their decoder may leave has no place: a frame is decoded while it stays in the kernel, and what
-//! was consumed is received away.
+//! Receivers that count, where what their decoder may leave has no place: a frame is decoded while it stays in the
+//! kernel, and what was consumed is received away.
 
 use crate::counting::{COUNTING_MODES, Case, attach, lease_all, policy};
 use crate::{MS, pool_of_eight_with};

@@ -1,4 +1,5 @@
-//! The mark of a host that counts, on a socket whose kernel has one: it is set, reached, not reached, and lowered again.
+//! The mark of a host that counts, on a socket whose kernel has one: it is set, reached, not reached, and lowered
+//! again.
 
 use crate::counting::{COUNTING_MODES, policy};
 use crate::{MS, pool_of_eight_with};
@@ -157,7 +158,8 @@ fn s91_mark_is_lowered_for_the_next_frame() {
     });
 }
 
-/// A kernel that holds less than the mark reports all the same, and goes on to: the frame is received as by any other host.
+/// A kernel that holds less than the mark reports all the same, and goes on to: the frame is received as by any other
+/// host.
 #[test]
 fn s91_mark_above_what_the_kernel_holds_does_not_spin() {
     in_modes(&COUNTING_MODES, |mode| {

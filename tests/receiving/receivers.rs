@@ -189,8 +189,8 @@ fn trial_goes_on_when_nothing_was_kept() {
     });
 }
 
-/// Content is evicted for the sake of another receiver; the host may call for the one that lost it before it has polled the
-/// notice.
+/// Content is evicted for the sake of another receiver; the host may call for the one that lost it before it has polled
+/// the notice.
 #[test]
 fn evicted_receiver_takes_calls_before_its_notice() {
     for case in 0..4 {

@@ -187,8 +187,8 @@ fn ample_pool(mode: Mode) -> Pool {
     Pool::new(&config).expect("the configuration is allowed")
 }
 
-/// Random deliveries of random sizes, in ample and in scarce memory. After each step nothing depends on the host's memory, no
-/// byte is lost, and no receiver is forgotten.
+/// Random deliveries of random sizes, in ample and in scarce memory. After each step nothing depends on the host's
+/// memory, no byte is lost, and no receiver is forgotten.
 #[test]
 fn random_deliveries_are_decoded_to_the_last_byte() {
     let (mut waited, mut shed) = (0, 0);

@@ -1,5 +1,5 @@
-//! Tenants of a shared pool, with the pools of two threads driven by one: what a tenant holds counts over both, whichever of them
-//! looks, and tenants come and go on both.
+//! Tenants of a shared pool, with the pools of two threads driven by one: what a tenant holds counts over both,
+//! whichever of them looks, and tenants come and go on both.
 
 use crate::tenants::{
     BUFFER, attach, claims_are_in_order_of_number, content_goes_in_order_of_number, drain, fill, flood, info,
@@ -150,7 +150,8 @@ fn tenant_request_sees_what_is_kept_later() {
     let leases = [(); 2].map(|()| lease_of(two.a.request_for(&request_of(capped))));
     let wait = wait_of(two.a.request_for(&request_of(capped)));
     let id = attach(&mut two.b, Some(capped));
-    // It is in shortage, and a cell of 64 bytes is not counted: only bytes that were there before are kept beyond the cap.
+    // It is in shortage, and a cell of 64 bytes is not counted: only bytes that were there before are kept beyond the
+    // cap.
     assert_eq!(flood(&mut two.b, id), 64);
     let options = AttachOptions { tenant: Some(capped), ..AttachOptions::new(0, 0) };
     let kept = two.b.attach_with(&options, &[7; 200]).expect("there is a buffer");
@@ -211,7 +212,8 @@ fn tenant_guarantee_counts_what_both_threads_hold() {
     }
 }
 
-/// Of two tenants that claim on one thread, the one that holds less is first, though all that it holds less is on the other.
+/// Of two tenants that claim on one thread, the one that holds less is first, though all that it holds less is on the
+/// other.
 #[test]
 fn claims_are_in_the_order_of_the_loads_of_all() {
     // With the clock, or as it polls.
@@ -452,7 +454,8 @@ fn taken_buffers_change_their_tenant_across_threads() {
     assert_eq!([first, second].map(|tenant| info(&two.b, tenant).outstanding_units), [0, 0]);
 }
 
-/// A grant that its thread does not pick up goes to the tenant's wait on another thread, and counts for it all the time.
+/// A grant that its thread does not pick up goes to the tenant's wait on another thread, and counts for it all the
+/// time.
 #[test]
 fn grant_of_a_tenant_that_is_not_picked_up_goes_on() {
     let mut two = two();

@@ -1,7 +1,7 @@
 //! A host in shortage: honest clients among clients that stop inside of frames, drip or come back, on the memory model.
 //!
-//! Whatever the others do: every byte of an honest client is decoded once and in order, none of them is shed, each of its frames
-//! is decoded in the time that the pool promises, and no loop iteration is without end.
+//! Whatever the others do: every byte of an honest client is decoded once and in order, none of them is shed, each of
+//! its frames is decoded in the time that the pool promises, and no loop iteration is without end.
 
 use crate::{MODES, MS};
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
@@ -142,8 +142,8 @@ impl Host {
             clients: Vec::new(),
             now_ns: 0,
             longest_ns: 0,
-            // The kernel has the bytes; then it takes a loop iteration to see them, and one more to settle. What an edge is not
-            // reported for is claimed on suspicion, and the time begins anew with the next report.
+            // The kernel has the bytes; then it takes a loop iteration to see them, and one more to settle. What an
+            // edge is not reported for is claimed on suspicion, and the time begins anew with the next report.
             bound_ns: config.wait_ns_max() * if mode == Mode::Edge { 2 } else { 1 } + STEP_NS + 2 * manners.delay_ns(),
         };
         for at in 0..HONEST + others {
@@ -307,8 +307,8 @@ impl EventLoop for Host {
     fn acknowledge(&mut self, at: usize, actions: Actions) {
         if actions.has(Action::Shed) {
             let client = &self.clients[at];
-            // What is held where memory is exhausted, and what has no known length, may have no place; a trial gets of a frame what
-            // the kernel holds.
+            // What is held where memory is exhausted, and what has no known length, may have no place; a trial gets of
+            // a frame what the kernel holds.
             let may_be_shed = self.manners.needs_one
                 || self.manners.counts.is_some_and(|room| room < BUFFER_BYTES as usize)
                 || self.manners.counts.is_none()
@@ -441,7 +441,8 @@ fn honest_clients_are_served_in_time_among_others() {
     });
 }
 
-/// A partial frame costs no memory where the kernel can hold it, so that whole ones are decoded at once, whatever the others do.
+/// A partial frame costs no memory where the kernel can hold it, so that whole ones are decoded at once, whatever the
+/// others do.
 #[test]
 fn honest_clients_of_a_host_that_counts_do_not_wait() {
     const OTHERS: usize = if cfg!(miri) { 20 } else { 300 };

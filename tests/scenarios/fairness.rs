@@ -76,8 +76,8 @@ fn holders(host: &Host) -> u32 {
     free_buffers(&host.pool) + u32::from(HAS_SPARE) - host.pool.memory().split().reserve
 }
 
-/// A request of the host's own waits, and the host has every other buffer that it can have. A thread has its spare still: the
-/// content of one that kept it would be evicted first.
+/// A request of the host's own waits, and the host has every other buffer that it can have. A thread has its spare
+/// still: the content of one that kept it would be evicted first.
 fn wait_beside_spare(host: &mut Host) {
     // What is kept may have been the spare. The thread has one again since the receive of another peer.
     let other = host.attach();

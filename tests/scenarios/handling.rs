@@ -80,7 +80,8 @@ fn s75_frames_are_joined_in_place() {
     let joined =
         frame(kind::HEADERS, flags::END_HEADERS, 1, &[[0x82; 30].as_slice(), &[0x84; 20], &[0x86; 10]].concat());
     for mode in [Mode::Level, Mode::Edge] {
-        // With kept bytes in a small cell, in one of half a buffer, and all at once; with a second receive behind the hole.
+        // With kept bytes in a small cell, in one of half a buffer, and all at once; with a second receive behind the
+        // hole.
         for kept in [0, 20, 75] {
             let mut pool = Pool::new(&config(mode, 2)).expect("the configuration is allowed");
             let id = pool.attach(&AttachOptions::new(0, 1)).expect("there is room");

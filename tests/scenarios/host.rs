@@ -20,8 +20,8 @@ pub(crate) const MS: u64 = 1_000_000;
 /// The most that one advance of the clock counts for, with the default grace.
 const STEP_NS: u64 = 125 * MS;
 
-/// Runs a scenario once for each mode in which a receive has its outcome at once, so that the smallest cells may take it in
-/// shortage.
+/// Runs a scenario once for each mode in which a receive has its outcome at once, so that the smallest cells may take
+/// it in shortage.
 pub(crate) fn in_polled_modes(scenario: impl Fn(Mode)) {
     in_modes(&[Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic], scenario);
 }
@@ -147,8 +147,8 @@ impl Host {
         self.peers.len() - 1
     }
 
-    /// Puts a layer that reads ahead between the transport of a new peer and this host, which hands on at most this many
-    /// bytes at a time.
+    /// Puts a layer that reads ahead between the transport of a new peer and this host, which hands on at most this
+    /// many bytes at a time.
     pub(crate) fn put_layer(&mut self, at: usize, piece_bytes: usize) {
         let peer = &mut self.peers[at];
         let socket = std::mem::replace(&mut peer.socket, Socket::new(self.mode, &[]));
@@ -192,8 +192,8 @@ impl Host {
         (content, bytes)
     }
 
-    /// Closes a connection and checks that nothing is left to do. A receive in flight is cancelled, and keeps its memory
-    /// until its outcome.
+    /// Closes a connection and checks that nothing is left to do. A receive in flight is cancelled, and keeps its
+    /// memory until its outcome.
     pub(crate) fn close(&mut self, at: usize) {
         self.peers[at].is_closing = true;
         let mut actions = self.report(at, Event::Close);
@@ -311,8 +311,8 @@ impl Host {
         }
     }
 
-    /// Nothing of an honest host is named, but that the clock of this one stands still or leaps as the test likes, and that it
-    /// leaves a frame that can never fit to the test.
+    /// Nothing of an honest host is named, but that the clock of this one stands still or leaps as the test likes, and
+    /// that it leaves a frame that can never fit to the test.
     fn audit(&mut self) {
         self.iterations += 1;
         while let Some(finding) = self.pool.poll_audit(self.iterations).expect("the audit is on") {

@@ -112,8 +112,8 @@ fn s70_receive_that_has_to_write_sleeps() {
     });
 }
 
-/// Peers that wait for room: one with nothing, one with a partial frame in a small cell. Returns how often they received while
-/// they waited.
+/// Peers that wait for room: one with nothing, one with a partial frame in a small cell. Returns how often they
+/// received while they waited.
 fn wait_under_a_layer(config: &PoolConfig) -> usize {
     let mut host = Host::new(config);
     let peers = [host.attach(), host.attach()];

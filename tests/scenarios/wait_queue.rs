@@ -11,8 +11,8 @@ use demuxbuf::scheduler::{LeaseId, Outcome, SchedulerConfig, SchedulerError, Wai
 use demuxbuf_capi::*;
 use demuxbuf_testkit::{EventLoop, Rng};
 
-/// The host has every buffer that it can have. These peers wait, behind what fits into the smallest cells, each with a whole frame
-/// to receive.
+/// The host has every buffer that it can have. These peers wait, behind what fits into the smallest cells, each with a
+/// whole frame to receive.
 fn waiting(mode: Mode, waiters: usize) -> (Host, Vec<LeaseId>) {
     let mut host = Host::new(&config(mode, waiters as u32 + 2));
     let leases = host.take_all_buffers(0);

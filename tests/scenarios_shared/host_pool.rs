@@ -1,5 +1,5 @@
-//! The pool of the host: that of a thread, of a shared pool. What the host takes beside its receivers is taken, and released, by
-//! the same thread or by another.
+//! The pool of the host: that of a thread, of a shared pool. What the host takes beside its receivers is taken, and
+//! released, by the same thread or by another.
 
 use demuxbuf::connection::{Action, Event};
 use demuxbuf::pool::{AttachOptions, Finding, Notice, Pool, PoolConfig, PoolError};
@@ -130,7 +130,8 @@ impl DerefMut for HostPool {
     }
 }
 
-/// Buffers that the host can have in any class: all that are free, but for one for each thread that has its spare still.
+/// Buffers that the host can have in any class: all that are free, but for one for each thread that has its spare
+/// still.
 pub(crate) fn free_buffers(pool: &HostPool) -> u32 {
     let ready = |pool: &Pool<PoolShard>| u32::from(pool.memory().free_buffers() > 0);
     let another = pool.another.as_ref().map_or(0, |another| ready(&another.pool));

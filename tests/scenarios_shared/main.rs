@@ -1,5 +1,5 @@
-//! Scenarios once more, on the pool of a thread of a shared pool: what the host releases is released by that thread, and by
-//! another one, which signals it.
+//! Scenarios once more, on the pool of a thread of a shared pool: what the host releases is released by that thread,
+//! and by another one, which signals it.
 
 #![allow(dead_code, reason = "not all that the host can do is asked for here")]
 

@@ -261,7 +261,8 @@ impl Game {
             assert!(longest_ns <= *time_ns, "by the time of the thread");
         }
         for Client { shard, whole_at_ns, .. } in &self.clients {
-            // What arrived while the thread slept, it sees in the next iteration; an edge that begins a claim may be late by one.
+            // What arrived while the thread slept, it sees in the next iteration; an edge that begins a claim may be
+            // late by one.
             let since_ns = whole_at_ns.map_or(0, |whole_ns| self.threads[*shard].time_ns - whole_ns);
             let edges = if self.mode == Mode::Edge { 2 } else { 1 };
             let allowed_ns = edges * self.bound_ns + 2 * GRACE_NS / 8;

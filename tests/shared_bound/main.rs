@@ -1,6 +1,6 @@
-//! The bound in time with several threads: an adversary that has the clients of all threads but some, and decides when threads look,
-//! plays for the longest claim. Each claim is settled within `wait_ns_max` of the time of its thread, and no client is shed if its
-//! frames arrive in time. Beside it, every order of a few events, and single cases.
+//! The bound in time with several threads: an adversary that has the clients of all threads but some, and decides when
+//! threads look, plays for the longest claim. Each claim is settled within `wait_ns_max` of the time of its thread, and
+//! no client is shed if its frames arrive in time. Beside it, every order of a few events, and single cases.
 
 #[path = "../common/mod.rs"]
 mod common;

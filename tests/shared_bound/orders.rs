@@ -1,6 +1,7 @@
-//! Every order of a few events on two threads with little memory: partial frames, the rest of them, blocks, loop iterations, leases
-//! and requests of the host's own, and a receiver that moves. After each of them no thread that has something to do sleeps, and no
-//! memory is free that a receiver waits for; from each state all frames are served in the end, and nothing is left.
+//! Every order of a few events on two threads with little memory: partial frames, the rest of them, blocks, loop
+//! iterations, leases and requests of the host's own, and a receiver that moves. After each of them no thread that has
+//! something to do sleeps, and no memory is free that a receiver waits for; from each state all frames are served in
+//! the end, and nothing is left.
 
 use super::MS;
 use super::common::{ShardPool, config};
@@ -217,7 +218,8 @@ impl Instance {
         self.settle(there);
     }
 
-    /// Threads that were named look. Then no other one has anything to pick up, and no receiver waits beside free memory.
+    /// Threads that were named look. Then no other one has anything to pick up, and no receiver waits beside free
+    /// memory.
     fn rest(&mut self) {
         for _ in 0..16 {
             let Some(shard) = self.named.iter().position(|&is_named| is_named) else { break };

@@ -43,7 +43,8 @@ fn settled_at_ns(pool: &mut ShardPool, mut others: impl FnMut(u64), from_ns: u64
     panic!("it is never settled");
 }
 
-/// A thread that keeps all memory, and never advances its clock, keeps no claim of another one waiting beyond the bound.
+/// A thread that keeps all memory, and never advances its clock, keeps no claim of another one waiting beyond the
+/// bound.
 #[test]
 fn thread_that_hangs_delays_no_claim() {
     let (_shared_pool, mut a, mut b) = two(&roomy_config());

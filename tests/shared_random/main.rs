@@ -1,5 +1,5 @@
-//! Receivers of several threads at random, interleaved on one thread: what must always hold, wake-ups that are not lost, and what
-//! becomes of it all.
+//! Receivers of several threads at random, interleaved on one thread: what must always hold, wake-ups that are not
+//! lost, and what becomes of it all.
 
 mod calls;
 mod rest;

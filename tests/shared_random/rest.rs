@@ -39,15 +39,16 @@ impl Threads {
         (of_receivers, self.shared_pool.stats().scheduler.granted_by_handoff)
     }
 
-    /// All threads that were signalled look. Then no thread has anything to pick up, and no buffer is free that some receiver waits
-    /// for.
+    /// All threads that were signalled look. Then no thread has anything to pick up, and no buffer is free that some
+    /// receiver waits for.
     pub(super) fn rest(&mut self) {
         while let Some(shard) = self.is_named.iter().position(|&is_named| is_named) {
             self.is_named[shard] = false;
             self.settle(shard);
             self.check();
         }
-        // What other threads changed of tenants, be it in this loop, each sees when its clock advances, and is not signalled.
+        // What other threads changed of tenants, be it in this loop, each sees when its clock advances, and is not
+        // signalled.
         let mut before = None;
         while self.config.tenants_max > 0 && before != Some(self.progress()) {
             before = Some(self.progress());

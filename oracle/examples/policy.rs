@@ -7,8 +7,8 @@ use demuxbuf_oracle::policy::{Case, KINDS, MS, Outcome, S, Settings, Simulation,
 use demuxbuf_oracle::receiving_system::{ReceivingConfig, ReceivingSystem, TenantShare};
 use demuxbuf_oracle::{CoreReceiving, ModelReceiving};
 
-/// Honest clients of thirteen kinds and attackers on one event loop. Prints how many requests of each kind were answered,
-/// relative to a run without attackers, and the longest wait; then the same over all cases.
+/// Honest clients of thirteen kinds and attackers on one event loop. Prints how many requests of each kind were
+/// answered, relative to a run without attackers, and the longest wait; then the same over all cases.
 #[derive(Parser)]
 struct Arguments {
     /// Systems attacks: `few` (18), `all` (72), or names, as `static,mixed`.

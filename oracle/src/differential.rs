@@ -53,7 +53,8 @@ impl<M: System, S: System> Differential<M, S> {
         self.compare().map_err(|difference| format!("after {op:?}: {difference}"))?;
         if let Response::Refused(_) = seen.response {
             let mut after = self.system.system.stats();
-            // Before it is known whether there is a buffer, what is received now is given a place, and content may be evicted.
+            // Before it is known whether there is a buffer, what is received now is given a place, and content may be
+            // evicted.
             if matches!(op, Op::Take { .. }) {
                 let refused = after.scheduler.refused;
                 (after.scheduler, after.memory_model, after.shed) =
@@ -85,8 +86,8 @@ impl<M: System, S: System> Differential<M, S> {
         self.system.system.check_invariants().map_err(|rule| format!("the system breaks {rule}"))
     }
 
-    /// Where the bytes and buffers of receivers go is specified, but not by which ways: how often one buffer is taken for
-    /// another, and content moves to a cell that fills a gap.
+    /// Where the bytes and buffers of receivers go is specified, but not by which ways: how often one buffer is taken
+    /// for another, and content moves to a cell that fills a gap.
     fn ignore_ways(&self, expected: &mut Stats, seen: &Stats) -> Result<(), String> {
         let net = |stats: &Stats| stats.scheduler.granted_at_once.wrapping_sub(stats.scheduler.released);
         if net(expected) != net(seen) {
@@ -160,9 +161,9 @@ impl<M: System, S: System> Differential<M, S> {
 }
 
 impl<S: System> Differential<ModelPool, S> {
-    /// Plays hosts and peers that behave from now on: blocks end, missing bytes arrive, receivers whose frame can never be
-    /// decoded are closed, and the host releases its buffers. Then every wait ends, of receivers and of the host's own, and
-    /// no receiver has any memory. Then all that can be seen is compared.
+    /// Plays hosts and peers that behave from now on: blocks end, missing bytes arrive, receivers whose frame can never
+    /// be decoded are closed, and the host releases its buffers. Then every wait ends, of receivers and of the host's
+    /// own, and no receiver has any memory. Then all that can be seen is compared.
     ///
     /// # Errors
     ///

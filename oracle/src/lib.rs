@@ -16,8 +16,9 @@
 //! | [`targets`] | what the fuzzers run, and the tests replay |
 //!
 //! The model is written from the contract: the tables in the docs of `demuxbuf::connection`, the rules in those of
-//! `demuxbuf::scheduler`, and `docs/memory-model.md`. It shares no code with them but the types that inputs are made of.
-//! It counts in plain queues and keeps the bytes themselves, so that what a receiver shows is compared byte by byte.
+//! `demuxbuf::scheduler`, and `docs/memory-model.md`. It shares no code with them but the types that inputs are made
+//! of. It counts in plain queues and keeps the bytes themselves, so that what a receiver shows is compared byte by
+//! byte.
 
 /// A value of a type that only its own crate builds by literal: a base, with these fields set.
 macro_rules! filled {

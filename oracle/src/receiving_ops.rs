@@ -171,7 +171,8 @@ pub struct Drawn {
 }
 
 impl Drawn {
-    /// The legal call that this is in the state of the model, whose clock is at `now_ns`; none if there is no legal one.
+    /// The legal call that this is in the state of the model, whose clock is at `now_ns`; none if there is no legal
+    /// one.
     pub fn resolve(self, model: &ModelReceiving, now_ns: u64) -> Option<ReceivingOp> {
         let receivers = model.attached();
         // Mostly a receiver that borrows goes on, so that borrows end.

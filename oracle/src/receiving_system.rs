@@ -276,8 +276,8 @@ pub trait ReceivingSystem {
     fn attach(&mut self, receiver: u32, unknown_length: bool);
     /// Whether a layer takes whole records for it, from now on; `false` when it begins.
     fn set_reads_ahead(&mut self, receiver: u32, reads_ahead: bool);
-    /// Whether its host can leave a partial frame in the kernel, from now on; `false` when it begins. It does not look, nor receive
-    /// a whole.
+    /// Whether its host can leave a partial frame in the kernel, from now on; `false` when it begins. It does not look,
+    /// nor receive a whole.
     fn set_counts(&mut self, receiver: u32, counts: bool);
     /// It belongs to this tenant from now on; before the first such call to the default one, 0.
     fn set_tenant(&mut self, receiver: u32, tenant: u32);
@@ -289,7 +289,8 @@ pub trait ReceivingSystem {
     fn begin_unreported(&mut self, receiver: u32) -> Begin;
     /// A receive brought at least one byte, and at most what was answered last.
     fn received(&mut self, receiver: u32, bytes: &[u8]);
-    /// A receive brought these bytes, at least one, which are in the host's memory; no other receiver has bytes in place.
+    /// A receive brought these bytes, at least one, which are in the host's memory; no other receiver has bytes in
+    /// place.
     fn deliver(&mut self, receiver: u32, bytes: &[u8]) -> Delivered;
     /// A receive brought nothing.
     fn dry(&mut self, receiver: u32) -> After;
@@ -297,8 +298,8 @@ pub trait ReceivingSystem {
     fn looked(&mut self, receiver: u32, needed: u32) -> After;
     /// The host received bytes away that are owed: at least one.
     fn received_away(&mut self, receiver: u32, bytes: u32) -> After;
-    /// The kernel will hold no more of the frame that the receiver looks at, receives whole or waits for under a mark. Then it
-    /// begins.
+    /// The kernel will hold no more of the frame that the receiver looks at, receives whole or waits for under a mark.
+    /// Then it begins.
     fn kernel_full(&mut self, receiver: u32) -> After;
     /// The peer will send no more, and what is there may be less than a frame. Then the receiver begins.
     fn peer_closed(&mut self, receiver: u32) -> After;

@@ -195,8 +195,8 @@ impl From<PoolStats> for Stats {
     }
 }
 
-/// What operations are played on. Errors are the numbers of the C API. A scheduler alone has no receivers and refuses their
-/// calls, and what is requested of it has a deadline.
+/// What operations are played on. Errors are the numbers of the C API. A scheduler alone has no receivers and refuses
+/// their calls, and what is requested of it has a deadline.
 pub trait System {
     /// Whether the calls that are refused are counted.
     const COUNTS_REFUSALS: bool = true;

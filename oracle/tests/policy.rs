@@ -1,5 +1,5 @@
-//! The memory model under attack: whole hosts and clients in virtual time, on the model, which is checked after each call,
-//! and on the core. The example `policy` runs the same cases at length.
+//! The memory model under attack: whole hosts and clients in virtual time, on the model, which is checked after each
+//! call, and on the core. The example `policy` runs the same cases at length.
 
 mod common;
 
@@ -21,8 +21,8 @@ fn play<S: ReceivingSystem>(system: S, config: ReceivingConfig, settings: Settin
     Simulation::new(system, config, settings).run()
 }
 
-/// Every claim is settled in its time, and no honest client is shed in its time, unless the host itself held what it had and could not
-/// leave it in the kernel.
+/// Every claim is settled in its time, and no honest client is shed in its time, unless the host itself held what it
+/// had and could not leave it in the kernel.
 fn check(outcome: &Outcome, config: &ReceivingConfig, settings: &Settings) -> Result<(), String> {
     // Claims that are due at once take 64 in an iteration, and iterations some time.
     let bound = config.wait_ns_max() + 10 * MS;
@@ -36,8 +36,8 @@ fn check(outcome: &Outcome, config: &ReceivingConfig, settings: &Settings) -> Re
     }
 }
 
-/// The attacks in small: 9 buffers, 150 attackers, in one tenant with the honest clients or in one of their own. Model and core make
-/// the same of them, to the last request.
+/// The attacks in small: 9 buffers, 150 attackers, in one tenant with the honest clients or in one of their own. Model
+/// and core make the same of them, to the last request.
 #[test]
 fn policy_holds_under_each_attack_in_small() {
     for (number, case) in few_cases().into_iter().step_by(3).enumerate() {
@@ -80,7 +80,8 @@ fn policy_holds_off_attackers_in_a_capped_tenant() {
     }
 }
 
-/// Content in time goes for another tenant's claim only if its own has more than its share (which the model asserts), and no guarantee.
+/// Content in time goes for another tenant's claim only if its own has more than its share (which the model asserts),
+/// and no guarantee.
 #[test]
 fn policy_takes_from_unguaranteed_tenants() {
     let case = all_cases().into_iter().find(|case| case.name == "static" && case.first_bytes == 1);

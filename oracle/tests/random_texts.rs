@@ -1,10 +1,12 @@
-//! Random texts for the targets `ops`, `receiving`, `shared_scheduler` and `shared_pools`: calls of every kind in any order, most of them those that were asked for.
+//! Random texts for the targets `ops`, `receiving`, `shared_scheduler` and `shared_pools`: calls of every kind in any
+//! order, most of them those that were asked for.
 
 use demuxbuf_oracle::targets::{TARGETS, Target};
 use fastrand::Rng;
 use std::panic::catch_unwind;
 
-/// Some seconds. The faults that were found so are seeds of the target; not all of them show again in this number of texts.
+/// Some seconds. The faults that were found so are seeds of the target; not all of them show again in this number of
+/// texts.
 const TEXTS: u64 = 2_500;
 
 /// Numbers at which things change.

@@ -163,7 +163,8 @@ impl CConnection {
     }
 }
 
-/// A pool and its receivers, behind the pointer that C has, and bytes that were delivered, of which the last may be in place.
+/// A pool and its receivers, behind the pointer that C has, and bytes that were delivered, of which the last may be in
+/// place.
 #[derive(Debug)]
 pub struct CPool(*mut demuxbuf_pool, Vec<u8>);
 

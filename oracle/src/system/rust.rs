@@ -40,8 +40,8 @@ impl RustPool {
         RustPool(Pool::new(config).expect("an allowed configuration"), Vec::new())
     }
 
-    /// Writes down all that the future depends on, by the places of receivers in these, and the caller's numbers for the host's own
-    /// waits and leases. Ages count up to a limit.
+    /// Writes down all that the future depends on, by the places of receivers in these, and the caller's numbers for
+    /// the host's own waits and leases. Ages count up to a limit.
     pub fn state_key(&self, state: &mut Vec<u64>, age_ns_max: u64, receivers: &[u64], name: &dyn Fn(u64) -> u64) {
         let place = |bits: u64| receivers.iter().position(|&known| known == bits);
         let receiver = |receiver: ReceiverId| place(receiver.to_bits()).map_or(u64::MAX, |place| place as u64);

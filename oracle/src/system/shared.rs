@@ -95,7 +95,8 @@ impl CArea {
     /// Writes as much as there is room for.
     pub(crate) fn write(&self, bytes: &[u8]) {
         let length = bytes.len().min(self.bytes as usize);
-        // SAFETY: the pool lets nothing else use these bytes before the outcome, and none was reported; `bytes` is the caller's.
+        // SAFETY: the pool lets nothing else use these bytes before the outcome, and none was reported; `bytes` is the
+        // caller's.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.data, length) };
     }
 

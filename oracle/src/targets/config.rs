@@ -162,8 +162,8 @@ fn scheduler_alone(config: &SchedulerConfig) -> Result<(), String> {
     if stats.waiting + stats.leased + stats.assigned == 0 { Ok(()) } else { Err(format!("not all served: {stats:?}")) }
 }
 
-/// As much is there as the configuration promises: the pool reports it, and requests until there are no more buffers get all
-/// that their class may have.
+/// As much is there as the configuration promises: the pool reports it, and requests until there are no more buffers
+/// get all that their class may have.
 fn reserved_as_promised(pool: &mut Pool, config: &PoolConfig) -> Result<(), String> {
     let (stats, split) = (pool.stats(), config.split().map_err(|error| error.to_string())?);
     let buffers = config.memory_bytes / u64::from(config.buffer_bytes);

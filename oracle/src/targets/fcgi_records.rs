@@ -108,8 +108,8 @@ impl Input {
     }
 }
 
-/// A host that reads records: of what must be whole it keeps a part, as a receive buffer does; all other content it takes
-/// as it comes.
+/// A host that reads records: of what must be whole it keeps a part, as a receive buffer does; all other content it
+/// takes as it comes.
 struct Reader {
     decoder: Decoder,
     room: usize,

@@ -1,5 +1,5 @@
-//! FastCGI records as the specification 1.0 defines them, over everything that arrived at once: slow, and sharing nothing
-//! with the library.
+//! FastCGI records as the specification 1.0 defines them, over everything that arrived at once: slow, and sharing
+//! nothing with the library.
 
 /// What is in a stream of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -177,13 +177,14 @@ pub(super) fn allow_counting(policy: &mut Policy) {
     policy.counting &= policy.mode != Mode::Optimistic && !policy.reads_ahead;
 }
 
-/// Changes reserves and caps that the docs of `PoolConfig` do not allow to the nearest that they do, so that no input is passed
-/// over: a refusal is a finding. Refusals are the matter of the target `config`.
+/// Changes reserves and caps that the docs of `PoolConfig` do not allow to the nearest that they do, so that no input
+/// is passed over: a refusal is a finding. Refusals are the matter of the target `config`.
 pub fn allow_requests(config: &mut PoolConfig) {
     for class in usize::from(config.classes)..CLASSES_MAX {
         config.reserves[class] = 0;
     }
-    // Receivers have the last class, and need the receive buffer, the header buffers and two more; a request needs one more.
+    // Receivers have the last class, and need the receive buffer, the header buffers and two more; a request needs one
+    // more.
     let buffers = (config.memory_bytes / u64::from(config.buffer_bytes)) as u32;
     let header_cells = u64::from(config.receivers_max).min(u64::from(buffers) * u64::from(config.buffer_bytes) / 512);
     let least = (header_cells as u32).div_ceil(config.buffer_bytes / 64) + 3;

@@ -1,5 +1,5 @@
-//! Receivers on the memory model, by its public calls alone: whatever is called in whatever order, bytes come out as they
-//! went in, what is refused changes nothing, and nothing is held when all is over.
+//! Receivers on the memory model, by its public calls alone: whatever is called in whatever order, bytes come out as
+//! they went in, what is refused changes nothing, and nothing is held when all is over.
 
 mod config;
 mod host;

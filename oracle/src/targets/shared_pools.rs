@@ -1,5 +1,5 @@
-//! Pools of several threads through the C functions, interleaved on one thread: receivers that move, threads that come and
-//! go, and requests of the host's own, whichever thread they come from.
+//! Pools of several threads through the C functions, interleaved on one thread: receivers that move, threads that come
+//! and go, and requests of the host's own, whichever thread they come from.
 
 mod config;
 mod receives;

@@ -35,8 +35,8 @@ fn tenants() -> impl Strategy<Value = Option<[TenantShare; 2]>> {
     prop_oneof![1 => Just(None), 2 => [share(), share()].prop_map(Some)]
 }
 
-/// What comes before the random calls: time begins, all receivers are attached, and the host leases all but this number of
-/// buffers.
+/// What comes before the random calls: time begins, all receivers are attached, and the host leases all but this number
+/// of buffers.
 pub fn prelude(config: ReceivingConfig, free: u32) -> Vec<ReceivingOp> {
     let buffers = ModelReceiving::new(config).expect("it is allowed").usable_buffers();
     let attach = |receiver| ReceivingOp::Attach { receiver, unknown_length: receiver % 8 == 7 };

@@ -1,5 +1,5 @@
-//! Pools whose memory is nearly used up: connections, cells, claims, deadlines, trials and evictions, with hosts that do what
-//! they are asked, in any order, and peers that send nothing, a part of a frame, or the rest of it.
+//! Pools whose memory is nearly used up: connections, cells, claims, deadlines, trials and evictions, with hosts that
+//! do what they are asked, in any order, and peers that send nothing, a part of a frame, or the rest of it.
 
 use crate::{close, hash_of};
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
@@ -379,8 +379,8 @@ fn completion() {
     compete(Mode::Completion);
 }
 
-/// A receiver leaves partial frames in the kernel while the host has all buffers, or all but one: at its deadline, or once the
-/// kernel is full, it is as any other.
+/// A receiver leaves partial frames in the kernel while the host has all buffers, or all but one: at its deadline, or
+/// once the kernel is full, it is as any other.
 fn count(mode: Mode) {
     for leases in [5, 6] {
         let scope = Scope { mode, receivers: 1, leases, has_host: false, has_blocks: true, counting: true };

@@ -422,16 +422,16 @@ fn receiving_closes_with_a_host_that_leases() {
     close("two receivers, and a host", &House::new(scope), &EVERYTHING);
 }
 
-/// A receive in flight is taken back for the sake of the other receiver, a trial in flight has the receive buffer, and nothing
-/// is lost.
+/// A receive in flight is taken back for the sake of the other receiver, a trial in flight has the receive buffer, and
+/// nothing is lost.
 #[test]
 fn receiving_closes_with_receives_in_flight() {
     let scope = Scope { receivers: 2, leases: 5, is_leasing: true, is_submitting: true, ..SMALL };
     close("two receivers, one of which submits", &House::new(scope), &["in flight", "a receive taken back", "a trial"]);
 }
 
-/// One of two receivers leaves partial frames in the kernel, and has its trial at the deadline, or claims once the kernel is full; the
-/// other does not count.
+/// One of two receivers leaves partial frames in the kernel, and has its trial at the deadline, or claims once the
+/// kernel is full; the other does not count.
 #[test]
 fn receiving_closes_with_a_receiver_that_counts() {
     let scope = Scope { receivers: 2, leases: 4, is_leasing: true, is_counting: true, ..SMALL };
@@ -439,8 +439,8 @@ fn receiving_closes_with_a_receiver_that_counts() {
     close("two receivers, one of which counts", &House::new(scope), &[&counting[..], &EVERYTHING].concat());
 }
 
-/// No buffer is free but one that the other receiver may have: what the decoder of the one that counts holds stays in the kernel, and
-/// neither is shed.
+/// No buffer is free but one that the other receiver may have: what the decoder of the one that counts holds stays in
+/// the kernel, and neither is shed.
 #[test]
 fn receiving_closes_with_a_receiver_that_looks() {
     let scope = Scope { receivers: 2, leases: 5, is_counting: true, is_holding: true, ..SMALL };

@@ -10,8 +10,8 @@
 //! anew in each cycle. Ratios are to those with the same kind of read interest.
 //!
 //! The transport and the decoder are empty. In the columns with a size, each cycle receives that many bytes by
-//! `recv(2)` from a socket of `socketpair(2)`, the cheapest one there is: with one connection busy, with a buffer that stays
-//! in the processor's cache in every way to manage buffers; and with 64 busy in turn.
+//! `recv(2)` from a socket of `socketpair(2)`, the cheapest one there is: with one connection busy, with a buffer that
+//! stays in the processor's cache in every way to manage buffers; and with 64 busy in turn.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
 

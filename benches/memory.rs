@@ -2,8 +2,8 @@
 //! them (`/proc/self/smaps_rollup`), each case in a process of its own. All of the library is in it: the connection's
 //! state, the tables of receivers, and the cells. *Reserved* is what the process may come to use (`VmSize`).
 //!
-//! *Idle* has never received; *idle again* has received and decoded once; *dripping* has received a part of a frame, which
-//! is kept in a cell; *waiting* wants to receive and no memory is free.
+//! *Idle* has never received; *idle again* has received and decoded once; *dripping* has received a part of a frame,
+//! which is kept in a cell; *waiting* wants to receive and no memory is free.
 
 mod support;
 

@@ -10,7 +10,8 @@
 //! 32 MiB, once most of the busy ones had a turn. Setting up the largest crowd takes callgrind a minute for each of the
 //! two.
 //!
-//! A third turn has *prefetch*: for each batch of readable connections the hints are given first, then the events follow.
+//! A third turn has *prefetch*: for each batch of readable connections the hints are given first, then the events
+//! follow.
 //!
 //! No table of handles is read: they follow each other, and a poller would name the next one.
 
@@ -28,8 +29,8 @@ type Error = Box<dyn std::error::Error>;
 
 const CONNECTIONS: [u32; 3] = [1_000, 100_000, 10_000_000];
 const BUFFER_BYTES: u32 = 16448;
-/// 64 buffers, or a cell of 64 bytes for each connection: it takes 512 bytes of memory. More connections do not have parts
-/// of frames at once.
+/// 64 buffers, or a cell of 64 bytes for each connection: it takes 512 bytes of memory. More connections do not have
+/// parts of frames at once.
 const MEMORY_BYTES_MIN: u64 = 64 * BUFFER_BYTES as u64;
 const MEMORY_BYTES_EACH: u64 = 512;
 const DRIPPING_MAX: u32 = 1 << 22;
@@ -209,8 +210,8 @@ impl Crowd {
         Ok(Crowd { pool, lots: Lots::new(connections), first, events: 0, work: Work::default() })
     }
 
-    /// Returns how many events it took. The readable connections come in batches, as a poller returns them; with `is_ahead`
-    /// each batch is prefetched first.
+    /// Returns how many events it took. The readable connections come in batches, as a poller returns them; with
+    /// `is_ahead` each batch is prefetched first.
     fn play(&mut self, is_ahead: bool) -> Result<u64, Error> {
         let before = self.events;
         for _ in 0..READABLE / BATCH {

@@ -1,5 +1,5 @@
-//! FastCGI records, as a web server sends them: this library in Rust and through C. libfcgi has no decoder apart from its
-//! requests, and reads one at a time from a socket.
+//! FastCGI records, as a web server sends them: this library in Rust and through C. libfcgi has no decoder apart from
+//! its requests, and reads one at a time from a socket.
 
 use crate::{COPYING, Case, Counts, Decode, Error, Protocol, Way};
 use demuxbuf::framing::fcgi::{Decoder, Form, HEAD_BYTES, Next, RecordHeader, Side, kind};

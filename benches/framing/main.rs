@@ -2,8 +2,8 @@
 //! a time. What each takes from them is counted and compared. `http2.rs` and `fastcgi.rs` have the frames and the decoders.
 //!
 //! Of frames that are taken in pieces a decoder reads headers only, whatever the payload. So bytes per second of large
-//! frames show how rarely there is a header, and that nothing is copied, but not what a proxy can do with them. *Copying
-//! alone* shows the cost of a read that copies.
+//! frames show how rarely there is a header, and that nothing is copied, but not what a proxy can do with them.
+//! *Copying alone* shows the cost of a read that copies.
 
 mod fastcgi;
 mod http2;

@@ -3,8 +3,8 @@
 //!
 //! Those that are compared take turns, each run with a relay of its own, and the one that begins changes from round to
 //! round. A run is a fixed number of requests for a file of 1 KiB, by a fixed number of connections, each with one
-//! request at a time, so that each request and each answer is a receive of its own. Setting up the connections is part of
-//! the run.
+//! request at a time, so that each request and each answer is a receive of its own. Setting up the connections is part
+//! of the run.
 //!
 //! Runs are short and many, since a busy machine makes single ones differ by a tenth and more: a printed ratio
 //! is the median of all rounds' ratios, with the interval that it lies in (`ratio.rs`).

@@ -1,5 +1,5 @@
-//! Receivers that count, on sockets: while memory is short, a partial frame stays in the kernel until it is whole. It is in
-//! Rust what `include/demuxbuf_posix.h` is in C, for pollers that are edge-triggered, as those of mio and tokio.
+//! Receivers that count, on sockets: while memory is short, a partial frame stays in the kernel until it is whole. It
+//! is in Rust what `include/demuxbuf_posix.h` is in C, for pollers that are edge-triggered, as those of mio and tokio.
 //!
 //! Linux counts, on TCP. Elsewhere the same calls receive without counting.
 
@@ -32,8 +32,8 @@ impl Counting {
         Counting { mark: 1, is_counting: policy.counting }
     }
 
-    /// For `WantRecv`: sets the mark that the pool asks for, before read interest is armed. One that the system does not take is
-    /// found by `receive`: the kernel counts as full then.
+    /// For `WantRecv`: sets the mark that the pool asks for, before read interest is armed. One that the system does
+    /// not take is found by `receive`: the kernel counts as full then.
     pub fn set_mark(&mut self, socket: impl AsFd, mark: u32) {
         let mark = if self.is_counting { mark } else { 1 };
         if mark != self.mark {
@@ -42,9 +42,9 @@ impl Counting {
         }
     }
 
-    /// Does `Recv` or `Peek`; returns what to report. What is looked at whole is reported as received, and decoded; what was
-    /// decoded so is received, and dropped. `frame_bytes` is the length of the frame that begins so, or of its header while
-    /// that is not whole.
+    /// Does `Recv` or `Peek`; returns what to report. What is looked at whole is reported as received, and decoded;
+    /// what was decoded so is received, and dropped. `frame_bytes` is the length of the frame that begins so, or of its
+    /// header while that is not whole.
     pub fn receive(
         &self,
         socket: impl AsFd,
@@ -79,7 +79,8 @@ impl Counting {
         if found.intersects(CLOSED) {
             return Some(Event::PeerClosed);
         }
-        // A lower mark can be reached by a part. The one for this frame is set next, and then the poller has more to report.
+        // A lower mark can be reached by a part. The one for this frame is set next, and then the poller has more to
+        // report.
         let is_marked = self.mark as usize >= bytes;
         if !is_marked || !found.contains(PollFlags::IN) {
             return Some(Event::WouldBlock);

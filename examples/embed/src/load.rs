@@ -37,8 +37,8 @@ pub struct Load {
     /// Clients of which a frame is larger than a buffer.
     #[arg(long, default_value_t = 10)]
     pub oversized: usize,
-    /// No honest client stops inside of a frame or reads late. With scarce memory a server closes clients that do, and a
-    /// busy machine makes any pause a long one.
+    /// No honest client stops inside of a frame or reads late. With scarce memory a server closes clients that do, and
+    /// a busy machine makes any pause a long one.
     #[arg(long)]
     pub steady: bool,
     /// Seed of all random numbers.

@@ -107,8 +107,8 @@ pub enum Echo {
     Broken,
 }
 
-/// Length of the frame at the front with its header; of the header alone as long as that is not whole. What can never fit is
-/// cut down to the smallest such length.
+/// Length of the frame at the front with its header; of the header alone as long as that is not whole. What can never
+/// fit is cut down to the smallest such length.
 pub fn frame_bytes(data: &[u8]) -> u32 {
     let header = HEADER_BYTES as u32;
     data.first_chunk().map_or(header, |length| header + u32::from_be_bytes(*length).min(BUFFER_BYTES))
@@ -139,8 +139,8 @@ impl Summary {
         Summary(stats, counts)
     }
 
-    /// Of two threads, both of which are at their ends. Each counts memory, buffers and waits of all threads, and the rest of
-    /// its own.
+    /// Of two threads, both of which are at their ends. Each counts memory, buffers and waits of all threads, and the
+    /// rest of its own.
     pub fn and(self, other: Summary) -> Summary {
         let Summary(mut stats, mut counts) = other;
         stats.receivers += self.0.receivers;
@@ -154,8 +154,8 @@ impl Summary {
         Summary(stats, counts)
     }
 
-    /// Prints all as `name number`. Status 0 if nothing was left behind, be it in one of the buffers that are leased beside
-    /// those that receivers always have.
+    /// Prints all as `name number`. Status 0 if nothing was left behind, be it in one of the buffers that are leased
+    /// beside those that receivers always have.
     pub fn finish(self, leased: u32) -> ExitCode {
         let Summary(stats, counts) = self;
         let left = [

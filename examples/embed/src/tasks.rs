@@ -1,8 +1,8 @@
 //! The servers on tokio: a connection is a task of the thread that accepted it. A pool belongs to one thread, so a task
 //! stays there; the tasks of a thread share its pool in a `RefCell`, which is never borrowed across an `await`.
 //!
-//! A notice is served at once, in whatever task polls it, since what it grants lasts only until the clock is advanced. The
-//! task of its connection then looks anew at what to wait for.
+//! A notice is served at once, in whatever task polls it, since what it grants lasts only until the clock is advanced.
+//! The task of its connection then looks anew at what to wait for.
 
 use crate::counting::Counting;
 use crate::peer::{Peer, count};

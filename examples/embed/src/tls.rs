@@ -24,8 +24,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The settings of a server. Prints what is allowed and exits with status 2 if the files cannot be read, or do not belong
-    /// together.
+    /// The settings of a server. Prints what is allowed and exits with status 2 if the files cannot be read, or do not
+    /// belong together.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         self.try_server_config().unwrap_or_else(|error| {
             let message = format!("--certificate and --key need files in PEM form that belong together: {error}\n");

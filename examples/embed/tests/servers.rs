@@ -1,4 +1,5 @@
-//! Each server of this folder, and each step of `examples/porting`, under the same load. What is not installed is skipped with a line.
+//! Each server of this folder, and each step of `examples/porting`, under the same load. What is not installed is
+//! skipped with a line.
 
 #![allow(clippy::disallowed_methods, reason = "clients wait for the server")]
 
@@ -47,8 +48,8 @@ macro_rules! server {
     };
 }
 
-/// The same for a step of the porting guide, and what its one-shot polling adds. With the least memory, it has room for this
-/// many partial frames.
+/// The same for a step of the porting guide, and what its one-shot polling adds. With the least memory, it has room for
+/// this many partial frames.
 macro_rules! step {
     ($name:ident, $file:literal, $holders:literal) => {
         mod $name {
@@ -120,8 +121,8 @@ server!(
     &[(&["--threads", "17"], "16"), (&["--threads", "16", "--memory-kib", "160"], "allowed")]
 );
 
-/// The tests of records, of a server that speaks TLS: whether it counts them in the kernel, and whether a receive may have
-/// to write first.
+/// The tests of records, of a server that speaks TLS: whether it counts them in the kernel, and whether a receive may
+/// have to write first.
 macro_rules! records {
     ($name:ident, $server:expr, $counts:expr, $writes_first:expr) => {
         mod $name {

@@ -43,8 +43,8 @@ const SLOW: [&str; 16] = [
 /// A program that takes more processor time belongs to the second round.
 const QUICK: Duration = Duration::from_secs(4);
 
-/// A test that uses `PATIENCE` times its processor time without a mutant, and at least `PATIENCE_MIN`, counts as one that
-/// does not end; so does one that waits for `IDLE_MAX`.
+/// A test that uses `PATIENCE` times its processor time without a mutant, and at least `PATIENCE_MIN`, counts as one
+/// that does not end; so does one that waits for `IDLE_MAX`.
 const PATIENCE: u32 = 3;
 const PATIENCE_MIN: Duration = Duration::from_secs(2);
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -168,8 +168,8 @@ impl<'a> Attempt<'a> {
         (file.first as usize + index) % self.step == 0
     }
 
-    /// The packages with the library's own tests. They are built together, since that decides over features, and so over
-    /// the names of programs.
+    /// The packages with the library's own tests. They are built together, since that decides over features, and so
+    /// over the names of programs.
     fn packages(&self) -> Vec<&'static str> {
         if self.library == CORE { vec!["-p", CORE.1, "-p", KIT] } else { vec!["-p", self.library.1] }
     }
@@ -229,7 +229,8 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Notes the mutants with which the switched library does not build, so that the next run does not have to find out.
+    /// Notes the mutants with which the switched library does not build, so that the next run does not have to find
+    /// out.
     fn keep_alone(&self) -> Result<(), String> {
         let broken = self.files.iter().flat_map(|file| file.broken.iter().map(|&index| &file.found.mutants[index]));
         let mut new = broken.filter(|mutant| mutant.is_switchable && !self.results.is_alone(&mutant.key));
@@ -388,8 +389,8 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    /// Builds and runs one of the library's own programs after the other, since the first ones notice most mutants; their
-    /// names are as before. `None` if the library does not build.
+    /// Builds and runs one of the library's own programs after the other, since the first ones notice most mutants;
+    /// their names are as before. `None` if the library does not build.
     fn try_build(&self, round: &Round) -> Result<Option<(Outcome, String)>, String> {
         let packages = self.packages();
         if !self.build(&[&packages[..], &["--lib"]].concat())?.is_done {

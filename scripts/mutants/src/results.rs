@@ -63,8 +63,8 @@ impl Kept {
 }
 
 impl Results {
-    /// Reads those of earlier runs that still hold: with the same code, a test that did not change notices what it noticed
-    /// before, and what no test noticed may be noticed by one that did.
+    /// Reads those of earlier runs that still hold: with the same code, a test that did not change notices what it
+    /// noticed before, and what no test noticed may be noticed by one that did.
     ///
     /// # Errors
     ///

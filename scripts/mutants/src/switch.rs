@@ -9,7 +9,8 @@ use crate::find::{Found, HERE, Mutant};
 const CALL: &str = "crate::mutant_switch::is_on";
 
 /// That function's module: the number of the mutant is read from the environment once, without an allocation. If it is
-/// [`RECORD`], no mutant is on, and the numbers of those that were asked for are written to a file when the process ends.
+/// [`RECORD`], no mutant is on, and the numbers of those that were asked for are written to a file when the process
+/// ends.
 pub const MODULE: &str = r#"
 #[allow(unsafe_code, missing_docs, unreachable_pub, dead_code)]
 pub mod mutant_switch {

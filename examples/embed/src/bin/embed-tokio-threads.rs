@@ -1,4 +1,5 @@
-//! An echo server on tokio, on several threads, each with a shard of a shared pool. [`demuxbuf_embed::tasks`] has its loop.
+//! An echo server on tokio, on several threads, each with a shard of a shared pool. [`demuxbuf_embed::tasks`] has its
+//! loop.
 
 use clap::{Parser, error::ErrorKind};
 use demuxbuf::connection::Mode;

@@ -81,8 +81,8 @@ fn grow(clients: &mut [Client], bytes: &[u8]) {
     }
 }
 
-/// Silent peers, peers that hold all memory with partial frames, that wait for memory, and that hang up or send an urgent
-/// byte meanwhile: the server sleeps but for its deadlines. One that counts is not woken by frames that grow.
+/// Silent peers, peers that hold all memory with partial frames, that wait for memory, and that hang up or send an
+/// urgent byte meanwhile: the server sleeps but for its deadlines. One that counts is not woken by frames that grow.
 pub(crate) fn sleeps_beside_peers_that_wait(server: &Server) {
     let began = Instant::now();
     let Some(running) = server.start(server.least_kib) else { return };
@@ -122,8 +122,8 @@ pub(crate) fn sleeps_beside_peers_that_wait(server: &Server) {
     assert!(wakeups < events_max + 100 + timed_wakeups(began), "{wakeups} wake-ups: {statistics:?}");
 }
 
-/// The peers behind those that hold the least memory wait. When they reset they leave the queue at once: nothing waits any
-/// more, so that no holder is shed.
+/// The peers behind those that hold the least memory wait. When they reset they leave the queue at once: nothing waits
+/// any more, so that no holder is shed.
 pub(crate) fn forgets_waiting_peers_that_reset(server: &Server, holders: usize) {
     let Some(running) = server.start(server.least_kib) else { return };
     let partial = frame(&mut fastrand::Rng::with_seed(2), 9000);
@@ -193,8 +193,8 @@ pub(crate) fn sleeps_beside_peers_that_do_not_read(server: &Server) {
     assert!(wakeups < 2 * least + 250 + timed_wakeups(began), "{wakeups} wake-ups: {statistics:?}");
 }
 
-/// Clients send bursts of small frames, cut anywhere: fewer and larger ones come back, with the same payload in the same order.
-/// What is folded may lie behind kept bytes.
+/// Clients send bursts of small frames, cut anywhere: fewer and larger ones come back, with the same payload in the
+/// same order. What is folded may lie behind kept bytes.
 pub(crate) fn folds_frames_in_place(server: &Server) {
     let began = Instant::now();
     let Some(running) = server.start(server.least_kib) else { return };

@@ -70,7 +70,8 @@ fn kernel_counts() -> bool {
 }
 
 impl Server {
-    /// Builds a program of one source below `examples`; `None`, and a line, if a library that it needs is not installed.
+    /// Builds a program of one source below `examples`; `None`, and a line, if a library that it needs is not
+    /// installed.
     pub(crate) fn c(source: &str, libraries: &[&str], options: &'static [&'static str]) -> Option<Server> {
         let mut flags = Vec::new();
         for library in libraries {

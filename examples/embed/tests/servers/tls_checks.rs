@@ -53,8 +53,8 @@ fn compare(client: Box<TlsClient>, sent: &[u8]) -> Box<TlsClient> {
     client
 }
 
-/// Records that are larger than what is left of the buffer, many in one segment, and halves of records with pauses between
-/// them. After each part the client waits for the echo, so that what TLS keeps back stays.
+/// Records that are larger than what is left of the buffer, many in one segment, and halves of records with pauses
+/// between them. After each part the client waits for the echo, so that what TLS keeps back stays.
 pub(crate) fn drains_records_of_every_size(server: &Server) {
     let began = Instant::now();
     let Some(running) = server.start(AMPLE_KIB) else { return };
@@ -149,15 +149,16 @@ fn cost_of_half_records(server: &Server) -> Option<u64> {
     Some(cost)
 }
 
-/// The half of a record costs nothing where records are counted, and a read buffer of the TLS library where they are not.
+/// The half of a record costs nothing where records are counted, and a read buffer of the TLS library where they are
+/// not.
 pub(crate) fn half_records_cost_no_read_buffer(counting: &Server, plain: &Server) {
     let Some((counted, uncounted)) = cost_of_half_records(counting).zip(cost_of_half_records(plain)) else { return };
     assert!(counted < 512, "{counted} bytes for the half of a record that is in the kernel");
     assert!(uncounted > 6_000, "given: {uncounted} bytes for the half of a record that was read");
 }
 
-/// Connections that wait for memory, each with a whole record in its socket: none of them is taken from there, whatever the
-/// pool lends meanwhile. The few that come to their turn may have one.
+/// Connections that wait for memory, each with a whole record in its socket: none of them is taken from there, whatever
+/// the pool lends meanwhile. The few that come to their turn may have one.
 pub(crate) fn waiting_connections_cost_no_record(server: &Server) {
     const WAITING: usize = 200;
     let Some(running) = server.start(server.least_kib) else { return };
@@ -236,7 +237,8 @@ pub(crate) fn sleeps_beside_key_updates_it_cannot_answer(server: &Server, must_w
     const KEY_UPDATES: usize = 32;
     /// Of each the socket is full after about 100 frames. A frame is a quarter of the answers to that many key updates.
     const CLIENTS: usize = 250;
-    /// The server has answered all that it can when the client begins to read: an echo that does not come by then is lost.
+    /// The server has answered all that it can when the client begins to read: an echo that does not come by then is
+    /// lost.
     const ECHO: Duration = Duration::from_secs(60);
     /// In each round an answer has to wait for several clients, for one, or for none: that depends on the kernel.
     const ROUNDS_MAX: u32 = 6;

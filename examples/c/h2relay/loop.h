@@ -14,7 +14,7 @@ struct registration {
     void (*on_events)(struct registration *registration, uint32_t events);
 };
 
-enum { EVENTS_PER_ITERATION = 64 };
+enum { EVENTS_PER_ITERATION = 256 };
 
 struct loop {
     int epoll_fd;

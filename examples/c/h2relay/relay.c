@@ -181,7 +181,9 @@ static void on_socket(struct registration *registration, uint32_t events) {
 }
 
 static void take_ends(struct relay *relay) {
-    for (int count = 0; count < ENDS_PER_ITERATION && !list_is_empty(&relay->ends); count++) {
+    /* While more is ready than was reported, that comes first: the kernel has it in one queue, ends and requests. */
+    int most = relay->loop.events_count < EVENTS_PER_ITERATION ? ENDS_PER_ITERATION : 1;
+    for (int count = 0; count < most && !list_is_empty(&relay->ends); count++) {
         struct endpoint *endpoint = LIST_OWNER(relay->ends.next, struct endpoint, end);
         uint32_t events = endpoint->end_events;
         list_remove(&endpoint->end);

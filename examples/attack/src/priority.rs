@@ -1,4 +1,4 @@
-//! The priority of the attackers' thread.
+//! The priorities of the tool's threads.
 
 use std::io;
 
@@ -9,13 +9,53 @@ use std::io;
 ///
 /// The system does not allow it.
 pub(crate) fn lower() -> io::Result<()> {
-    // SAFETY: there is no pointer; 0 is this thread.
-    let policy = unsafe { libc::sched_getscheduler(0) };
+    match real_time() {
+        Some(_) => set(libc::SCHED_OTHER, 0),
+        None => set(libc::SCHED_IDLE, 0),
+    }
+}
+
+/// While it lives, this thread comes before those that have the same real-time priority: it is that of the honest clients,
+/// which do not wait for the relay's processor either. Without such a priority nothing changes.
+#[derive(Debug)]
+pub(crate) struct Above {
+    before: Option<(i32, i32)>,
+}
+
+impl Above {
+    pub(crate) fn others() -> io::Result<Above> {
+        let before = real_time();
+        if let Some((policy, priority)) = before {
+            set(policy, priority + 1)?;
+        }
+        Ok(Above { before })
+    }
+}
+
+impl Drop for Above {
+    fn drop(&mut self) {
+        if let Some((policy, priority)) = self.before {
+            set(policy, priority).expect("a lower priority is always allowed");
+        }
+    }
+}
+
+/// The policy and the priority of this thread, if they are of real time.
+fn real_time() -> Option<(i32, i32)> {
+    let mut parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 is this thread; the pointer is to a local, which is written.
+    let policy = unsafe {
+        libc::sched_getparam(0, &raw mut parameters);
+        libc::sched_getscheduler(0)
+    };
     let is_real_time = [libc::SCHED_RR, libc::SCHED_FIFO].contains(&(policy & !libc::SCHED_RESET_ON_FORK));
-    let lower = if is_real_time { libc::SCHED_OTHER } else { libc::SCHED_IDLE };
-    let none = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the pointer is to a local, which is only read.
-    let result = unsafe { libc::sched_setscheduler(0, lower, &raw const none) };
+    is_real_time.then_some((policy, parameters.sched_priority))
+}
+
+fn set(policy: i32, priority: i32) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: priority };
+    // SAFETY: 0 is this thread; the pointer is to a local, which is only read.
+    let result = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -27,6 +67,7 @@ mod tests {
     #[allow(clippy::disallowed_methods, reason = "the priority is that of a thread")]
     fn thread_gets_what_others_leave() {
         let lowered = std::thread::spawn(|| {
+            drop(Above::others().expect("nothing changes"));
             lower().expect("no privilege is needed");
             // SAFETY: there is no pointer; 0 is this thread.
             unsafe { libc::sched_getscheduler(0) }

@@ -49,13 +49,18 @@ impl Server {
 async fn accept(listener: TcpListener, max_frame_bytes: u32) {
     let mut connections = JoinSet::new();
     loop {
-        // A failed accept is a client that left early; the relay's statistics show it.
-        if let Ok((stream, _)) = listener.accept().await {
-            connections.spawn(serve(stream, max_frame_bytes));
+        tokio::select! {
+            // A failed accept is a client that left early; the relay's statistics show it.
+            accepted = listener.accept() => {
+                if let Ok((stream, _)) = accepted {
+                    connections.spawn(serve(stream, max_frame_bytes));
+                }
+                // Those that are connected come before the next newcomer.
+                tokio::task::yield_now().await;
+            }
+            // Each on its own: together, thousands that left would keep the others waiting.
+            Some(_) = connections.join_next() => {}
         }
-        while connections.try_join_next().is_some() {}
-        // Those that are connected come before the next newcomer.
-        tokio::task::yield_now().await;
     }
 }
 

@@ -24,8 +24,8 @@ pub const DEMUXBUF_RELEASE_BUFFER: u32 = 16;
 pub const DEMUXBUF_RECV: u32 = 32;
 /// Run the decoder; report consumed and, if bytes are left, why: need_more, block or yield.
 pub const DEMUXBUF_DECODE: u32 = 64;
-/// Connections: throw away what is buffered; report it consumed. Receivers that count, beside RECV and RECV_WHOLE: receive
-/// what was decoded when it was looked at, drop it, and report it received.
+/// Connections: throw away what is buffered; report it consumed. Receivers that count, beside RECV and RECV_WHOLE:
+/// receive what was decoded when it was looked at, drop it, and report it received.
 pub const DEMUXBUF_DISCARD: u32 = 128;
 /// Connections only: move the undecoded bytes to a parking slot, release the buffer; report buffer_parked.
 pub const DEMUXBUF_PARK: u32 = 256;
@@ -40,9 +40,9 @@ pub const DEMUXBUF_FINISHED: u32 = 2048;
 pub const DEMUXBUF_CANNOT_FIT: u32 = 4096;
 /// Work is left for the next loop iteration: schedule it, report it done, and report wake in that iteration.
 pub const DEMUXBUF_RESCHEDULE: u32 = 8192;
-/// Receivers that count only: look at what is in the kernel (`MSG_PEEK`), at most `bytes` at `data`; report need_more with
-/// the bytes that the frame has, from the first one in the kernel on, or would_block. With RECV_WHOLE: look if all of `bytes`
-/// is there, report that received, and decode it.
+/// Receivers that count only: look at what is in the kernel (`MSG_PEEK`), at most `bytes` at `data`; report need_more
+/// with the bytes that the frame has, from the first one in the kernel on, or would_block. With RECV_WHOLE: look if all
+/// of `bytes` is there, report that received, and decode it.
 pub const DEMUXBUF_PEEK: u32 = 16384;
 /// Receivers that count only, beside RECV or PEEK: receive or look if all of `bytes` is there; else report would_block.
 pub const DEMUXBUF_RECV_WHOLE: u32 = 32768;

@@ -1,5 +1,5 @@
-//! What a `demuxbuf_pool` is: the pool of one thread, or that of a thread of a shared pool. Each call is one match, and the
-//! rest of it is compiled for each kind.
+//! What a `demuxbuf_pool` is: the pool of one thread, or that of a thread of a shared pool. Each call is one match, and
+//! the rest of it is compiled for each kind.
 
 use core::ptr::NonNull;
 use demuxbuf::connection::{Actions, Policy};

@@ -100,18 +100,18 @@ impl ReadOptions {
 }
 
 /// Attaches a connection. `options` has what it is attached with; NULL is the same as all-zero but for `struct_size`:
-/// nothing buffered, class 0, no tenant, the policy of the pool. `*receiver` is its handle until `DEMUXBUF_FINISHED`; call
-/// `demuxbuf_receiver_pending` next. `message` and `message_bytes` are as for `demuxbuf_pool_new`.
+/// nothing buffered, class 0, no tenant, the policy of the pool. `*receiver` is its handle until `DEMUXBUF_FINISHED`;
+/// call `demuxbuf_receiver_pending` next. `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 ///
 /// Where no buffer is free for `bytes`, attach without them, and copy them to `data` of the first `DEMUXBUF_RECV` as if
 /// they had been received: then the receiver waits for room.
 /// Cost: O(1), and the copy.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
 /// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode` in the policy),
-/// `DEMUXBUF_ERR_CANNOT_COUNT`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant),
-/// `DEMUXBUF_ERR_TABLE_FULL` (see `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer),
-/// `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the
-/// shared pool was freed); nothing is changed then.
+/// `DEMUXBUF_ERR_CANNOT_COUNT`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TABLE_FULL` (see
+/// `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these
+/// bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed
+/// then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_attach(
     pool: *mut demuxbuf_pool,
@@ -148,11 +148,10 @@ pub unsafe extern "C" fn demuxbuf_receiver_attach(
 /// Of several threads that release or adopt one lease at once, one succeeds.
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`,
-/// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode`, or `length` is not 0), `DEMUXBUF_ERR_CANNOT_COUNT`,
-/// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (the tenant, or not a lease of the host's),
-/// `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared
-/// pool was freed); nothing is changed then
-/// and the lease stays the host's.
+/// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode`, or `length` is not 0),
+/// `DEMUXBUF_ERR_CANNOT_COUNT`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (the tenant, or
+/// not a lease of the host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer), `DEMUXBUF_ERR_WRONG_THREAD`,
+/// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then and the lease stays the host's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_adopt(
     pool: *mut demuxbuf_pool,
@@ -202,9 +201,9 @@ pub unsafe extern "C" fn demuxbuf_receiver_set_class(pool: *mut demuxbuf_pool, r
     status(pool.with(|pool| pool.set_class(id, narrowed(class_index)).map_err(status_of)))
 }
 
-/// Receives by this policy from now on, for example after a protocol upgrade. With another mode, read interest
-/// counts as off: `DEMUXBUF_WANT_RECV` asks for it in the new mode, which you register with the poller instead of the old
-/// one. A mode that receives before it asks (optimistic, completion) does so first.
+/// Receives by this policy from now on, for example after a protocol upgrade. With another mode, read interest counts
+/// as off: `DEMUXBUF_WANT_RECV` asks for it in the new mode, which you register with the poller instead of the old one.
+/// A mode that receives before it asks (optimistic, completion) does so first.
 ///
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set

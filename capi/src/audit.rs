@@ -31,8 +31,8 @@ pub const DEMUXBUF_FINDING_NOTICE_LEFT: u32 = 8;
 pub const DEMUXBUF_FINDING_CLOCK_STOPPED: u32 = 9;
 /// The host slept beyond `demuxbuf_pool_poll_timeout`, by more than an eighth of `frame_grace_ns`.
 pub const DEMUXBUF_FINDING_OVERSLEPT: u32 = 10;
-/// Delivered bytes are in place, and are not to be decoded now: you blocked before you reported on them. No other receiver is
-/// granted meanwhile.
+/// Delivered bytes are in place, and are not to be decoded now: you blocked before you reported on them. No other
+/// receiver is granted meanwhile.
 pub const DEMUXBUF_FINDING_IN_PLACE_LEFT: u32 = 11;
 
 /// A mistake of the host, as an audit sees it.

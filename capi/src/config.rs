@@ -27,8 +27,9 @@ pub struct demuxbuf_pool_config {
     /// All memory for received bytes and for buffers of the host's own: the hard cap. Rounded down to whole buffers, of
     /// which there must be 8, and 3 beside those that are cut for partial frames of up to 64 bytes.
     pub memory_bytes: u64,
-    /// While memory is short, how long a frame may take to arrive, in nanoseconds, beside the time that its length allows
-    /// (8192 bytes in a second); at least 8. An eighth of it is the most that one advance of the clock counts for.
+    /// While memory is short, how long a frame may take to arrive, in nanoseconds, beside the time that its length
+    /// allows (8192 bytes in a second); at least 8. An eighth of it is the most that one advance of the clock counts
+    /// for.
     pub frame_grace_ns: u64,
     /// While memory is short, how long the host may hold bytes that it does not decode, in nanoseconds; at least 8.
     pub blocked_ns: u64,
@@ -37,15 +38,16 @@ pub struct demuxbuf_pool_config {
     pub buffer_bytes: u32,
     /// The most waits of the host's own requests at once. Receivers need none.
     pub waiters_max: u32,
-    /// Classes of the host's requests, from 1 to 8, of a shared pool to 7; class 0 is the most critical. Receivers use memory in the last.
+    /// Classes of the host's requests, from 1 to 8, of a shared pool to 7; class 0 is the most critical. Receivers use
+    /// memory in the last.
     pub classes: u32,
     /// Grants of other classes that a class lets pass before it goes first; at least 1.
     pub class_burst: u32,
     /// A class is eligible only while more buffers than its reserve are free. That of the last class has to leave
     /// receivers the buffer to receive into, those for the smallest cells and two more.
     pub reserves: [u32; DEMUXBUF_CLASSES_MAX],
-    /// The most buffers a class may hold; UINT32_MAX for no cap. That of the last class is at least what its reserve has to
-    /// leave.
+    /// The most buffers a class may hold; UINT32_MAX for no cap. That of the last class is at least what its reserve
+    /// has to leave.
     pub class_caps: [u32; DEMUXBUF_CLASSES_MAX],
     /// The most tenants at once, beside the one of those that name none; of a shared pool for all threads together.
     pub tenants_max: u32,
@@ -61,22 +63,22 @@ pub struct demuxbuf_pool_config {
     pub reads_ahead: u8,
     /// Not 0: `demuxbuf_pool_poll_audit` may be called.
     pub audit: u8,
-    /// Not 0: what is not needed any more is overwritten with zeros: buffers, the pieces of them that hold partial frames,
-    /// and the receive buffer after each use. Every event takes the slow path.
+    /// Not 0: what is not needed any more is overwritten with zeros: buffers, the pieces of them that hold partial
+    /// frames, and the receive buffer after each use. Every event takes the slow path.
     pub wipe: u8,
     /// Not 0: the memory is left out of core dumps. Linux only.
     pub no_dump: u8,
     /// As in `demuxbuf_policy`.
     pub counting: u8,
-    /// The most receives in flight at once, of receivers of one thread in completion mode, at most as many as there are buffers;
-    /// 0 for an eighth of the buffers, divided by the threads, and at least 1. Each has a whole buffer. A receiver whose wait for
-    /// memory comes to its end has one more if need be.
+    /// The most receives in flight at once, of receivers of one thread in completion mode, at most as many as there are
+    /// buffers; 0 for an eighth of the buffers, divided by the threads, and at least 1. Each has a whole buffer. A
+    /// receiver whose wait for memory comes to its end has one more if need be.
     pub in_flight_max: u32,
     /// Must be 0.
     pub reserved_word: u32,
-    /// While others wait for memory, how long a lease of the host's own that was requested with `has_deadline` may be held
-    /// before a notice names it, in nanoseconds. An eighth of it is the most that one advance of the clock counts for. 0: leases
-    /// have no deadlines.
+    /// While others wait for memory, how long a lease of the host's own that was requested with `has_deadline` may be
+    /// held before a notice names it, in nanoseconds. An eighth of it is the most that one advance of the clock counts
+    /// for. 0: leases have no deadlines.
     pub lease_ns: u64,
 }
 

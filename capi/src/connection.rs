@@ -122,9 +122,9 @@ pub unsafe extern "C" fn demuxbuf_connection_init(
     })
 }
 
-/// Receives and parks by this policy from now on, for example after a protocol upgrade. With another mode, read interest
-/// counts as off: `DEMUXBUF_WANT_RECV` asks for it in the new mode, which you register with the poller instead of the old
-/// one. A mode that receives before it asks (optimistic, completion) does so first.
+/// Receives and parks by this policy from now on, for example after a protocol upgrade. With another mode, read
+/// interest counts as off: `DEMUXBUF_WANT_RECV` asks for it in the new mode, which you register with the poller instead
+/// of the old one. A mode that receives before it asks (optimistic, completion) does so first.
 ///
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
@@ -242,9 +242,10 @@ pub unsafe extern "C" fn demuxbuf_connection_would_block(connection: *mut demuxb
     unsafe { handle(connection, Event::WouldBlock) }
 }
 
-/// One receive found nothing, and the host has armed read interest, or its report is to come: `would_block` and the report
-/// of `DEMUXBUF_WANT_RECV` in one call, for hosts that arm it as soon as they find nothing (one-shot, optimistic;
-/// completion: that have submitted a poll). `DEMUXBUF_STOP_RECV` is pending then if read interest is not wanted.
+/// One receive found nothing, and the host has armed read interest, or its report is to come: `would_block` and the
+/// report of `DEMUXBUF_WANT_RECV` in one call, for hosts that arm it as soon as they find nothing (one-shot,
+/// optimistic; completion: that have submitted a poll). `DEMUXBUF_STOP_RECV` is pending then if read interest is not
+/// wanted.
 ///
 /// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
@@ -254,8 +255,8 @@ pub unsafe extern "C" fn demuxbuf_connection_would_block_armed(connection: *mut 
     unsafe { handle(connection, Event::WouldBlockArmed) }
 }
 
-/// The peer will send no more. In any state, with or without a receive. Whole frames that are buffered are still to be decoded;
-/// `DEMUXBUF_END` follows.
+/// The peer will send no more. In any state, with or without a receive. Whole frames that are buffered are still to be
+/// decoded; `DEMUXBUF_END` follows.
 ///
 /// Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 /// set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.

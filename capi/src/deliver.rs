@@ -19,21 +19,22 @@ fn step_at(pool: &AnyPool, index: u32, actions: Actions, data: *const u8) -> dem
     demuxbuf_step::at(place, actions)
 }
 
-/// `length` bytes came for a receiver, and are at `bytes`, in memory of the host: the system chose a buffer, of a ring for
-/// instance. It is as if they were received now, as many as may be. What completes kept bytes is copied. Where nothing is
-/// kept, they are decoded in place: `data` of the step is `bytes` then.
+/// `length` bytes came for a receiver, and are at `bytes`, in memory of the host: the system chose a buffer, of a ring
+/// for instance. It is as if they were received now, as many as may be. What completes kept bytes is copied. Where
+/// nothing is kept, they are decoded in place: `data` of the step is `bytes` then.
 ///
-/// `*accepted` is how many of them, from the front, are the receiver's now. The others are still the host's, with the buffer that
-/// they are in. Do the actions, and report what the decoder did with `demuxbuf_receiver_delivered`. Each time that
-/// `DEMUXBUF_RECV` is pending, in whichever step, deliver what is left; if nothing is, receive, or report `would_block`. The buffer is
-/// free as soon as all is accepted and `DEMUXBUF_DECODE` is not pending any more.
+/// `*accepted` is how many of them, from the front, are the receiver's now. The others are still the host's, with the
+/// buffer that they are in. Do the actions, and report what the decoder did with `demuxbuf_receiver_delivered`. Each
+/// time that `DEMUXBUF_RECV` is pending, in whichever step, deliver what is left; if nothing is, receive, or report
+/// `would_block`. The buffer is free as soon as all is accepted and `DEMUXBUF_DECODE` is not pending any more.
 ///
-/// Needs no `readable`: a delivery is one. Nothing is accepted while the receiver waits for memory, decodes what it has, is
-/// blocked or paused.
-/// Returns what is to be done now and writes `*accepted`, or with `DEMUXBUF_ERROR` set
-/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-/// `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_IN_FLIGHT`, `DEMUXBUF_ERR_CANNOT_COUNT` (the receiver counts), `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than
-/// `buffer_bytes`), `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_IN_PLACE` (of this or of another receiver of the pool).
+/// Needs no `readable`: a delivery is one. Nothing is accepted while the receiver waits for memory, decodes what it
+/// has, is blocked or paused.
+/// Returns what is to be done now and writes `*accepted`, or with `DEMUXBUF_ERROR` set a status, and nothing is
+/// changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`,
+/// `DEMUXBUF_ERR_IN_FLIGHT`, `DEMUXBUF_ERR_CANNOT_COUNT` (the receiver counts), `DEMUXBUF_ERR_ZERO_BYTES`,
+/// `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than `buffer_bytes`), `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_IN_PLACE` (of this
+/// or of another receiver of the pool).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_deliver(
     pool: *mut demuxbuf_pool,
@@ -66,12 +67,13 @@ pub unsafe extern "C" fn demuxbuf_receiver_deliver(
     }
 }
 
-/// As `demuxbuf_receiver_decoded`, of a receiver that bytes are delivered to; `data` is that of the step before, or where the bytes
-/// behind those that were consumed since lie. What is left of bytes in place is copied, unless it can be decoded at once: then
-/// `data` of the new step is where they still are. For a receiver that has no bytes in place, `data` makes no difference.
+/// As `demuxbuf_receiver_decoded`, of a receiver that bytes are delivered to; `data` is that of the step before, or
+/// where the bytes behind those that were consumed since lie. What is left of bytes in place is copied, unless it can
+/// be decoded at once: then `data` of the new step is where they still are. For a receiver that has no bytes in place,
+/// `data` makes no difference.
 ///
-/// Bytes in place stay so until this report. A call such as `demuxbuf_receiver_block` does not copy them: report 0 consumed
-/// bytes behind it.
+/// Bytes in place stay so until this report. A call such as `demuxbuf_receiver_block` does not copy them: report 0
+/// consumed bytes behind it.
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL` (also for `data`, if bytes are in place) and the others of
 /// `demuxbuf_receiver_decoded`.

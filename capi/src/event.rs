@@ -51,11 +51,11 @@ pub const DEMUXBUF_EVENT_LEASE_EXPIRED: u32 = 22;
 pub const DEMUXBUF_EVENT_SET_BLOCKED: u32 = 23;
 /// One receive found nothing, and read interest is armed.
 pub const DEMUXBUF_EVENT_WOULD_BLOCK_ARMED: u32 = 24;
-/// The peer will send no more, and bytes may still be unread (`EPOLLRDHUP`, a hang-up). As readable; and from then on only
-/// would_block or an end means that there is nothing to receive, in every mode.
+/// The peer will send no more, and bytes may still be unread (`EPOLLRDHUP`, a hang-up). As readable; and from then on
+/// only would_block or an end means that there is nothing to receive, in every mode.
 pub const DEMUXBUF_EVENT_PEER_CLOSED: u32 = 25;
-/// Of a receiver that counts: the kernel reported it though its mark is not reached and its peer has not closed, so it will
-/// hold no more of this frame. Else as readable.
+/// Of a receiver that counts: the kernel reported it though its mark is not reached and its peer has not closed, so it
+/// will hold no more of this frame. Else as readable.
 pub const DEMUXBUF_EVENT_KERNEL_FULL: u32 = 26;
 
 /// `Done` for a mask of actions. A mask with a bit of no action becomes one that is never pending, so that the

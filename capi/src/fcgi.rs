@@ -125,8 +125,8 @@ pub unsafe extern "C" fn demuxbuf_fcgi_init(decoder: *mut demuxbuf_fcgi_decoder,
 /// 271 to 65798; 16448 at the start. Only GET_VALUES and GET_VALUES_RESULT can be longer than 271. Streams are not
 /// limited.
 ///
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` (`bytes` is out of range, or the decoder is corrupt),
-/// and nothing is changed.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` (`bytes` is out of range, or the decoder is
+/// corrupt), and nothing is changed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_fcgi_set_max_discrete_bytes(decoder: *mut demuxbuf_fcgi_decoder, bytes: u32) -> i32 {
     guarded_or(DEMUXBUF_ERR_POISONED, || {
@@ -142,12 +142,12 @@ pub unsafe extern "C" fn demuxbuf_fcgi_set_max_discrete_bytes(decoder: *mut demu
     })
 }
 
-/// Looks at the front of what is buffered: `bytes` bytes at `data` (NULL if there are none). A record is found and judged
-/// once the eight bytes of its header are there.
+/// Looks at the front of what is buffered: `bytes` bytes at `data` (NULL if there are none). A record is found and
+/// judged once the eight bytes of its header are there.
 ///
 /// Returns `DEMUXBUF_OK` and writes `*record`; `DEMUXBUF_ERR_PROTOCOL` and writes `error_code`, `request_id` and
-/// `record_bytes` of `*record`. With `record_bytes` the next record begins behind these bytes; without, the error is one
-/// of the connection. `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE` (the decoder was never
+/// `record_bytes` of `*record`. With `record_bytes` the next record begins behind these bytes; without, the error is
+/// one of the connection. `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE` (the decoder was never
 /// initialised, or is corrupt), `DEMUXBUF_ERR_POISONED` (a defect of the library).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_fcgi_peek(
@@ -160,8 +160,8 @@ pub unsafe extern "C" fn demuxbuf_fcgi_peek(
     unsafe { look(decoder, data, bytes, record, Decoder::peek) }
 }
 
-/// As `demuxbuf_fcgi_peek`, for hosts that take streams in pieces and every other record whole: a discrete record is found
-/// once it is whole, with its padding. `need_more` of `*record` counts the bytes that are missing until then.
+/// As `demuxbuf_fcgi_peek`, for hosts that take streams in pieces and every other record whole: a discrete record is
+/// found once it is whole, with its padding. `need_more` of `*record` counts the bytes that are missing until then.
 ///
 /// Returns the same as `demuxbuf_fcgi_peek`: `DEMUXBUF_OK`, `DEMUXBUF_ERR_PROTOCOL`, `DEMUXBUF_ERR_NULL`,
 /// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE`, `DEMUXBUF_ERR_POISONED`.

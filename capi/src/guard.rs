@@ -81,8 +81,8 @@ impl InPool {
         unless_poisoned(inner, poisoned, body)
     }
 
-    /// As `with`, for a fast path, in which nothing can panic: `None` for NULL. A poisoned pool has no fast path, since what
-    /// poisons it closes that.
+    /// As `with`, for a fast path, in which nothing can panic: `None` for NULL. A poisoned pool has no fast path, since
+    /// what poisons it closes that.
     #[inline(always)]
     pub(super) fn fast<T>(self, body: impl FnOnce(FastPath<'_>) -> Option<T>) -> Option<T> {
         if cfg!(debug_assertions) && self.check_thread().is_err() {
@@ -115,8 +115,8 @@ impl InPool {
             return None;
         }
         // SAFETY: not NULL, so alive until the call returns, and other threads read at most `owner`, by the rule of
-        // `new`. The two fields do not overlap. On this thread the references of one call of `with` end before the next:
-        // nothing that it runs is given the pointer.
+        // `new`. The two fields do not overlap. On this thread the references of one call of `with` end before the
+        // next: nothing that it runs is given the pointer.
         Some(unsafe { (&mut (*self.0).inner, &(*self.0).poisoned) })
     }
 

@@ -173,8 +173,8 @@ growable!(demuxbuf_receiver_info, 64);
 
 /// Its frame was not whole at its deadline, and there was no place for it.
 pub const DEMUXBUF_SHED_REASON_DEADLINE: u8 = 1;
-/// Its deadline had passed, or its tenant held more than its share, and another receiver or a request of the host's own needed
-/// the place.
+/// Its deadline had passed, or its tenant held more than its share, and another receiver or a request of the host's own
+/// needed the place.
 pub const DEMUXBUF_SHED_REASON_EVICTED: u8 = 2;
 /// Its decoder left bytes for which there was no place.
 pub const DEMUXBUF_SHED_REASON_MEMORY: u8 = 3;

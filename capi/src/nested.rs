@@ -23,11 +23,11 @@ pub struct demuxbuf_nested_request {
 
 const _: () = assert!(size_of::<demuxbuf_nested_request>() == 8 && align_of::<demuxbuf_nested_request>() == 4);
 
-/// Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end in a pool
-/// with these settings: for the start of a program, or its tests. `shards` is that of `demuxbuf_shared_pool_new`, or 0
-/// for a pool of `demuxbuf_pool_new`. `nested` has all `count` pairs that can occur: for a job that holds several buffers,
-/// one for each of them. Jobs that ask for nothing, and receivers, release their buffers by themselves. As a rule, what is
-/// asked for is more critical than what is held, and its reserve is smaller by a buffer at least.
+/// Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end in a
+/// pool with these settings: for the start of a program, or its tests. `shards` is that of `demuxbuf_shared_pool_new`,
+/// or 0 for a pool of `demuxbuf_pool_new`. `nested` has all `count` pairs that can occur: for a job that holds several
+/// buffers, one for each of them. Jobs that ask for nothing, and receivers, release their buffers by themselves. As a
+/// rule, what is asked for is more critical than what is held, and its reserve is smaller by a buffer at least.
 ///
 /// Tenants are not looked at: a tenant's cap has to leave room for what its own holders ask for. `message` and
 /// `message_bytes` are as for `demuxbuf_pool_new`; the sentence names the first pair that can be part of a deadlock.

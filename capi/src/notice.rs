@@ -10,17 +10,17 @@ use demuxbuf::pool::Notice;
 pub const DEMUXBUF_NOTICE_RECEIVER: u32 = 1;
 /// The host's own request `wait` was granted: `lease`.
 pub const DEMUXBUF_NOTICE_LEASE: u32 = 2;
-/// A connection can be attached: the table of receivers was full, is not any more, and an attach had asked for this notice
-/// (`notify_if_full`).
+/// A connection can be attached: the table of receivers was full, is not any more, and an attach had asked for this
+/// notice (`notify_if_full`).
 pub const DEMUXBUF_NOTICE_ATTACHABLE: u32 = 3;
-/// The host's own `lease` is held for `lease_ns` since it began or was renewed, and a request or a receiver waits for memory,
-/// or a limit of it is not met: release it if you can. It comes once, until `demuxbuf_pool_renew_lease`.
+/// The host's own `lease` is held for `lease_ns` since it began or was renewed, and a request or a receiver waits for
+/// memory, or a limit of it is not met: release it if you can. It comes once, until `demuxbuf_pool_renew_lease`.
 pub const DEMUXBUF_NOTICE_OVERDUE: u32 = 4;
 /// The pool takes no new receivers since `demuxbuf_pool_drain`, and nothing is left. It comes once.
 pub const DEMUXBUF_NOTICE_DRAINED: u32 = 5;
 
-/// A notification that does not answer one of your own calls: a queued request was granted, a receiver may receive or is to
-/// be shed, a lease of your own is overdue, the table of receivers is not full any more, or the pool is drained.
+/// A notification that does not answer one of your own calls: a queued request was granted, a receiver may receive or
+/// is to be shed, a lease of your own is overdue, the table of receivers is not full any more, or the pool is drained.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -43,15 +43,15 @@ pub struct demuxbuf_notice {
 
 growable!(demuxbuf_notice, 56);
 
-/// The next of what happened without an event: a request of the host's own was granted; a receiver may receive, or is to
-/// be shed; then, leases of the host's own that are overdue; then, that the table of receivers is not full any more. Call it in each loop iteration until it returns
-/// `DEMUXBUF_STATUS_NONE`.
+/// The next of what happened without an event: a request of the host's own was granted; a receiver may receive, or is
+/// to be shed; then, leases of the host's own that are overdue; then, that the table of receivers is not full any more.
+/// Call it in each loop iteration until it returns `DEMUXBUF_STATUS_NONE`.
 ///
-/// Do what `notice->step` asks for before the next call. `data` of an earlier step stays valid as `demuxbuf_step` has it:
-/// where neither `DEMUXBUF_RECV` nor `DEMUXBUF_DECODE` is pending, this call may move it.
+/// Do what `notice->step` asks for before the next call. `data` of an earlier step stays valid as `demuxbuf_step` has
+/// it: where neither `DEMUXBUF_RECV` nor `DEMUXBUF_DECODE` is pending, this call may move it.
 ///
-/// On a shared pool, a thread that does not call it within `frame_grace_ns` after a buffer was assigned to it loses that
-/// buffer to others that wait. Its requests queue again.
+/// On a shared pool, a thread that does not call it within `frame_grace_ns` after a buffer was assigned to it loses
+/// that buffer to others that wait. Its requests queue again.
 ///
 /// Returns `DEMUXBUF_OK` and writes `*notice`; `DEMUXBUF_STATUS_NONE`; `DEMUXBUF_ERR_NULL`,
 /// `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, and nothing is written or taken from the queue of notices.

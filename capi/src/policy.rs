@@ -27,11 +27,11 @@ pub struct demuxbuf_policy {
     pub struct_size: u32,
     /// A full buffer receives again once this many bytes are free; 0 for any room.
     pub resume_free_bytes: u32,
-    /// Of `demuxbuf_connection` alone: partial frames of at most this many bytes are parked as soon as their transport has
-    /// no more; 0 for never. It makes no difference for a receiver, of which nothing is parked.
+    /// Of `demuxbuf_connection` alone: partial frames of at most this many bytes are parked as soon as their transport
+    /// has no more; 0 for never. It makes no difference for a receiver, of which nothing is parked.
     pub park_bytes: u16,
-    /// Of `demuxbuf_connection` alone: partial frames of at most this many bytes are parked when the host's allocator asks;
-    /// below `park_bytes` it means that.
+    /// Of `demuxbuf_connection` alone: partial frames of at most this many bytes are parked when the host's allocator
+    /// asks; below `park_bytes` it means that.
     pub reclaim_bytes: u16,
     /// One of `DEMUXBUF_MODE_*`.
     pub mode: u8,
@@ -40,13 +40,14 @@ pub struct demuxbuf_policy {
     /// Not 0: stop receiving while decoding is blocked, instead of when the buffer is full.
     pub pause_when_blocked: u8,
     /// Not 0: a layer between transport and host, such as a TLS library, may hold more bytes than it handed on; or the
-    /// transport is TCP with urgent data, at which a receive stops short. Only `would_block` means that there is nothing to
-    /// receive, in every mode. `RESCHEDULE` appears in level-triggered mode when the budget of receives is used up. A
-    /// waiting connection receives nothing.
+    /// transport is TCP with urgent data, at which a receive stops short. Only `would_block` means that there is
+    /// nothing to receive, in every mode. `RESCHEDULE` appears in level-triggered mode when the budget of receives is
+    /// used up. A waiting connection receives nothing.
     pub reads_ahead: u8,
-    /// Of a receiver, not 0: it counts. Its host knows how many bytes wait in the kernel, and can leave a partial frame there
-    /// until it is whole (TCP with `SO_RCVLOWAT`). While memory is short, `PEEK`, `RECV_WHOLE`, `DISCARD` and the mark
-    /// with `WANT_RECV` ask for that. It does not go with `DEMUXBUF_MODE_OPTIMISTIC`, `reads_ahead` and `unknown_length`.
+    /// Of a receiver, not 0: it counts. Its host knows how many bytes wait in the kernel, and can leave a partial frame
+    /// there until it is whole (TCP with `SO_RCVLOWAT`). While memory is short, `PEEK`, `RECV_WHOLE`, `DISCARD` and the
+    /// mark with `WANT_RECV` ask for that. It does not go with `DEMUXBUF_MODE_OPTIMISTIC`, `reads_ahead` and
+    /// `unknown_length`.
     pub counting: u8,
     /// Must be 0.
     pub reserved: [u8; 3],

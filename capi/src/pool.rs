@@ -18,8 +18,8 @@ pub(super) fn class_of(class: u32) -> Result<u8, i32> {
     u8::try_from(class).map_err(|_| DEMUXBUF_ERR_CLASS)
 }
 
-/// A class as C passes it. A number that is too large for the core is no class of any pool, and neither is the largest that
-/// the core has.
+/// A class as C passes it. A number that is too large for the core is no class of any pool, and neither is the largest
+/// that the core has.
 pub(super) fn narrowed(number: u32) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }
@@ -35,15 +35,16 @@ pub(super) fn status(result: Result<(), i32>) -> i32 {
 
 /// Makes a pool and reserves everything it will ever need. The host owns it and frees it with `demuxbuf_pool_free`.
 ///
-/// Receivers borrow a buffer to receive and decode, keep only what is left of a partial frame, and wait for room no longer
-/// than `wait_ns_max` of `demuxbuf_pool_stats`. While others wait, `demuxbuf_pool_poll_notice` brings `DEMUXBUF_STOP_RECV`
-/// for receives in flight (completion) that found nothing in the iteration in which they were submitted.
+/// Receivers borrow a buffer to receive and decode, keep only what is left of a partial frame, and wait for room no
+/// longer than `wait_ns_max` of `demuxbuf_pool_stats`. While others wait, `demuxbuf_pool_poll_notice` brings
+/// `DEMUXBUF_STOP_RECV` for receives in flight (completion) that found nothing in the iteration in which they were
+/// submitted.
 ///
 /// A call that reads a struct of settings writes to `message` why it refuses them: a sentence that names the field, its
 /// value and what is allowed. `*message_bytes` is the room there, and is then set to the room that the whole sentence
-/// needs. Both count the closing 0. The sentence is cut at the end of the room. Both pointers may be NULL, and `message`
-/// alone. A call that succeeds writes to neither.
-/// Thread rule: any thread; the pool is then for one thread at a time.
+/// needs. Both count the closing 0. The sentence is cut at the end of the room. Both pointers may be NULL, and
+/// `message` alone. A call that succeeds writes to neither. Thread rule: any thread; the pool is then for one thread at
+/// a time.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
 /// `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS` (1023 are alive in the process);
 /// `DEMUXBUF_ERR_POISONED` (a defect of the library); nothing stays reserved then and `*pool` is not written.
@@ -89,11 +90,11 @@ pub unsafe extern "C" fn demuxbuf_pool_free(pool: *mut demuxbuf_pool) {
 
 /// Advances the pool's clock to this time, in monotonic nanoseconds; once in each loop iteration, before the events.
 /// The first call is the origin: what began before it has its time counted from there. One call is worth at most an
-/// eighth of `frame_grace_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look
-/// idle. A time before the last one is counted and not taken. Early and repeated calls are harmless.
+/// eighth of `frame_grace_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver
+/// look idle. A time before the last one is counted and not taken. Early and repeated calls are harmless.
 ///
-/// It ends all borrows but those of receives in flight: what was not decoded is kept, and `data` of earlier steps is not
-/// valid any more.
+/// It ends all borrows but those of receives in flight: what was not decoded is kept, and `data` of earlier steps is
+/// not valid any more.
 ///
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`.
 #[unsafe(no_mangle)]
@@ -107,8 +108,8 @@ pub unsafe extern "C" fn demuxbuf_pool_handle_timeout(pool: *mut demuxbuf_pool, 
 }
 
 /// When `demuxbuf_pool_handle_timeout` is to be called at the latest, in nanoseconds; UINT64_MAX for never, and for
-/// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `frame_grace_ns` after the last call, so that
-/// the clock follows real time; a time that is not after the last call is for at once.
+/// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `frame_grace_ns` after the last call, so
+/// that the clock follows real time; a time that is not after the last call is for at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_poll_timeout(pool: *const demuxbuf_pool) -> u64 {
     // SAFETY: as the module asks.
@@ -153,10 +154,10 @@ pub unsafe extern "C" fn demuxbuf_pool_trim(pool: *mut demuxbuf_pool, bytes: *mu
     }))
 }
 
-/// Takes no new receivers from now on: attaching is `DEMUXBUF_ERR_DRAINING`. All else works as before, so that those that are
-/// there end in order. `DEMUXBUF_NOTICE_DRAINED` follows, once, when nothing is left: no receiver, also none whose receive is in
-/// flight; no request of the host's own that waits; and no lease, but on a shared pool, which outlives them. There is no way
-/// back. On a shared pool it is for this thread, and what other threads export comes in.
+/// Takes no new receivers from now on: attaching is `DEMUXBUF_ERR_DRAINING`. All else works as before, so that those
+/// that are there end in order. `DEMUXBUF_NOTICE_DRAINED` follows, once, when nothing is left: no receiver, not even
+/// one with a receive in flight; no request of the host's own that waits; and no lease, but on a shared pool, which
+/// outlives them. There is no way back. On a shared pool it is for this thread, and what other threads export comes in.
 ///
 /// Returns `DEMUXBUF_OK`, also if it drains already; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 #[unsafe(no_mangle)]
@@ -169,13 +170,13 @@ pub unsafe extern "C" fn demuxbuf_pool_drain(pool: *mut demuxbuf_pool) -> i32 {
     }))
 }
 
-/// Other values of `frame_grace_ns` and `blocked_ns` of the configuration, from now on: every deadline follows from them, also of
-/// what is there; so do `wait_ns_max`, and the most that an advance of the clock counts for. On a shared pool it is for this
-/// thread; the time after which a grant that is not picked up goes on stays.
+/// Other values of `frame_grace_ns` and `blocked_ns` of the configuration, from now on: every deadline follows from
+/// them, also of what is there; so do `wait_ns_max`, and the most that an advance of the clock counts for. On a shared
+/// pool it is for this thread; the time after which a grant that is not picked up goes on stays.
 ///
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`. Cost: O(receivers that are not idle).
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (a value is out of range), and
-/// nothing is changed.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (a value is out of
+/// range), and nothing is changed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_set_times(
     pool: *mut demuxbuf_pool,
@@ -194,21 +195,22 @@ pub unsafe extern "C" fn demuxbuf_pool_set_times(
     status(pool.with(|pool| set(pool).map_err(|error| message.refuse(&error.into()))))
 }
 
-/// From the next advance of the clock on, the pool uses at most `limit_bytes`, rounded down to whole buffers: from the least
-/// that `memory_bytes` of the configuration may be, with the reserves of the classes, up to `memory_bytes` itself, which is no
-/// limit. A pool begins without one. What a pool reserves is not resident before it is used: so reserve the most that is ever to
-/// be used, and limit it.
+/// From the next advance of the clock on, the pool uses at most `limit_bytes`, rounded down to whole buffers: from the
+/// least that `memory_bytes` of the configuration may be, with the reserves of the classes, up to `memory_bytes`
+/// itself, which is no limit. A pool begins without one. What a pool reserves is not resident before it is used: so
+/// reserve the most that is ever to be used, and limit it.
 ///
-/// Buffers that are free beyond the limit are withheld at once, others as they are released, before any request that waits.
-/// Until then memory counts as short, and what receivers keep past its deadline is evicted, as for a request of the host's own:
-/// no receiver is shed that is in time. Leases of the host's own stay, those past their deadline are named by
-/// `DEMUXBUF_NOTICE_OVERDUE`; receives in flight are taken back; receivers that are exported have their buffers until they are
-/// imported. `to_withhold` of `demuxbuf_pool_stats` is 0 once the limit is met; `demuxbuf_pool_trim` returns what is withheld to the operating system. With a higher limit buffers are free again.
+/// Buffers that are free beyond the limit are withheld at once, others as they are released, before any request that
+/// waits. Until then memory counts as short, and what receivers keep past its deadline is evicted, as for a request of
+/// the host's own: no receiver is shed that is in time. Leases of the host's own stay, those past their deadline are
+/// named by `DEMUXBUF_NOTICE_OVERDUE`; receives in flight are taken back; receivers that are exported have their
+/// buffers until they are imported. `to_withhold` of `demuxbuf_pool_stats` is 0 once the limit is met;
+/// `demuxbuf_pool_trim` returns what is withheld to the operating system. With a higher limit buffers are free again.
 ///
 /// On a shared pool it is for all threads, from this call on; `demuxbuf_pool_poll_wake` names threads to signal.
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`. Cost: O(buffers that are withheld, or free again).
-/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (`limit_bytes` is out of range),
-/// and nothing is changed.
+/// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (`limit_bytes` is out of
+/// range), and nothing is changed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_set_memory_limit(
     pool: *mut demuxbuf_pool,

@@ -27,8 +27,8 @@ pub struct demuxbuf_leased_content {
 
 const _: () = assert!(size_of::<demuxbuf_leased_content>() == 16 && align_of::<demuxbuf_leased_content>() == 8);
 
-/// The call where the fast path does not apply. Each call that has one ends with a call of the same signature, so that it saves no
-/// registers.
+/// The call where the fast path does not apply. Each call that has one ends with a call of the same signature, so that
+/// it saves no registers.
 ///
 /// # Safety
 ///
@@ -63,8 +63,8 @@ unsafe fn fast(
     Some(demuxbuf_step::raw(step))
 }
 
-/// Uses memory in the name of `tenant` from now on, or with 0 for no tenant. What is kept, borrowed or waited for counts for
-/// the new tenant.
+/// Uses memory in the name of `tenant` from now on, or with 0 for no tenant. What is kept, borrowed or waited for
+/// counts for the new tenant.
 ///
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant);
 /// nothing is changed then.
@@ -80,8 +80,9 @@ pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, 
 ///
 /// Call `demuxbuf_receiver_pending` next.
 /// Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-/// `DEMUXBUF_ERR_NO_BUFFER` (nothing is undecoded), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none that the content could leave with, though
-/// what others kept past their deadline was evicted), `DEMUXBUF_ERR_IN_FLIGHT`. Nothing of the receiver is changed then.
+/// `DEMUXBUF_ERR_NO_BUFFER` (nothing is undecoded), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none that the content could leave
+/// with, though what others kept past their deadline was evicted), `DEMUXBUF_ERR_IN_FLIGHT`. Nothing of the receiver is
+/// changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_take(
     pool: *mut demuxbuf_pool,
@@ -111,10 +112,9 @@ pub unsafe extern "C" fn demuxbuf_receiver_take(
 /// The decoder took `consumed` bytes from the front and, if `need_more` is not 0, cannot go on before that many more
 /// have arrived. `consumed` and `need_more` in one call, so that a receive cycle is three calls.
 ///
-/// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-/// `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER_FREE` (`DEMUXBUF_DECODE` is not pending, and no buffer is free to
-/// decode in), `DEMUXBUF_ERR_CLOSED`.
+/// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`,
+/// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER_FREE`
+/// (`DEMUXBUF_DECODE` is not pending, and no buffer is free to decode in), `DEMUXBUF_ERR_CLOSED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_decoded(
     pool: *mut demuxbuf_pool,
@@ -139,8 +139,8 @@ unsafe extern "C" fn decoded_slowly(
 }
 
 /// One receive brought `bytes` bytes, and the decoder took all that is there: `demuxbuf_receiver_received` and
-/// `demuxbuf_receiver_decoded` in one call, for a host that decodes where it has received, before it reports. If something was
-/// undecoded before the receive, that lies in front of what was received, and was taken as well.
+/// `demuxbuf_receiver_decoded` in one call, for a host that decodes where it has received, before it reports. If
+/// something was undecoded before the receive, that lies in front of what was received, and was taken as well.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`,
 /// `DEMUXBUF_ERR_CLOSED`, and the others of `demuxbuf_receiver_received`.
@@ -161,13 +161,14 @@ unsafe extern "C" fn received_and_decoded_slowly(pool: *mut demuxbuf_pool, recei
     unsafe { step(pool, receiver, ReceivedAndDecoded(bytes)) }
 }
 
-/// As `demuxbuf_receiver_decoded`, of a decoder that can use up to `usable` bytes at once, though `need_more` help: payload
-/// that is passed on in pieces needs 1, and can use all of it. While memory is short, the next receive takes as many, if
-/// bytes are left. Where all was consumed, nothing is remembered, and a receive that waited for its turn takes one byte: so
-/// leave the header of a frame, or the last byte, until the next one is there. 0 for the same as `need_more`.
+/// As `demuxbuf_receiver_decoded`, of a decoder that can use up to `usable` bytes at once, though `need_more` help:
+/// payload that is passed on in pieces needs 1, and can use all of it. While memory is short, the next receive takes as
+/// many, if bytes are left. Where all was consumed, nothing is remembered, and a receive that waited for its turn takes
+/// one byte: so leave the header of a frame, or the last byte, until the next one is there. 0 for the same as
+/// `need_more`.
 ///
-/// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL` and the
-/// others of `demuxbuf_receiver_decoded`.
+/// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`
+/// and the others of `demuxbuf_receiver_decoded`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_decoded_usable(
     pool: *mut demuxbuf_pool,
@@ -188,10 +189,10 @@ pub unsafe extern "C" fn demuxbuf_receiver_decoded_usable(
 /// A hint that events of this receiver follow soon: the processor fetches its rows from memory meanwhile. With more
 /// connections than the caches hold, nearly every event waits for them otherwise.
 ///
-/// When the poller returns a batch, call this for all of its events first, and handle the events then; take batches of at
-/// most about 100 events, since what is fetched has to stay in the first cache until it is used. Fetch your own state of
-/// the connection in the same pass.
-/// Any handle is harmless, a stale one too; so are NULL and a poisoned pool. Nothing is changed.
+/// When the poller returns a batch, call this for all of its events first, and handle the events then; take batches of
+/// at most about 100 events, since what is fetched has to stay in the first cache until it is used. Fetch your own
+/// state of the connection in the same pass. Any handle is harmless, a stale one too; so are NULL and a poisoned pool.
+/// Nothing is changed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_prefetch(pool: *const demuxbuf_pool, receiver: u64) {
     // SAFETY: as the module asks.
@@ -296,9 +297,10 @@ unsafe extern "C" fn would_block_slowly(pool: *mut demuxbuf_pool, receiver: u64)
     unsafe { report(pool, receiver, Event::WouldBlock) }
 }
 
-/// One receive found nothing, and the host has armed read interest, or its report is to come: `would_block` and the report
-/// of `DEMUXBUF_WANT_RECV` in one call, for hosts that arm it as soon as they find nothing (one-shot, optimistic;
-/// completion: that have submitted a poll). `DEMUXBUF_STOP_RECV` is pending then if read interest is not wanted.
+/// One receive found nothing, and the host has armed read interest, or its report is to come: `would_block` and the
+/// report of `DEMUXBUF_WANT_RECV` in one call, for hosts that arm it as soon as they find nothing (one-shot,
+/// optimistic; completion: that have submitted a poll). `DEMUXBUF_STOP_RECV` is pending then if read interest is not
+/// wanted.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
@@ -315,8 +317,8 @@ unsafe extern "C" fn would_block_armed_slowly(pool: *mut demuxbuf_pool, receiver
     unsafe { report(pool, receiver, Event::WouldBlockArmed) }
 }
 
-/// The peer will send no more. In any state, with or without a receive. Whole frames that are buffered are still to be decoded;
-/// `DEMUXBUF_END` follows.
+/// The peer will send no more. In any state, with or without a receive. Whole frames that are buffered are still to be
+/// decoded; `DEMUXBUF_END` follows.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.

@@ -1,8 +1,8 @@
 //! Why a struct of settings is refused, and the message that names the cause.
 //!
-//! Every call that reads such a struct ends with the same two parameters, `message` and `message_bytes`: those that make
-//! a pool or a shared pool, check a configuration, prepare a connection, attach one or change its policy, create a tenant,
-//! or request a buffer.
+//! Every call that reads such a struct ends with the same two parameters, `message` and `message_bytes`: those that
+//! make a pool or a shared pool, check a configuration, prepare a connection, attach one or change its policy, create a
+//! tenant, or request a buffer.
 
 use super::out::{Out, StructError, Text};
 use super::size_t;

@@ -13,8 +13,8 @@ use demuxbuf::memory::Reach;
 use demuxbuf::pool::PoolError;
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, WaitId};
 
-/// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one for no tenant, in class 0, without a
-/// deadline.
+/// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one for no tenant, in class 0,
+/// without a deadline.
 #[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -27,8 +27,8 @@ pub struct demuxbuf_request {
     pub token: u64,
     /// The tenant that it counts for; 0 for none.
     pub tenant: u64,
-    /// Not 0: the lease has a deadline. If it is held for `lease_ns` of the configuration while others wait, a notice names it
-    /// (`DEMUXBUF_NOTICE_OVERDUE`).
+    /// Not 0: the lease has a deadline. If it is held for `lease_ns` of the configuration while others wait, a notice
+    /// names it (`DEMUXBUF_NOTICE_OVERDUE`).
     pub has_deadline: u32,
     /// Must be 0.
     pub reserved: u32,
@@ -85,8 +85,8 @@ fn write_outcome(outcome: Result<(i32, u64), i32>, handle: Out<u64>) -> i32 {
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
 /// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`,
-/// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_DEADLINES_OFF`,
-/// `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
+/// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted),
+/// `DEMUXBUF_ERR_DEADLINES_OFF`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_request_for(
     pool: *mut demuxbuf_pool,
@@ -196,8 +196,8 @@ pub unsafe extern "C" fn demuxbuf_pool_release(pool: *mut demuxbuf_pool, lease: 
     }))
 }
 
-/// The deadline of a lease of the host's own begins anew: what the buffer is held for makes progress. A later notice may name
-/// the lease again.
+/// The deadline of a lease of the host's own begins anew: what the buffer is held for makes progress. A later notice
+/// may name the lease again.
 ///
 /// Cost: O(1).
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
@@ -257,8 +257,8 @@ pub unsafe extern "C" fn demuxbuf_pool_buffer(
 /// buffer of any pool of the same `demuxbuf_shared_pool`.
 ///
 /// Cost: O(1).
-/// Returns `DEMUXBUF_OK` and writes `*lease`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ADDRESS` (in no
-/// buffer of the pool), `DEMUXBUF_ERR_STALE` (in a buffer that is free, or a receiver's).
+/// Returns `DEMUXBUF_OK` and writes `*lease`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ADDRESS` (in
+/// no buffer of the pool), `DEMUXBUF_ERR_STALE` (in a buffer that is free, or a receiver's).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_lease_of_address(
     pool: *const demuxbuf_pool,

@@ -37,8 +37,8 @@ const _: () = {
 /// Bytes that a receiver keeps without a buffer when it moves, at most.
 pub const DEMUXBUF_EXPORT_BYTES_MAX: usize = 64;
 
-/// A receiver between its export and its import, with what it keeps: a plain value that the host passes on as it likes; of
-/// its copies one is taken in. The fields are private to the library. All-zero is no receiver.
+/// A receiver between its export and its import, with what it keeps: a plain value that the host passes on as it likes;
+/// of its copies one is taken in. The fields are private to the library. All-zero is no receiver.
 #[allow(non_camel_case_types)]
 #[derive(Debug)]
 #[repr(C)]
@@ -101,12 +101,12 @@ impl demuxbuf_exported_receiver {
 
 /// Makes a pool that `shards` threads share, 1 to 1024. The host owns it and frees it with `demuxbuf_shared_pool_free`.
 ///
-/// `config` is as for `demuxbuf_pool_new`. These are for all threads together: `memory_bytes`, of at least 8
-/// buffers for each thread; reserves, caps and tenants. These are for each thread: `receivers_max`, `waiters_max` and
-/// `in_flight_max`. `classes` is at most 7, since the library needs one more. The memory of the buffers is reserved here, what is a thread's own by `demuxbuf_shared_pool_shard`. `frame_grace_ns` is also the time in
-/// which a thread has to pick its grants up (`demuxbuf_pool_poll_notice`).
-/// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
-/// Thread rule: any thread.
+/// `config` is as for `demuxbuf_pool_new`. These are for all threads together: `memory_bytes`, of at least 8 buffers
+/// for each thread; reserves, caps and tenants. These are for each thread: `receivers_max`, `waiters_max` and
+/// `in_flight_max`. `classes` is at most 7, since the library needs one more. The memory of the buffers is reserved
+/// here, what is a thread's own by `demuxbuf_shared_pool_shard`. `frame_grace_ns` is also the time in which a thread
+/// has to pick its grants up (`demuxbuf_pool_poll_notice`). `message` and `message_bytes` are as for
+/// `demuxbuf_pool_new`. Thread rule: any thread.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
 /// `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS` (1023 are alive in the process);
 /// `DEMUXBUF_ERR_POISONED` (a defect of the library); nothing stays reserved then and `*shared_pool` is not written.
@@ -238,16 +238,18 @@ pub unsafe extern "C" fn demuxbuf_pool_poll_wake(pool: *mut demuxbuf_pool, index
 }
 
 /// Takes a receiver off this thread, in whatever state: idle, waiting, keeping bytes, decoding. Its handle ends;
-/// `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one again. More than 64 bytes
-/// that it keeps leave with a buffer. If you drop an exported receiver, that buffer leaks until the shared pool is freed. To
-/// discard one, import it and close it.
+/// `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one again. More than 64
+/// bytes that it keeps leave with a buffer. If you drop an exported receiver, that buffer leaks until the shared pool
+/// is freed. To discard one, import it and close it.
 ///
-/// Thread rule: the pool's thread; another is refused. Cost: O(1), a copy of what it keeps, and the lock of the exports.
+/// Thread rule: the pool's thread; another is refused. Cost: O(1), a copy of what it keeps, and the lock of the
+/// exports.
 /// Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 /// `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
-/// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_NOT_MOVABLE` (it is to be shed), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it
-/// keeps more than 64 bytes, and no buffer is free to move them in, or its tenant may have none), `DEMUXBUF_ERR_EXPORTS_FULL`
-/// (`receivers_max` for each thread are exported and not imported yet); nothing is changed then.
+/// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_NOT_MOVABLE` (it is to be shed), `DEMUXBUF_ERR_NO_BUFFER_FREE`
+/// (it keeps more than 64 bytes, and no buffer is free to move them in, or its tenant may have none),
+/// `DEMUXBUF_ERR_EXPORTS_FULL` (`receivers_max` for each thread are exported and not imported yet); nothing is changed
+/// then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_export(
     pool: *mut demuxbuf_pool,
@@ -270,14 +272,16 @@ pub unsafe extern "C" fn demuxbuf_receiver_export(
 /// Takes in a receiver that was exported, with its token. `*exported` is all-zero then, and `*receiver` its handle
 /// here; call `demuxbuf_receiver_pending` next. Pass the struct on as it is: its ticket and its limits are checked, so
 /// no memory is touched that is not the receiver's, but most other changes of its bytes are not noticed, and give the
-/// receiver a wrong state. If it waited for room, it waits again here, and the time of its frame goes on from where it was.
+/// receiver a wrong state. If it waited for room, it waits again here, and the time of its frame goes on from where it
+/// was.
 ///
-/// Thread rule: the pool's thread; another is refused. Cost: O(1), a copy of what it keeps, and the lock of the exports.
+/// Thread rule: the pool's thread; another is refused. Cost: O(1), a copy of what it keeps, and the lock of the
+/// exports.
 /// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
 /// `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, also by way of a copy, of
 /// another pool, or with another ticket), `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers),
-/// `DEMUXBUF_ERR_NO_BUFFER_FREE` (it keeps bytes, and there is no buffer to decode them in now); nothing is changed then,
-/// and it can be tried again, here or elsewhere.
+/// `DEMUXBUF_ERR_NO_BUFFER_FREE` (it keeps bytes, and there is no buffer to decode them in now); nothing is changed
+/// then, and it can be tried again, here or elsewhere.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_import(
     pool: *mut demuxbuf_pool,

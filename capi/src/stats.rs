@@ -86,8 +86,8 @@ pub struct demuxbuf_pool_stats {
     pub withheld: u32,
     /// Buffers that are still to be withheld for that; 0 if the limit is met.
     pub to_withhold: u32,
-    /// Frames of receivers that count of which the kernel would hold no more (`DEMUXBUF_EVENT_KERNEL_FULL`), so that they were
-    /// received as those of receivers that do not count.
+    /// Frames of receivers that count of which the kernel would hold no more (`DEMUXBUF_EVENT_KERNEL_FULL`), so that
+    /// they were received as those of receivers that do not count.
     pub full_kernels: u64,
 }
 

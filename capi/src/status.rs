@@ -84,7 +84,8 @@ pub const DEMUXBUF_ERR_ADDRESS: i32 = -56 * 65536;
 pub const DEMUXBUF_ERR_DEADLOCK: i32 = -57 * 65536;
 /// The configuration did not ask for an audit.
 pub const DEMUXBUF_ERR_AUDIT_OFF: i32 = -58 * 65536;
-/// The receiver cannot count: not in its mode, under a layer that reads ahead, or of unknown length; the message names it.
+/// The receiver cannot count: not in its mode, under a layer that reads ahead, or of unknown length; the message names
+/// it.
 pub const DEMUXBUF_ERR_CANNOT_COUNT: i32 = -59 * 65536;
 
 /// `struct_size` is below the size of the struct's first version, or above 4096.

@@ -19,11 +19,11 @@ pub struct demuxbuf_tenant_config {
     pub struct_size: u32,
     /// Share, relative to the other tenants: 1 to 1000. What its receivers and leases hold is divided by it.
     pub weight: u32,
-    /// Buffers it gets before tenants that have their guaranteed share already. Others borrow them meanwhile. While it holds no
-    /// more, nothing of it is evicted before its deadline.
+    /// Buffers it gets before tenants that have their guaranteed share already. Others borrow them meanwhile. While it
+    /// holds no more, nothing of it is evicted before its deadline.
     pub guaranteed: u32,
-    /// The most buffers it may have; UINT32_MAX for no cap. Its receivers may keep less than a buffer more for each that
-    /// borrows.
+    /// The most buffers it may have; UINT32_MAX for no cap. Its receivers may keep less than a buffer more for each
+    /// that borrows.
     pub cap: u32,
 }
 
@@ -52,8 +52,8 @@ pub struct demuxbuf_tenant_info {
 
 growable!(demuxbuf_tenant_info, 32);
 
-/// Creates a tenant: what you trust to be one party (a listener, a customer, an address prefix). In a shared pool it is a tenant
-/// of all threads: each may use its handle.
+/// Creates a tenant: what you trust to be one party (a listener, a customer, an address prefix). In a shared pool it is
+/// a tenant of all threads: each may use its handle.
 ///
 /// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 /// Cost: O(1), no allocation.

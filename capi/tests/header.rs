@@ -5,8 +5,8 @@ use std::path::Path;
 
 const RENEW: &str = "DEMUXBUF_RENEW_HEADER=1 cargo test --test header";
 
-/// The sections of the header in the order in which a reader needs them: the files of each, and what holds for all of its
-/// functions.
+/// The sections of the header in the order in which a reader needs them: the files of each, and what holds for all of
+/// its functions.
 const SECTIONS: [(&str, &[&str], &str); 8] = [
     (
         "Start",
@@ -181,8 +181,8 @@ fn fields_of(header: &str) -> BTreeMap<&str, Vec<&str>> {
     structs
 }
 
-/// A field in the middle, another type or another order would be read wrongly by a program that was built with the header
-/// of the first version.
+/// A field in the middle, another type or another order would be read wrongly by a program that was built with the
+/// header of the first version.
 #[test]
 fn structs_grow_at_their_end_alone() {
     let first = std::fs::read_to_string(root().join("ffi-tests/abi/demuxbuf-0.1.h")).expect("the header is readable");

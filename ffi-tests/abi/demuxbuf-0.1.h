@@ -150,7 +150,8 @@
 // The configuration did not ask for an audit.
 #define DEMUXBUF_ERR_AUDIT_OFF (-58 * 65536)
 
-// The receiver cannot count: not in its mode, under a layer that reads ahead, or of unknown length; the message names it.
+// The receiver cannot count: not in its mode, under a layer that reads ahead, or of unknown length; the message names
+// it.
 #define DEMUXBUF_ERR_CANNOT_COUNT (-59 * 65536)
 
 // `struct_size` is below the size of the struct's first version, or above 4096.
@@ -209,8 +210,8 @@
 // Run the decoder; report consumed and, if bytes are left, why: need_more, block or yield.
 #define DEMUXBUF_DECODE 64
 
-// Connections: throw away what is buffered; report it consumed. Receivers that count, beside RECV and RECV_WHOLE: receive
-// what was decoded when it was looked at, drop it, and report it received.
+// Connections: throw away what is buffered; report it consumed. Receivers that count, beside RECV and RECV_WHOLE:
+// receive what was decoded when it was looked at, drop it, and report it received.
 #define DEMUXBUF_DISCARD 128
 
 // Connections only: move the undecoded bytes to a parking slot, release the buffer; report buffer_parked.
@@ -232,9 +233,9 @@
 // Work is left for the next loop iteration: schedule it, report it done, and report wake in that iteration.
 #define DEMUXBUF_RESCHEDULE 8192
 
-// Receivers that count only: look at what is in the kernel (`MSG_PEEK`), at most `bytes` at `data`; report need_more with
-// the bytes that the frame has, from the first one in the kernel on, or would_block. With RECV_WHOLE: look if all of `bytes`
-// is there, report that received, and decode it.
+// Receivers that count only: look at what is in the kernel (`MSG_PEEK`), at most `bytes` at `data`; report need_more
+// with the bytes that the frame has, from the first one in the kernel on, or would_block. With RECV_WHOLE: look if all
+// of `bytes` is there, report that received, and decode it.
 #define DEMUXBUF_PEEK 16384
 
 // Receivers that count only, beside RECV or PEEK: receive or look if all of `bytes` is there; else report would_block.
@@ -277,8 +278,9 @@ typedef struct {
   // All memory for received bytes and for buffers of the host's own: the hard cap. Rounded down to whole buffers, of
   // which there must be 8, and 3 beside those that are cut for partial frames of up to 64 bytes.
   uint64_t memory_bytes;
-  // While memory is short, how long a frame may take to arrive, in nanoseconds, beside the time that its length allows
-  // (8192 bytes in a second); at least 8. An eighth of it is the most that one advance of the clock counts for.
+  // While memory is short, how long a frame may take to arrive, in nanoseconds, beside the time that its length
+  // allows (8192 bytes in a second); at least 8. An eighth of it is the most that one advance of the clock counts
+  // for.
   uint64_t frame_grace_ns;
   // While memory is short, how long the host may hold bytes that it does not decode, in nanoseconds; at least 8.
   uint64_t blocked_ns;
@@ -287,15 +289,16 @@ typedef struct {
   uint32_t buffer_bytes;
   // The most waits of the host's own requests at once. Receivers need none.
   uint32_t waiters_max;
-  // Classes of the host's requests, from 1 to 8, of a shared pool to 7; class 0 is the most critical. Receivers use memory in the last.
+  // Classes of the host's requests, from 1 to 8, of a shared pool to 7; class 0 is the most critical. Receivers use
+  // memory in the last.
   uint32_t classes;
   // Grants of other classes that a class lets pass before it goes first; at least 1.
   uint32_t class_burst;
   // A class is eligible only while more buffers than its reserve are free. That of the last class has to leave
   // receivers the buffer to receive into, those for the smallest cells and two more.
   uint32_t reserves[DEMUXBUF_CLASSES_MAX];
-  // The most buffers a class may hold; UINT32_MAX for no cap. That of the last class is at least what its reserve has to
-  // leave.
+  // The most buffers a class may hold; UINT32_MAX for no cap. That of the last class is at least what its reserve
+  // has to leave.
   uint32_t class_caps[DEMUXBUF_CLASSES_MAX];
   // The most tenants at once, beside the one of those that name none; of a shared pool for all threads together.
   uint32_t tenants_max;
@@ -311,22 +314,22 @@ typedef struct {
   uint8_t reads_ahead;
   // Not 0: `demuxbuf_pool_poll_audit` may be called.
   uint8_t audit;
-  // Not 0: what is not needed any more is overwritten with zeros: buffers, the pieces of them that hold partial frames,
-  // and the receive buffer after each use. Every event takes the slow path.
+  // Not 0: what is not needed any more is overwritten with zeros: buffers, the pieces of them that hold partial
+  // frames, and the receive buffer after each use. Every event takes the slow path.
   uint8_t wipe;
   // Not 0: the memory is left out of core dumps. Linux only.
   uint8_t no_dump;
   // As in `demuxbuf_policy`.
   uint8_t counting;
-  // The most receives in flight at once, of receivers of one thread in completion mode, at most as many as there are buffers;
-  // 0 for an eighth of the buffers, divided by the threads, and at least 1. Each has a whole buffer. A receiver whose wait for
-  // memory comes to its end has one more if need be.
+  // The most receives in flight at once, of receivers of one thread in completion mode, at most as many as there are
+  // buffers; 0 for an eighth of the buffers, divided by the threads, and at least 1. Each has a whole buffer. A
+  // receiver whose wait for memory comes to its end has one more if need be.
   uint32_t in_flight_max;
   // Must be 0.
   uint32_t reserved_word;
-  // While others wait for memory, how long a lease of the host's own that was requested with `has_deadline` may be held
-  // before a notice names it, in nanoseconds. An eighth of it is the most that one advance of the clock counts for. 0: leases
-  // have no deadlines.
+  // While others wait for memory, how long a lease of the host's own that was requested with `has_deadline` may be
+  // held before a notice names it, in nanoseconds. An eighth of it is the most that one advance of the clock counts
+  // for. 0: leases have no deadlines.
   uint64_t lease_ns;
 } demuxbuf_pool_config;
 
@@ -344,11 +347,11 @@ typedef struct {
   uint32_t struct_size;
   // A full buffer receives again once this many bytes are free; 0 for any room.
   uint32_t resume_free_bytes;
-  // Of `demuxbuf_connection` alone: partial frames of at most this many bytes are parked as soon as their transport has
-  // no more; 0 for never. It makes no difference for a receiver, of which nothing is parked.
+  // Of `demuxbuf_connection` alone: partial frames of at most this many bytes are parked as soon as their transport
+  // has no more; 0 for never. It makes no difference for a receiver, of which nothing is parked.
   uint16_t park_bytes;
-  // Of `demuxbuf_connection` alone: partial frames of at most this many bytes are parked when the host's allocator asks;
-  // below `park_bytes` it means that.
+  // Of `demuxbuf_connection` alone: partial frames of at most this many bytes are parked when the host's allocator
+  // asks; below `park_bytes` it means that.
   uint16_t reclaim_bytes;
   // One of `DEMUXBUF_MODE_*`.
   uint8_t mode;
@@ -357,13 +360,14 @@ typedef struct {
   // Not 0: stop receiving while decoding is blocked, instead of when the buffer is full.
   uint8_t pause_when_blocked;
   // Not 0: a layer between transport and host, such as a TLS library, may hold more bytes than it handed on; or the
-  // transport is TCP with urgent data, at which a receive stops short. Only `would_block` means that there is nothing to
-  // receive, in every mode. `RESCHEDULE` appears in level-triggered mode when the budget of receives is used up. A
-  // waiting connection receives nothing.
+  // transport is TCP with urgent data, at which a receive stops short. Only `would_block` means that there is
+  // nothing to receive, in every mode. `RESCHEDULE` appears in level-triggered mode when the budget of receives is
+  // used up. A waiting connection receives nothing.
   uint8_t reads_ahead;
-  // Of a receiver, not 0: it counts. Its host knows how many bytes wait in the kernel, and can leave a partial frame there
-  // until it is whole (TCP with `SO_RCVLOWAT`). While memory is short, `PEEK`, `RECV_WHOLE`, `DISCARD` and the mark
-  // with `WANT_RECV` ask for that. It does not go with `DEMUXBUF_MODE_OPTIMISTIC`, `reads_ahead` and `unknown_length`.
+  // Of a receiver, not 0: it counts. Its host knows how many bytes wait in the kernel, and can leave a partial frame
+  // there until it is whole (TCP with `SO_RCVLOWAT`). While memory is short, `PEEK`, `RECV_WHOLE`, `DISCARD` and the
+  // mark with `WANT_RECV` ask for that. It does not go with `DEMUXBUF_MODE_OPTIMISTIC`, `reads_ahead` and
+  // `unknown_length`.
   uint8_t counting;
   // Must be 0.
   uint8_t reserved[3];
@@ -406,11 +410,11 @@ int32_t demuxbuf_pool_config_init(demuxbuf_pool_config *config,
                                   uint64_t memory_bytes,
                                   uint32_t receivers_max);
 
-// Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end in a pool
-// with these settings: for the start of a program, or its tests. `shards` is that of `demuxbuf_shared_pool_new`, or 0
-// for a pool of `demuxbuf_pool_new`. `nested` has all `count` pairs that can occur: for a job that holds several buffers,
-// one for each of them. Jobs that ask for nothing, and receivers, release their buffers by themselves. As a rule, what is
-// asked for is more critical than what is held, and its reserve is smaller by a buffer at least.
+// Whether jobs that ask for a buffer of the host's own while they hold one can wait for each other without end in a
+// pool with these settings: for the start of a program, or its tests. `shards` is that of `demuxbuf_shared_pool_new`,
+// or 0 for a pool of `demuxbuf_pool_new`. `nested` has all `count` pairs that can occur: for a job that holds several
+// buffers, one for each of them. Jobs that ask for nothing, and receivers, release their buffers by themselves. As a
+// rule, what is asked for is more critical than what is held, and its reserve is smaller by a buffer at least.
 //
 // Tenants are not looked at: a tenant's cap has to leave room for what its own holders ask for. `message` and
 // `message_bytes` are as for `demuxbuf_pool_new`; the sentence names the first pair that can be part of a deadlock.
@@ -506,19 +510,19 @@ int32_t demuxbuf_pool_config_check_nested_requests(const demuxbuf_pool_config *c
 // One receive found nothing, and read interest is armed.
 #define DEMUXBUF_EVENT_WOULD_BLOCK_ARMED 24
 
-// The peer will send no more, and bytes may still be unread (`EPOLLRDHUP`, a hang-up). As readable; and from then on only
-// would_block or an end means that there is nothing to receive, in every mode.
+// The peer will send no more, and bytes may still be unread (`EPOLLRDHUP`, a hang-up). As readable; and from then on
+// only would_block or an end means that there is nothing to receive, in every mode.
 #define DEMUXBUF_EVENT_PEER_CLOSED 25
 
-// Of a receiver that counts: the kernel reported it though its mark is not reached and its peer has not closed, so it will
-// hold no more of this frame. Else as readable.
+// Of a receiver that counts: the kernel reported it though its mark is not reached and its peer has not closed, so it
+// will hold no more of this frame. Else as readable.
 #define DEMUXBUF_EVENT_KERNEL_FULL 26
 
 // Its frame was not whole at its deadline, and there was no place for it.
 #define DEMUXBUF_SHED_REASON_DEADLINE 1
 
-// Its deadline had passed, or its tenant held more than its share, and another receiver or a request of the host's own needed
-// the place.
+// Its deadline had passed, or its tenant held more than its share, and another receiver or a request of the host's own
+// needed the place.
 #define DEMUXBUF_SHED_REASON_EVICTED 2
 
 // Its decoder left bytes for which there was no place.
@@ -530,12 +534,12 @@ int32_t demuxbuf_pool_config_check_nested_requests(const demuxbuf_pool_config *c
 // The host's own request `wait` was granted: `lease`.
 #define DEMUXBUF_NOTICE_LEASE 2
 
-// A connection can be attached: the table of receivers was full, is not any more, and an attach had asked for this notice
-// (`notify_if_full`).
+// A connection can be attached: the table of receivers was full, is not any more, and an attach had asked for this
+// notice (`notify_if_full`).
 #define DEMUXBUF_NOTICE_ATTACHABLE 3
 
-// The host's own `lease` is held for `lease_ns` since it began or was renewed, and a request or a receiver waits for memory,
-// or a limit of it is not met: release it if you can. It comes once, until `demuxbuf_pool_renew_lease`.
+// The host's own `lease` is held for `lease_ns` since it began or was renewed, and a request or a receiver waits for
+// memory, or a limit of it is not met: release it if you can. It comes once, until `demuxbuf_pool_renew_lease`.
 #define DEMUXBUF_NOTICE_OVERDUE 4
 
 // The pool takes no new receivers since `demuxbuf_pool_drain`, and nothing is left. It comes once.
@@ -545,24 +549,25 @@ int32_t demuxbuf_pool_config_check_nested_requests(const demuxbuf_pool_config *c
 typedef struct {
   // With `DEMUXBUF_RECV`, which is never pending together with `DEMUXBUF_DECODE`: where to receive to; with
   // `DEMUXBUF_PEEK` where to look to, under the same rules. Else, of a receiver that counts, NULL with
-  // `DEMUXBUF_WANT_RECV`. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE` and for `DEMUXBUF_END` the
-  // bytes that can never be decoded; NULL if nothing is.
+  // `DEMUXBUF_WANT_RECV`. Else what is buffered: one contiguous piece, for `DEMUXBUF_DECODE` and for `DEMUXBUF_END`
+  // the bytes that can never be decoded; NULL if nothing is.
   //
-  // Where `DEMUXBUF_RECV` or `DEMUXBUF_DECODE` is pending, it is valid until the next event for this receiver, and no
-  // longer than the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid until the
-  // next call for the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that only reads.
-  // `demuxbuf_receiver_pending` has the new place. While `DEMUXBUF_DECODE` is pending, pause_recv, resume_recv and unblock
-  // do not end it. Where a submitted receive goes stays until its outcome, whatever the
-  // loop iteration (completion).
+  // Where `DEMUXBUF_RECV` or `DEMUXBUF_DECODE` is pending, it is valid until the next event for this receiver, and
+  // no longer than the next `demuxbuf_pool_handle_timeout`, which keeps what was not decoded yet. Else it is valid
+  // until the next call for the pool, of whichever receiver, that is not `demuxbuf_receiver_pending` or one that
+  // only reads. `demuxbuf_receiver_pending` has the new place. While `DEMUXBUF_DECODE` is pending, pause_recv,
+  // resume_recv and unblock do not end it. Where a submitted receive goes stays until its outcome, whatever the loop
+  // iteration (completion).
   //
   // While `DEMUXBUF_DECODE` is pending the host may write to it, to decode or to change frames in place. To take a
-  // hole out, move the bytes before the hole up to its end, and report the bytes of the hole as consumed: they are at
-  // the front then. The same cuts bytes off at the end. Not so the host of a receiver that counts, which may change only
-  // what it consumes: the rest may be looked at again as it came.
+  // hole out, move the bytes before the hole up to its end, and report the bytes of the hole as consumed: they are
+  // at the front then. The same cuts bytes off at the end. Not so the host of a receiver that counts, which may
+  // change only what it consumes: the rest may be looked at again as it came.
   uint8_t *data;
-  // Bytes at `data`: the room to receive into, or what is buffered. With `DEMUXBUF_RECV_WHOLE` the least to receive or to
-  // look at, too. Of a receiver that counts, with `DEMUXBUF_WANT_RECV` and none of RECV, PEEK, DECODE, END, CANNOT_FIT
-  // and SHED: the mark, which is the number of bytes in the kernel at which the poller is to report (`SO_RCVLOWAT`).
+  // Bytes at `data`: the room to receive into, or what is buffered. With `DEMUXBUF_RECV_WHOLE` the least to receive
+  // or to look at, too. Of a receiver that counts, with `DEMUXBUF_WANT_RECV` and none of RECV, PEEK, DECODE, END,
+  // CANNOT_FIT and SHED: the mark, which is the number of bytes in the kernel at which the poller is to report
+  // (`SO_RCVLOWAT`).
   uint32_t bytes;
   // Mask of `DEMUXBUF_*` actions: WANT_RECV, STOP_RECV, RECV, DECODE, SHED, END, FINISHED, CANNOT_FIT, RESCHEDULE,
   // PEEK, RECV_WHOLE, and DISCARD with these.
@@ -662,8 +667,8 @@ typedef struct {
   uint32_t reserved_word;
 } demuxbuf_receiver_info;
 
-// A notification that does not answer one of your own calls: a queued request was granted, a receiver may receive or is to
-// be shed, a lease of your own is overdue, the table of receivers is not full any more, or the pool is drained.
+// A notification that does not answer one of your own calls: a queued request was granted, a receiver may receive or
+// is to be shed, a lease of your own is overdue, the table of receivers is not full any more, or the pool is drained.
 typedef struct {
   // `sizeof(demuxbuf_notice)`, set before the call; then how many bytes were written.
   uint32_t struct_size;
@@ -735,24 +740,24 @@ extern "C" {
 // `demuxbuf_step_status_inline`. Thread rule: any thread, any time.
 int32_t demuxbuf_step_status(demuxbuf_step step);
 
-// 1 if the step asks for any of these actions, else 0; 0 for a step that is an error, whatever is asked for. Twin of the
-// header's `demuxbuf_step_has_inline`. Thread rule: any thread, any time.
+// 1 if the step asks for any of these actions, else 0; 0 for a step that is an error, whatever is asked for. Twin of
+// the header's `demuxbuf_step_has_inline`. Thread rule: any thread, any time.
 uint8_t demuxbuf_step_has(demuxbuf_step step,
                           uint32_t actions);
 
 // Attaches a connection. `options` has what it is attached with; NULL is the same as all-zero but for `struct_size`:
-// nothing buffered, class 0, no tenant, the policy of the pool. `*receiver` is its handle until `DEMUXBUF_FINISHED`; call
-// `demuxbuf_receiver_pending` next. `message` and `message_bytes` are as for `demuxbuf_pool_new`.
+// nothing buffered, class 0, no tenant, the policy of the pool. `*receiver` is its handle until `DEMUXBUF_FINISHED`;
+// call `demuxbuf_receiver_pending` next. `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 //
 // Where no buffer is free for `bytes`, attach without them, and copy them to `data` of the first `DEMUXBUF_RECV` as if
 // they had been received: then the receiver waits for room.
 // Cost: O(1), and the copy.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL` (also: `bytes` NULL and `length` not 0), `DEMUXBUF_ERR_POISONED`,
 // `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode` in the policy),
-// `DEMUXBUF_ERR_CANNOT_COUNT`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant),
-// `DEMUXBUF_ERR_TABLE_FULL` (see `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer),
-// `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the
-// shared pool was freed); nothing is changed then.
+// `DEMUXBUF_ERR_CANNOT_COUNT`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TABLE_FULL` (see
+// `notify_if_full`), `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than a buffer), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none for these
+// bytes now), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed
+// then.
 int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
                                  const demuxbuf_attach_options *options,
                                  uint64_t *receiver,
@@ -767,11 +772,10 @@ int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
 // Of several threads that release or adopt one lease at once, one succeeds.
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`,
-// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode`, or `length` is not 0), `DEMUXBUF_ERR_CANNOT_COUNT`,
-// `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (the tenant, or not a lease of the host's),
-// `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer), `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared
-// pool was freed); nothing is changed then
-// and the lease stays the host's.
+// `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode`, or `length` is not 0),
+// `DEMUXBUF_ERR_CANNOT_COUNT`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (the tenant, or
+// not a lease of the host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer), `DEMUXBUF_ERR_WRONG_THREAD`,
+// `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then and the lease stays the host's.
 int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
                                 const demuxbuf_attach_options *options,
                                 const demuxbuf_leased_content *content,
@@ -787,9 +791,9 @@ int32_t demuxbuf_receiver_set_class(demuxbuf_pool *pool,
                                     uint64_t receiver,
                                     uint32_t class_index);
 
-// Receives by this policy from now on, for example after a protocol upgrade. With another mode, read interest
-// counts as off: `DEMUXBUF_WANT_RECV` asks for it in the new mode, which you register with the poller instead of the old
-// one. A mode that receives before it asks (optimistic, completion) does so first.
+// Receives by this policy from now on, for example after a protocol upgrade. With another mode, read interest counts
+// as off: `DEMUXBUF_WANT_RECV` asks for it in the new mode, which you register with the poller instead of the old one.
+// A mode that receives before it asks (optimistic, completion) does so first.
 //
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
@@ -803,8 +807,8 @@ demuxbuf_step demuxbuf_receiver_set_policy(demuxbuf_pool *pool,
                                            char *message,
                                            size_t *message_bytes);
 
-// Uses memory in the name of `tenant` from now on, or with 0 for no tenant. What is kept, borrowed or waited for counts for
-// the new tenant.
+// Uses memory in the name of `tenant` from now on, or with 0 for no tenant. What is kept, borrowed or waited for
+// counts for the new tenant.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE` (receiver or tenant);
 // nothing is changed then.
@@ -816,8 +820,9 @@ int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
 //
 // Call `demuxbuf_receiver_pending` next.
 // Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_NO_BUFFER` (nothing is undecoded), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none that the content could leave with, though
-// what others kept past their deadline was evicted), `DEMUXBUF_ERR_IN_FLIGHT`. Nothing of the receiver is changed then.
+// `DEMUXBUF_ERR_NO_BUFFER` (nothing is undecoded), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none that the content could leave
+// with, though what others kept past their deadline was evicted), `DEMUXBUF_ERR_IN_FLIGHT`. Nothing of the receiver is
+// changed then.
 int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
                                uint64_t receiver,
                                demuxbuf_leased_content *content);
@@ -825,18 +830,17 @@ int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
 // The decoder took `consumed` bytes from the front and, if `need_more` is not 0, cannot go on before that many more
 // have arrived. `consumed` and `need_more` in one call, so that a receive cycle is three calls.
 //
-// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER_FREE` (`DEMUXBUF_DECODE` is not pending, and no buffer is free to
-// decode in), `DEMUXBUF_ERR_CLOSED`.
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`,
+// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER_FREE`
+// (`DEMUXBUF_DECODE` is not pending, and no buffer is free to decode in), `DEMUXBUF_ERR_CLOSED`.
 demuxbuf_step demuxbuf_receiver_decoded(demuxbuf_pool *pool,
                                         uint64_t receiver,
                                         uint32_t consumed,
                                         uint32_t need_more);
 
 // One receive brought `bytes` bytes, and the decoder took all that is there: `demuxbuf_receiver_received` and
-// `demuxbuf_receiver_decoded` in one call, for a host that decodes where it has received, before it reports. If something was
-// undecoded before the receive, that lies in front of what was received, and was taken as well.
+// `demuxbuf_receiver_decoded` in one call, for a host that decodes where it has received, before it reports. If
+// something was undecoded before the receive, that lies in front of what was received, and was taken as well.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_CLOSED`, and the others of `demuxbuf_receiver_received`.
@@ -844,13 +848,14 @@ demuxbuf_step demuxbuf_receiver_received_and_decoded(demuxbuf_pool *pool,
                                                      uint64_t receiver,
                                                      uint32_t bytes);
 
-// As `demuxbuf_receiver_decoded`, of a decoder that can use up to `usable` bytes at once, though `need_more` help: payload
-// that is passed on in pieces needs 1, and can use all of it. While memory is short, the next receive takes as many, if
-// bytes are left. Where all was consumed, nothing is remembered, and a receive that waited for its turn takes one byte: so
-// leave the header of a frame, or the last byte, until the next one is there. 0 for the same as `need_more`.
+// As `demuxbuf_receiver_decoded`, of a decoder that can use up to `usable` bytes at once, though `need_more` help:
+// payload that is passed on in pieces needs 1, and can use all of it. While memory is short, the next receive takes as
+// many, if bytes are left. Where all was consumed, nothing is remembered, and a receive that waited for its turn takes
+// one byte: so leave the header of a frame, or the last byte, until the next one is there. 0 for the same as
+// `need_more`.
 //
-// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL` and the
-// others of `demuxbuf_receiver_decoded`.
+// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`
+// and the others of `demuxbuf_receiver_decoded`.
 demuxbuf_step demuxbuf_receiver_decoded_usable(demuxbuf_pool *pool,
                                                uint64_t receiver,
                                                uint32_t consumed,
@@ -860,10 +865,10 @@ demuxbuf_step demuxbuf_receiver_decoded_usable(demuxbuf_pool *pool,
 // A hint that events of this receiver follow soon: the processor fetches its rows from memory meanwhile. With more
 // connections than the caches hold, nearly every event waits for them otherwise.
 //
-// When the poller returns a batch, call this for all of its events first, and handle the events then; take batches of at
-// most about 100 events, since what is fetched has to stay in the first cache until it is used. Fetch your own state of
-// the connection in the same pass.
-// Any handle is harmless, a stale one too; so are NULL and a poisoned pool. Nothing is changed.
+// When the poller returns a batch, call this for all of its events first, and handle the events then; take batches of
+// at most about 100 events, since what is fetched has to stay in the first cache until it is used. Fetch your own
+// state of the connection in the same pass. Any handle is harmless, a stale one too; so are NULL and a poisoned pool.
+// Nothing is changed.
 void demuxbuf_receiver_prefetch(const demuxbuf_pool *pool,
                                 uint64_t receiver);
 
@@ -902,17 +907,18 @@ demuxbuf_step demuxbuf_receiver_received(demuxbuf_pool *pool, uint64_t receiver,
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 demuxbuf_step demuxbuf_receiver_would_block(demuxbuf_pool *pool, uint64_t receiver);
 
-// One receive found nothing, and the host has armed read interest, or its report is to come: `would_block` and the report
-// of `DEMUXBUF_WANT_RECV` in one call, for hosts that arm it as soon as they find nothing (one-shot, optimistic;
-// completion: that have submitted a poll). `DEMUXBUF_STOP_RECV` is pending then if read interest is not wanted.
+// One receive found nothing, and the host has armed read interest, or its report is to come: `would_block` and the
+// report of `DEMUXBUF_WANT_RECV` in one call, for hosts that arm it as soon as they find nothing (one-shot,
+// optimistic; completion: that have submitted a poll). `DEMUXBUF_STOP_RECV` is pending then if read interest is not
+// wanted.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 demuxbuf_step demuxbuf_receiver_would_block_armed(demuxbuf_pool *pool,
                                                   uint64_t receiver);
 
-// The peer will send no more. In any state, with or without a receive. Whole frames that are buffered are still to be decoded;
-// `DEMUXBUF_END` follows.
+// The peer will send no more. In any state, with or without a receive. Whole frames that are buffered are still to be
+// decoded; `DEMUXBUF_END` follows.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
@@ -1008,33 +1014,35 @@ demuxbuf_step demuxbuf_receiver_report(demuxbuf_pool *pool,
 demuxbuf_step demuxbuf_receiver_close(demuxbuf_pool *pool,
                                       uint64_t receiver);
 
-// `length` bytes came for a receiver, and are at `bytes`, in memory of the host: the system chose a buffer, of a ring for
-// instance. It is as if they were received now, as many as may be. What completes kept bytes is copied. Where nothing is
-// kept, they are decoded in place: `data` of the step is `bytes` then.
+// `length` bytes came for a receiver, and are at `bytes`, in memory of the host: the system chose a buffer, of a ring
+// for instance. It is as if they were received now, as many as may be. What completes kept bytes is copied. Where
+// nothing is kept, they are decoded in place: `data` of the step is `bytes` then.
 //
-// `*accepted` is how many of them, from the front, are the receiver's now. The others are still the host's, with the buffer that
-// they are in. Do the actions, and report what the decoder did with `demuxbuf_receiver_delivered`. Each time that
-// `DEMUXBUF_RECV` is pending, in whichever step, deliver what is left; if nothing is, receive, or report `would_block`. The buffer is
-// free as soon as all is accepted and `DEMUXBUF_DECODE` is not pending any more.
+// `*accepted` is how many of them, from the front, are the receiver's now. The others are still the host's, with the
+// buffer that they are in. Do the actions, and report what the decoder did with `demuxbuf_receiver_delivered`. Each
+// time that `DEMUXBUF_RECV` is pending, in whichever step, deliver what is left; if nothing is, receive, or report
+// `would_block`. The buffer is free as soon as all is accepted and `DEMUXBUF_DECODE` is not pending any more.
 //
-// Needs no `readable`: a delivery is one. Nothing is accepted while the receiver waits for memory, decodes what it has, is
-// blocked or paused.
-// Returns what is to be done now and writes `*accepted`, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
-// `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_IN_FLIGHT`, `DEMUXBUF_ERR_CANNOT_COUNT` (the receiver counts), `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than
-// `buffer_bytes`), `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_IN_PLACE` (of this or of another receiver of the pool).
+// Needs no `readable`: a delivery is one. Nothing is accepted while the receiver waits for memory, decodes what it
+// has, is blocked or paused.
+// Returns what is to be done now and writes `*accepted`, or with `DEMUXBUF_ERROR` set a status, and nothing is
+// changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`,
+// `DEMUXBUF_ERR_IN_FLIGHT`, `DEMUXBUF_ERR_CANNOT_COUNT` (the receiver counts), `DEMUXBUF_ERR_ZERO_BYTES`,
+// `DEMUXBUF_ERR_TOO_MANY_BYTES` (more than `buffer_bytes`), `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_IN_PLACE` (of this
+// or of another receiver of the pool).
 demuxbuf_step demuxbuf_receiver_deliver(demuxbuf_pool *pool,
                                         uint64_t receiver,
                                         const uint8_t *bytes,
                                         uint32_t length,
                                         uint32_t *accepted);
 
-// As `demuxbuf_receiver_decoded`, of a receiver that bytes are delivered to; `data` is that of the step before, or where the bytes
-// behind those that were consumed since lie. What is left of bytes in place is copied, unless it can be decoded at once: then
-// `data` of the new step is where they still are. For a receiver that has no bytes in place, `data` makes no difference.
+// As `demuxbuf_receiver_decoded`, of a receiver that bytes are delivered to; `data` is that of the step before, or
+// where the bytes behind those that were consumed since lie. What is left of bytes in place is copied, unless it can
+// be decoded at once: then `data` of the new step is where they still are. For a receiver that has no bytes in place,
+// `data` makes no difference.
 //
-// Bytes in place stay so until this report. A call such as `demuxbuf_receiver_block` does not copy them: report 0 consumed
-// bytes behind it.
+// Bytes in place stay so until this report. A call such as `demuxbuf_receiver_block` does not copy them: report 0
+// consumed bytes behind it.
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL` (also for `data`, if bytes are in place) and the others of
 // `demuxbuf_receiver_decoded`.
@@ -1044,15 +1052,15 @@ demuxbuf_step demuxbuf_receiver_delivered(demuxbuf_pool *pool,
                                           uint32_t consumed,
                                           uint32_t need_more);
 
-// The next of what happened without an event: a request of the host's own was granted; a receiver may receive, or is to
-// be shed; then, leases of the host's own that are overdue; then, that the table of receivers is not full any more. Call it in each loop iteration until it returns
-// `DEMUXBUF_STATUS_NONE`.
+// The next of what happened without an event: a request of the host's own was granted; a receiver may receive, or is
+// to be shed; then, leases of the host's own that are overdue; then, that the table of receivers is not full any more.
+// Call it in each loop iteration until it returns `DEMUXBUF_STATUS_NONE`.
 //
-// Do what `notice->step` asks for before the next call. `data` of an earlier step stays valid as `demuxbuf_step` has it:
-// where neither `DEMUXBUF_RECV` nor `DEMUXBUF_DECODE` is pending, this call may move it.
+// Do what `notice->step` asks for before the next call. `data` of an earlier step stays valid as `demuxbuf_step` has
+// it: where neither `DEMUXBUF_RECV` nor `DEMUXBUF_DECODE` is pending, this call may move it.
 //
-// On a shared pool, a thread that does not call it within `frame_grace_ns` after a buffer was assigned to it loses that
-// buffer to others that wait. Its requests queue again.
+// On a shared pool, a thread that does not call it within `frame_grace_ns` after a buffer was assigned to it loses
+// that buffer to others that wait. Its requests queue again.
 //
 // Returns `DEMUXBUF_OK` and writes `*notice`; `DEMUXBUF_STATUS_NONE`; `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, and nothing is written or taken from the queue of notices.
@@ -1101,8 +1109,8 @@ int32_t demuxbuf_pool_poll_notice(demuxbuf_pool *pool,
 // The host slept beyond `demuxbuf_pool_poll_timeout`, by more than an eighth of `frame_grace_ns`.
 #define DEMUXBUF_FINDING_OVERSLEPT 10
 
-// Delivered bytes are in place, and are not to be decoded now: you blocked before you reported on them. No other receiver is
-// granted meanwhile.
+// Delivered bytes are in place, and are not to be decoded now: you blocked before you reported on them. No other
+// receiver is granted meanwhile.
 #define DEMUXBUF_FINDING_IN_PLACE_LEFT 11
 
 // A mistake of the host, as an audit sees it.
@@ -1203,8 +1211,8 @@ typedef struct {
   uint32_t withheld;
   // Buffers that are still to be withheld for that; 0 if the limit is met.
   uint32_t to_withhold;
-  // Frames of receivers that count of which the kernel would hold no more (`DEMUXBUF_EVENT_KERNEL_FULL`), so that they were
-  // received as those of receivers that do not count.
+  // Frames of receivers that count of which the kernel would hold no more (`DEMUXBUF_EVENT_KERNEL_FULL`), so that
+  // they were received as those of receivers that do not count.
   uint64_t full_kernels;
 } demuxbuf_pool_stats;
 
@@ -1214,11 +1222,11 @@ typedef struct {
   uint32_t struct_size;
   // Share, relative to the other tenants: 1 to 1000. What its receivers and leases hold is divided by it.
   uint32_t weight;
-  // Buffers it gets before tenants that have their guaranteed share already. Others borrow them meanwhile. While it holds no
-  // more, nothing of it is evicted before its deadline.
+  // Buffers it gets before tenants that have their guaranteed share already. Others borrow them meanwhile. While it
+  // holds no more, nothing of it is evicted before its deadline.
   uint32_t guaranteed;
-  // The most buffers it may have; UINT32_MAX for no cap. Its receivers may keep less than a buffer more for each that
-  // borrows.
+  // The most buffers it may have; UINT32_MAX for no cap. Its receivers may keep less than a buffer more for each
+  // that borrows.
   uint32_t cap;
 } demuxbuf_tenant_config;
 
@@ -1246,15 +1254,16 @@ extern "C" {
 
 // Makes a pool and reserves everything it will ever need. The host owns it and frees it with `demuxbuf_pool_free`.
 //
-// Receivers borrow a buffer to receive and decode, keep only what is left of a partial frame, and wait for room no longer
-// than `wait_ns_max` of `demuxbuf_pool_stats`. While others wait, `demuxbuf_pool_poll_notice` brings `DEMUXBUF_STOP_RECV`
-// for receives in flight (completion) that found nothing in the iteration in which they were submitted.
+// Receivers borrow a buffer to receive and decode, keep only what is left of a partial frame, and wait for room no
+// longer than `wait_ns_max` of `demuxbuf_pool_stats`. While others wait, `demuxbuf_pool_poll_notice` brings
+// `DEMUXBUF_STOP_RECV` for receives in flight (completion) that found nothing in the iteration in which they were
+// submitted.
 //
 // A call that reads a struct of settings writes to `message` why it refuses them: a sentence that names the field, its
 // value and what is allowed. `*message_bytes` is the room there, and is then set to the room that the whole sentence
-// needs. Both count the closing 0. The sentence is cut at the end of the room. Both pointers may be NULL, and `message`
-// alone. A call that succeeds writes to neither.
-// Thread rule: any thread; the pool is then for one thread at a time.
+// needs. Both count the closing 0. The sentence is cut at the end of the room. Both pointers may be NULL, and
+// `message` alone. A call that succeeds writes to neither. Thread rule: any thread; the pool is then for one thread at
+// a time.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
 // `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS` (1023 are alive in the process);
 // `DEMUXBUF_ERR_POISONED` (a defect of the library); nothing stays reserved then and `*pool` is not written.
@@ -1276,19 +1285,19 @@ void demuxbuf_pool_free(demuxbuf_pool *pool);
 
 // Advances the pool's clock to this time, in monotonic nanoseconds; once in each loop iteration, before the events.
 // The first call is the origin: what began before it has its time counted from there. One call is worth at most an
-// eighth of `frame_grace_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver look
-// idle. A time before the last one is counted and not taken. Early and repeated calls are harmless.
+// eighth of `frame_grace_ns`, the rest does not count (`clock_skipped_ns`): a pause of the process makes no receiver
+// look idle. A time before the last one is counted and not taken. Early and repeated calls are harmless.
 //
-// It ends all borrows but those of receives in flight: what was not decoded is kept, and `data` of earlier steps is not
-// valid any more.
+// It ends all borrows but those of receives in flight: what was not decoded is kept, and `data` of earlier steps is
+// not valid any more.
 //
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`.
 int32_t demuxbuf_pool_handle_timeout(demuxbuf_pool *pool,
                                      uint64_t now_ns);
 
 // When `demuxbuf_pool_handle_timeout` is to be called at the latest, in nanoseconds; UINT64_MAX for never, and for
-// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `frame_grace_ns` after the last call, so that
-// the clock follows real time; a time that is not after the last call is for at once.
+// NULL or a poisoned pool. While a deadline runs it is at most an eighth of `frame_grace_ns` after the last call, so
+// that the clock follows real time; a time that is not after the last call is for at once.
 uint64_t demuxbuf_pool_poll_timeout(const demuxbuf_pool *pool);
 
 // The published bound: the most grants that bypass a request of the host's own that waits.
@@ -1305,42 +1314,43 @@ int32_t demuxbuf_pool_bypass_bound(const demuxbuf_pool *pool, uint64_t *grants);
 int32_t demuxbuf_pool_trim(demuxbuf_pool *pool,
                            uint64_t *bytes);
 
-// Takes no new receivers from now on: attaching is `DEMUXBUF_ERR_DRAINING`. All else works as before, so that those that are
-// there end in order. `DEMUXBUF_NOTICE_DRAINED` follows, once, when nothing is left: no receiver, also none whose receive is in
-// flight; no request of the host's own that waits; and no lease, but on a shared pool, which outlives them. There is no way
-// back. On a shared pool it is for this thread, and what other threads export comes in.
+// Takes no new receivers from now on: attaching is `DEMUXBUF_ERR_DRAINING`. All else works as before, so that those
+// that are there end in order. `DEMUXBUF_NOTICE_DRAINED` follows, once, when nothing is left: no receiver, not even
+// one with a receive in flight; no request of the host's own that waits; and no lease, but on a shared pool, which
+// outlives them. There is no way back. On a shared pool it is for this thread, and what other threads export comes in.
 //
 // Returns `DEMUXBUF_OK`, also if it drains already; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`.
 int32_t demuxbuf_pool_drain(demuxbuf_pool *pool);
 
-// Other values of `frame_grace_ns` and `blocked_ns` of the configuration, from now on: every deadline follows from them, also of
-// what is there; so do `wait_ns_max`, and the most that an advance of the clock counts for. On a shared pool it is for this
-// thread; the time after which a grant that is not picked up goes on stays.
+// Other values of `frame_grace_ns` and `blocked_ns` of the configuration, from now on: every deadline follows from
+// them, also of what is there; so do `wait_ns_max`, and the most that an advance of the clock counts for. On a shared
+// pool it is for this thread; the time after which a grant that is not picked up goes on stays.
 //
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`. Cost: O(receivers that are not idle).
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (a value is out of range), and
-// nothing is changed.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (a value is out of
+// range), and nothing is changed.
 int32_t demuxbuf_pool_set_times(demuxbuf_pool *pool,
                                 uint64_t frame_grace_ns,
                                 uint64_t blocked_ns,
                                 char *message,
                                 size_t *message_bytes);
 
-// From the next advance of the clock on, the pool uses at most `limit_bytes`, rounded down to whole buffers: from the least
-// that `memory_bytes` of the configuration may be, with the reserves of the classes, up to `memory_bytes` itself, which is no
-// limit. A pool begins without one. What a pool reserves is not resident before it is used: so reserve the most that is ever to
-// be used, and limit it.
+// From the next advance of the clock on, the pool uses at most `limit_bytes`, rounded down to whole buffers: from the
+// least that `memory_bytes` of the configuration may be, with the reserves of the classes, up to `memory_bytes`
+// itself, which is no limit. A pool begins without one. What a pool reserves is not resident before it is used: so
+// reserve the most that is ever to be used, and limit it.
 //
-// Buffers that are free beyond the limit are withheld at once, others as they are released, before any request that waits.
-// Until then memory counts as short, and what receivers keep past its deadline is evicted, as for a request of the host's own:
-// no receiver is shed that is in time. Leases of the host's own stay, those past their deadline are named by
-// `DEMUXBUF_NOTICE_OVERDUE`; receives in flight are taken back; receivers that are exported have their buffers until they are
-// imported. `to_withhold` of `demuxbuf_pool_stats` is 0 once the limit is met; `demuxbuf_pool_trim` returns what is withheld to the operating system. With a higher limit buffers are free again.
+// Buffers that are free beyond the limit are withheld at once, others as they are released, before any request that
+// waits. Until then memory counts as short, and what receivers keep past its deadline is evicted, as for a request of
+// the host's own: no receiver is shed that is in time. Leases of the host's own stay, those past their deadline are
+// named by `DEMUXBUF_NOTICE_OVERDUE`; receives in flight are taken back; receivers that are exported have their
+// buffers until they are imported. `to_withhold` of `demuxbuf_pool_stats` is 0 once the limit is met;
+// `demuxbuf_pool_trim` returns what is withheld to the operating system. With a higher limit buffers are free again.
 //
 // On a shared pool it is for all threads, from this call on; `demuxbuf_pool_poll_wake` names threads to signal.
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`. Cost: O(buffers that are withheld, or free again).
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (`limit_bytes` is out of range),
-// and nothing is changed.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_CONFIG` (`limit_bytes` is out of
+// range), and nothing is changed.
 int32_t demuxbuf_pool_set_memory_limit(demuxbuf_pool *pool,
                                        uint64_t limit_bytes,
                                        char *message,
@@ -1387,8 +1397,8 @@ size_t demuxbuf_finding_str(const demuxbuf_finding *finding,
 // `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_POISONED`, and nothing is written.
 int32_t demuxbuf_pool_get_stats(const demuxbuf_pool *pool, demuxbuf_pool_stats *stats);
 
-// Creates a tenant: what you trust to be one party (a listener, a customer, an address prefix). In a shared pool it is a tenant
-// of all threads: each may use its handle.
+// Creates a tenant: what you trust to be one party (a listener, a customer, an address prefix). In a shared pool it is
+// a tenant of all threads: each may use its handle.
 //
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Cost: O(1), no allocation.
@@ -1425,8 +1435,8 @@ int32_t demuxbuf_pool_describe_tenant(const demuxbuf_pool *pool, uint64_t tenant
  * Thread rule: one thread at a time per pool. Cost: O(1), no allocation, no system call.
  */
 
-// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one for no tenant, in class 0, without a
-// deadline.
+// A request for a buffer of the host's own. All-zero but for `struct_size` asks for one for no tenant, in class 0,
+// without a deadline.
 typedef struct {
   // `sizeof(demuxbuf_request)`.
   uint32_t struct_size;
@@ -1436,8 +1446,8 @@ typedef struct {
   uint64_t token;
   // The tenant that it counts for; 0 for none.
   uint64_t tenant;
-  // Not 0: the lease has a deadline. If it is held for `lease_ns` of the configuration while others wait, a notice names it
-  // (`DEMUXBUF_NOTICE_OVERDUE`).
+  // Not 0: the lease has a deadline. If it is held for `lease_ns` of the configuration while others wait, a notice
+  // names it (`DEMUXBUF_NOTICE_OVERDUE`).
   uint32_t has_deadline;
   // Must be 0.
   uint32_t reserved;
@@ -1463,8 +1473,8 @@ int32_t demuxbuf_pool_request(demuxbuf_pool *pool,
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Returns `DEMUXBUF_OK` or `DEMUXBUF_STATUS_QUEUED`, and writes `*handle`. Errors: `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CLASS`,
-// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted), `DEMUXBUF_ERR_DEADLINES_OFF`,
-// `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
+// `DEMUXBUF_ERR_STALE` (the tenant), `DEMUXBUF_ERR_TOO_LARGE` (it could never be granted),
+// `DEMUXBUF_ERR_DEADLINES_OFF`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed).
 int32_t demuxbuf_pool_request_for(demuxbuf_pool *pool,
                                   const demuxbuf_request *request,
                                   uint64_t *handle,
@@ -1495,8 +1505,8 @@ int32_t demuxbuf_pool_try_request(demuxbuf_pool *pool,
 int32_t demuxbuf_pool_release(demuxbuf_pool *pool,
                               uint64_t lease);
 
-// The deadline of a lease of the host's own begins anew: what the buffer is held for makes progress. A later notice may name
-// the lease again.
+// The deadline of a lease of the host's own begins anew: what the buffer is held for makes progress. A later notice
+// may name the lease again.
 //
 // Cost: O(1).
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
@@ -1526,8 +1536,8 @@ int32_t demuxbuf_pool_buffer(demuxbuf_pool *pool,
 // buffer of any pool of the same `demuxbuf_shared_pool`.
 //
 // Cost: O(1).
-// Returns `DEMUXBUF_OK` and writes `*lease`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ADDRESS` (in no
-// buffer of the pool), `DEMUXBUF_ERR_STALE` (in a buffer that is free, or a receiver's).
+// Returns `DEMUXBUF_OK` and writes `*lease`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_ADDRESS` (in
+// no buffer of the pool), `DEMUXBUF_ERR_STALE` (in a buffer that is free, or a receiver's).
 int32_t demuxbuf_pool_lease_of_address(const demuxbuf_pool *pool,
                                        const void *address,
                                        uint64_t *lease);
@@ -1549,8 +1559,8 @@ int32_t demuxbuf_pool_lease_of_address(const demuxbuf_pool *pool,
 // of its own.
 typedef struct demuxbuf_shared_pool demuxbuf_shared_pool;
 
-// A receiver between its export and its import, with what it keeps: a plain value that the host passes on as it likes; of
-// its copies one is taken in. The fields are private to the library. All-zero is no receiver.
+// A receiver between its export and its import, with what it keeps: a plain value that the host passes on as it likes;
+// of its copies one is taken in. The fields are private to the library. All-zero is no receiver.
 typedef struct {
   uint32_t connection[8];
   uint64_t token;
@@ -1573,12 +1583,12 @@ extern "C" {
 
 // Makes a pool that `shards` threads share, 1 to 1024. The host owns it and frees it with `demuxbuf_shared_pool_free`.
 //
-// `config` is as for `demuxbuf_pool_new`. These are for all threads together: `memory_bytes`, of at least 8
-// buffers for each thread; reserves, caps and tenants. These are for each thread: `receivers_max`, `waiters_max` and
-// `in_flight_max`. `classes` is at most 7, since the library needs one more. The memory of the buffers is reserved here, what is a thread's own by `demuxbuf_shared_pool_shard`. `frame_grace_ns` is also the time in
-// which a thread has to pick its grants up (`demuxbuf_pool_poll_notice`).
-// `message` and `message_bytes` are as for `demuxbuf_pool_new`.
-// Thread rule: any thread.
+// `config` is as for `demuxbuf_pool_new`. These are for all threads together: `memory_bytes`, of at least 8 buffers
+// for each thread; reserves, caps and tenants. These are for each thread: `receivers_max`, `waiters_max` and
+// `in_flight_max`. `classes` is at most 7, since the library needs one more. The memory of the buffers is reserved
+// here, what is a thread's own by `demuxbuf_shared_pool_shard`. `frame_grace_ns` is also the time in which a thread
+// has to pick its grants up (`demuxbuf_pool_poll_notice`). `message` and `message_bytes` are as for
+// `demuxbuf_pool_new`. Thread rule: any thread.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_STRUCT_SIZE`; `DEMUXBUF_ERR_UNKNOWN_FIELD`;
 // `DEMUXBUF_ERR_CONFIG`; `DEMUXBUF_ERR_NO_MEMORY`; `DEMUXBUF_ERR_TOO_MANY_POOLS` (1023 are alive in the process);
 // `DEMUXBUF_ERR_POISONED` (a defect of the library); nothing stays reserved then and `*shared_pool` is not written.
@@ -1626,16 +1636,18 @@ int32_t demuxbuf_pool_poll_wake(demuxbuf_pool *pool,
                                 uint32_t *index);
 
 // Takes a receiver off this thread, in whatever state: idle, waiting, keeping bytes, decoding. Its handle ends;
-// `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one again. More than 64 bytes
-// that it keeps leave with a buffer. If you drop an exported receiver, that buffer leaks until the shared pool is freed. To
-// discard one, import it and close it.
+// `*exported` is what to give to `demuxbuf_receiver_import` on another thread, or on this one again. More than 64
+// bytes that it keeps leave with a buffer. If you drop an exported receiver, that buffer leaks until the shared pool
+// is freed. To discard one, import it and close it.
 //
-// Thread rule: the pool's thread; another is refused. Cost: O(1), a copy of what it keeps, and the lock of the exports.
+// Thread rule: the pool's thread; another is refused. Cost: O(1), a copy of what it keeps, and the lock of the
+// exports.
 // Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 // `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
-// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_NOT_MOVABLE` (it is to be shed), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it
-// keeps more than 64 bytes, and no buffer is free to move them in, or its tenant may have none), `DEMUXBUF_ERR_EXPORTS_FULL`
-// (`receivers_max` for each thread are exported and not imported yet); nothing is changed then.
+// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_NOT_MOVABLE` (it is to be shed), `DEMUXBUF_ERR_NO_BUFFER_FREE`
+// (it keeps more than 64 bytes, and no buffer is free to move them in, or its tenant may have none),
+// `DEMUXBUF_ERR_EXPORTS_FULL` (`receivers_max` for each thread are exported and not imported yet); nothing is changed
+// then.
 int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
                                  uint64_t receiver,
                                  demuxbuf_exported_receiver *exported);
@@ -1643,14 +1655,16 @@ int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
 // Takes in a receiver that was exported, with its token. `*exported` is all-zero then, and `*receiver` its handle
 // here; call `demuxbuf_receiver_pending` next. Pass the struct on as it is: its ticket and its limits are checked, so
 // no memory is touched that is not the receiver's, but most other changes of its bytes are not noticed, and give the
-// receiver a wrong state. If it waited for room, it waits again here, and the time of its frame goes on from where it was.
+// receiver a wrong state. If it waited for room, it waits again here, and the time of its frame goes on from where it
+// was.
 //
-// Thread rule: the pool's thread; another is refused. Cost: O(1), a copy of what it keeps, and the lock of the exports.
+// Thread rule: the pool's thread; another is refused. Cost: O(1), a copy of what it keeps, and the lock of the
+// exports.
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_WRONG_THREAD`,
 // `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_STALE` (imported already, also by way of a copy, of
 // another pool, or with another ticket), `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL` (of receivers),
-// `DEMUXBUF_ERR_NO_BUFFER_FREE` (it keeps bytes, and there is no buffer to decode them in now); nothing is changed then,
-// and it can be tried again, here or elsewhere.
+// `DEMUXBUF_ERR_NO_BUFFER_FREE` (it keeps bytes, and there is no buffer to decode them in now); nothing is changed
+// then, and it can be tried again, here or elsewhere.
 int32_t demuxbuf_receiver_import(demuxbuf_pool *pool,
                                  demuxbuf_exported_receiver *exported,
                                  uint64_t *receiver);
@@ -1699,9 +1713,9 @@ int32_t demuxbuf_connection_init(demuxbuf_connection *connection,
                                  char *message,
                                  size_t *message_bytes);
 
-// Receives and parks by this policy from now on, for example after a protocol upgrade. With another mode, read interest
-// counts as off: `DEMUXBUF_WANT_RECV` asks for it in the new mode, which you register with the poller instead of the old
-// one. A mode that receives before it asks (optimistic, completion) does so first.
+// Receives and parks by this policy from now on, for example after a protocol upgrade. With another mode, read
+// interest counts as off: `DEMUXBUF_WANT_RECV` asks for it in the new mode, which you register with the poller instead
+// of the old one. A mode that receives before it asks (optimistic, completion) does so first.
 //
 // `message` and `message_bytes` are as for `demuxbuf_pool_new`.
 // Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
@@ -1772,16 +1786,17 @@ uint32_t demuxbuf_connection_received(demuxbuf_connection *connection,
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
 uint32_t demuxbuf_connection_would_block(demuxbuf_connection *connection);
 
-// One receive found nothing, and the host has armed read interest, or its report is to come: `would_block` and the report
-// of `DEMUXBUF_WANT_RECV` in one call, for hosts that arm it as soon as they find nothing (one-shot, optimistic;
-// completion: that have submitted a poll). `DEMUXBUF_STOP_RECV` is pending then if read interest is not wanted.
+// One receive found nothing, and the host has armed read interest, or its report is to come: `would_block` and the
+// report of `DEMUXBUF_WANT_RECV` in one call, for hosts that arm it as soon as they find nothing (one-shot,
+// optimistic; completion: that have submitted a poll). `DEMUXBUF_STOP_RECV` is pending then if read interest is not
+// wanted.
 //
 // Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
 uint32_t demuxbuf_connection_would_block_armed(demuxbuf_connection *connection);
 
-// The peer will send no more. In any state, with or without a receive. Whole frames that are buffered are still to be decoded;
-// `DEMUXBUF_END` follows.
+// The peer will send no more. In any state, with or without a receive. Whole frames that are buffered are still to be
+// decoded; `DEMUXBUF_END` follows.
 //
 // Returns the mask of actions to do now, or with `DEMUXBUF_ERROR`
 // set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_NOT_ATTACHED`, `DEMUXBUF_ERR_POISONED`.
@@ -2143,25 +2158,25 @@ int32_t demuxbuf_fcgi_init(demuxbuf_fcgi_decoder *decoder,
 // 271 to 65798; 16448 at the start. Only GET_VALUES and GET_VALUES_RESULT can be longer than 271. Streams are not
 // limited.
 //
-// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` (`bytes` is out of range, or the decoder is corrupt),
-// and nothing is changed.
+// Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`; `DEMUXBUF_ERR_RANGE` (`bytes` is out of range, or the decoder is
+// corrupt), and nothing is changed.
 int32_t demuxbuf_fcgi_set_max_discrete_bytes(demuxbuf_fcgi_decoder *decoder,
                                              uint32_t bytes);
 
-// Looks at the front of what is buffered: `bytes` bytes at `data` (NULL if there are none). A record is found and judged
-// once the eight bytes of its header are there.
+// Looks at the front of what is buffered: `bytes` bytes at `data` (NULL if there are none). A record is found and
+// judged once the eight bytes of its header are there.
 //
 // Returns `DEMUXBUF_OK` and writes `*record`; `DEMUXBUF_ERR_PROTOCOL` and writes `error_code`, `request_id` and
-// `record_bytes` of `*record`. With `record_bytes` the next record begins behind these bytes; without, the error is one
-// of the connection. `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE` (the decoder was never
+// `record_bytes` of `*record`. With `record_bytes` the next record begins behind these bytes; without, the error is
+// one of the connection. `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE` (the decoder was never
 // initialised, or is corrupt), `DEMUXBUF_ERR_POISONED` (a defect of the library).
 int32_t demuxbuf_fcgi_peek(const demuxbuf_fcgi_decoder *decoder,
                            const uint8_t *data,
                            uint32_t bytes,
                            demuxbuf_fcgi_record *record);
 
-// As `demuxbuf_fcgi_peek`, for hosts that take streams in pieces and every other record whole: a discrete record is found
-// once it is whole, with its padding. `need_more` of `*record` counts the bytes that are missing until then.
+// As `demuxbuf_fcgi_peek`, for hosts that take streams in pieces and every other record whole: a discrete record is
+// found once it is whole, with its padding. `need_more` of `*record` counts the bytes that are missing until then.
 //
 // Returns the same as `demuxbuf_fcgi_peek`: `DEMUXBUF_OK`, `DEMUXBUF_ERR_PROTOCOL`, `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_STRUCT_SIZE`, `DEMUXBUF_ERR_RANGE`, `DEMUXBUF_ERR_POISONED`.

@@ -76,11 +76,7 @@ void loop_dispatch(struct loop *loop) {
     }
 }
 
-void loop_end(struct loop *loop, uint64_t began_ns, bool is_unfinished) {
-    enum { EVENTS_OF_SHORT_ITERATION = 8 };
-    /* The clock is not read once more in each short iteration. */
-    if (loop->events_count > EVENTS_OF_SHORT_ITERATION || is_unfinished) {
-        uint64_t length_ns = loop_now_ns() - began_ns;
-        loop->iteration_max_ns = length_ns > loop->iteration_max_ns ? length_ns : loop->iteration_max_ns;
-    }
+void loop_note_length(struct loop *loop, uint64_t began_ns) {
+    uint64_t length_ns = loop_now_ns() - began_ns;
+    loop->iteration_max_ns = length_ns > loop->iteration_max_ns ? length_ns : loop->iteration_max_ns;
 }

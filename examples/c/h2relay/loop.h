@@ -44,8 +44,8 @@ void loop_wait(struct loop *loop, uint64_t deadline_ns);
 /* Hands out the events that were waited for. */
 void loop_dispatch(struct loop *loop);
 
-/* Ends an iteration that began at this time, and leaves something undone or not. */
-void loop_end(struct loop *loop, uint64_t began_ns, bool is_unfinished);
+/* Ends an iteration that began at this time. */
+void loop_note_length(struct loop *loop, uint64_t began_ns);
 
 /* Monotonic time, in nanoseconds. */
 uint64_t loop_now_ns(void);

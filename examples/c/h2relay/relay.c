@@ -17,6 +17,8 @@
    not wait for all of them: each takes 20 to 50 us. */
 enum { ACCEPTS_PER_ITERATION = 4, ENDS_PER_ITERATION = 8, SHEDS_PER_ITERATION = 8, NOTICES_PER_ITERATION = 64 };
 
+enum { EVENTS_OF_SHORT_ITERATION = 8 };
+
 /* How long a dismissed side may take to read its farewell. */
 static const uint64_t LINGER_NS = 1000000000u;
 
@@ -181,6 +183,9 @@ static void on_socket(struct registration *registration, uint32_t events) {
 }
 
 static void take_ends(struct relay *relay) {
+    if (list_is_empty(&relay->ends)) {
+        return;
+    }
     /* While more is ready than was reported, that comes first: the kernel has it in one queue, ends and requests. */
     int most = relay->loop.events_count < EVENTS_PER_ITERATION ? ENDS_PER_ITERATION : 1;
     for (int count = 0; count < most && !list_is_empty(&relay->ends); count++) {
@@ -190,6 +195,7 @@ static void take_ends(struct relay *relay) {
         endpoint->end_events = 0;
         take_events(endpoint, events);
     }
+    loop_note_length(&relay->loop, relay->clock_ns);
 }
 
 static bool endpoint_attach(struct endpoint *endpoint, struct endpoint *peer, struct pair *pair, int fd) {
@@ -567,5 +573,8 @@ void relay_iterate(struct relay *relay) {
     end_lingering(relay, now_ns);
     free_closed(relay);
     wake_others(relay);
-    loop_end(&relay->loop, now_ns, relay->grants_left || !list_is_empty(&relay->ends));
+    /* The clock is not read once more in each short iteration. */
+    if (relay->loop.events_count > EVENTS_OF_SHORT_ITERATION || relay->grants_left) {
+        loop_note_length(&relay->loop, now_ns);
+    }
 }

@@ -63,15 +63,39 @@ fn set(policy: i32, priority: i32) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
+    /// On a thread of its own.
     #[allow(clippy::disallowed_methods, reason = "the priority is that of a thread")]
+    fn apart(act: impl FnOnce() + Send + 'static) {
+        std::thread::spawn(act).join().expect("it does not panic");
+    }
+
+    fn policy() -> i32 {
+        // SAFETY: there is no pointer; 0 is this thread.
+        unsafe { libc::sched_getscheduler(0) }
+    }
+
+    #[test]
     fn thread_gets_what_others_leave() {
-        let lowered = std::thread::spawn(|| {
+        apart(|| {
             drop(Above::others().expect("nothing changes"));
             lower().expect("no privilege is needed");
-            // SAFETY: there is no pointer; 0 is this thread.
-            unsafe { libc::sched_getscheduler(0) }
+            assert_eq!(policy(), libc::SCHED_IDLE);
         });
-        assert_eq!(lowered.join().expect("it does not panic"), libc::SCHED_IDLE);
+    }
+
+    #[test]
+    fn real_time_priority_rises_for_a_while() {
+        apart(|| {
+            if set(libc::SCHED_RR, 7).is_err() {
+                // It takes a privilege.
+                return;
+            }
+            let above = Above::others().expect("one more is allowed");
+            assert_eq!(real_time(), Some((libc::SCHED_RR, 8)));
+            drop(above);
+            assert_eq!(real_time(), Some((libc::SCHED_RR, 7)));
+            lower().expect("no privilege is needed");
+            assert_eq!(policy(), libc::SCHED_OTHER);
+        });
     }
 }

@@ -173,11 +173,7 @@ impl<B: Buffers> Receiving<B> {
         if self.may_not_submit(keeper) {
             return None;
         }
-        let floor = self.floor(keeper);
-        let size = match self.submits(keeper) {
-            true => self.cells.sizes.whole(),
-            false => self.cells.sizes.fitting_above_header(self.length_bytes(keeper)),
-        };
+        let (size, floor) = (self.claimed_size(keeper), self.floor(keeper));
         while !self.has_room(size, floor) || !self.may_borrow(keeper) {
             if !self.evict() && !self.evict_for(keeper, size) {
                 return None;
@@ -205,6 +201,14 @@ impl<B: Buffers> Receiving<B> {
     /// Whether there is a buffer to borrow: not if a receive is in flight in the receive buffer, and nothing is free.
     fn may_borrow(&self, keeper: u32) -> bool {
         !self.flights.has_receive_buffer || self.free_while_borrowing(keeper).is_some()
+    }
+
+    /// The cell that a claim is for: one that fits its frame, or a buffer to submit a receive into.
+    fn claimed_size(&self, keeper: u32) -> u8 {
+        match self.submits(keeper) {
+            true => self.cells.sizes.whole(),
+            false => self.cells.sizes.fitting_above_header(self.length_bytes(keeper)),
+        }
     }
 
     fn has_room(&self, size: u8, floor: u32) -> bool {
@@ -245,15 +249,19 @@ impl<B: Buffers> Receiving<B> {
 
     /// The receiver that `poll` would try, grant or resume, as far as a look shows that changes nothing.
     pub(crate) fn next_served(&self) -> Option<u32> {
-        let due = self.first_due().filter(|_| self.trials_left > 0);
+        if self.open_borrows > 0 {
+            return None;
+        }
+        let due = self.first_due().filter(|&keeper| self.trials_left > 0 && self.may_borrow(keeper));
         let claim = self
             .first_tenant(LoadOrder::Claiming)
             .and_then(|tenant| self.first_claim_of(tenant, true).or_else(|| self.first_claim_of(tenant, false)));
         let granted = claim.map(|first| first.keeper).filter(|&keeper| {
-            self.has_room(self.cells.sizes.fitting_above_header(self.length_bytes(keeper)), self.floor(keeper))
+            let has_room = self.has_room(self.claimed_size(keeper), self.floor(keeper));
+            has_room && !self.may_not_submit(keeper) && self.may_borrow(keeper)
         });
         let resumed = self.next_off().filter(|&keeper| !self.is_in_shortage(keeper, self.free_buffers()));
-        let keeper = due.or(granted).or(resumed).filter(|_| self.borrows.is_empty())?;
+        let keeper = due.or(granted).or(resumed)?;
         Some(self.keepers[keeper].receiver)
     }
 

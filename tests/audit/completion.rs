@@ -1,6 +1,7 @@
 //! Completion mode: polls that are not submitted, and receives that are not cancelled.
 
 use super::*;
+use demuxbuf::connection::Policy;
 
 #[test]
 fn s68_poll_that_is_not_submitted_is_named() {
@@ -86,4 +87,31 @@ fn idle_receive_is_named_while_notices_are_not_polled() {
     host.drains_notices = true;
     host.iterate(|_| {});
     assert!(host.pool.pending(idle).expect("it is attached").has(Action::StopRecv));
+}
+
+/// A cell that would have room for its frame is no room for a receive that is submitted, which has a whole buffer.
+#[test]
+fn claim_of_a_buffer_beside_a_free_cell_is_no_notice() {
+    let config = config(Mode::Completion);
+    let mut host = Host::new(Pool::new(&config).expect("the configuration is allowed"));
+    let level = Policy { mode: Mode::Level, ..config.policy };
+    let options = AttachOptions { policy: Some(level), ..AttachOptions::new(0, 6) };
+    let [keeps, claims] =
+        [options, AttachOptions::new(0, 7)].map(|options| host.pool.attach(&options).expect("there is room"));
+    let mut leases = vec![];
+    let findings = host.iterate(|pool| {
+        receive_part(pool, keeps, 100);
+        for event in [Event::Readable, Event::Received { bytes: 10 }, Event::NeedMore { bytes: 90 }, Event::WouldBlock]
+        {
+            report(pool, claims, event);
+        }
+        leases = lease_all(pool);
+        report(pool, claims, Event::Readable);
+    });
+    assert_eq!(findings, [], "no buffer is free");
+    assert_eq!(host.pool.totals().claims, 1);
+    host.drains_notices = false;
+    let findings = host.iterate(|pool| leases.into_iter().for_each(|lease| pool.release(lease).expect("it is held")));
+    let line = "a notice is not picked up: drain poll_notice in each iteration, before you sleep";
+    assert_eq!(only(Some(claims), &findings), line);
 }

@@ -221,7 +221,9 @@ impl ModelPool {
 
     fn close(&mut self, id: u64) -> Actions {
         if self.standing(id) != Standing::Shed {
-            self.counts.dropped_bytes += u64::from(self.connection(id).buffered_bytes());
+            // What was only looked at stays in the kernel.
+            let dropped = self.connection(id).buffered_bytes() - self.memory.seen(self.row(id));
+            self.counts.dropped_bytes += u64::from(dropped);
         }
         self.memory.close(self.row(id));
         self.feed(id, Event::Close);

@@ -41,6 +41,11 @@ impl Receiver {
 }
 
 impl ModelReceiving {
+    /// How much of the content was only looked at.
+    pub(in crate::model) fn seen(&self, id: u32) -> u32 {
+        self.receiver(id).borrow.map_or(0, |borrow| borrow.seen)
+    }
+
     /// Whether what the decoder may leave, after this many bytes more, has a place.
     pub(super) fn has_place(&self, id: u32, bytes: u32) -> bool {
         let receiver = self.receiver(id);

@@ -222,8 +222,9 @@ impl Play {
     /// The outcomes of what a thread has in flight: before its pool is freed.
     pub(super) fn end_receives(&mut self, home: usize) -> Result<(), String> {
         while let Some(at) = self.receivers.iter().position(|one| one.home == home && one.in_flight.is_some()) {
+            let token = self.receivers[at].token;
             self.report(at, Event::WouldBlock)?;
-            if self.receivers.get(at).is_some_and(|one| one.home == home && one.in_flight.is_some()) {
+            if self.receivers.iter().any(|one| one.token == token && one.in_flight.is_some()) {
                 return Err("an outcome is refused".into());
             }
         }

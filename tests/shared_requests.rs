@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{attach, check, config, exhaust, granted, granted_to, keeping, two};
+use common::{ShardPool, attach, check, config, config_of, exhaust, granted, granted_to, keeping, two, waiting};
 use demuxbuf::connection::{Event, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, PoolConfig, PoolError};
 use demuxbuf::scheduler::{Outcome, Request, SchedulerError};
@@ -104,5 +104,32 @@ fn s86_import_refuses_an_ended_connection() {
     assert_eq!(b.import(&mut exported), Err(PoolError::Stale));
     exported.connection = own;
     b.import(&mut exported).unwrap();
+    check(&a, &b);
+}
+
+/// Both threads wait for the one buffer that their receivers may still have: it serves the first, and goes to and fro no more.
+#[test]
+fn s10_last_buffer_below_the_cap_of_receivers_serves_one() {
+    let mut config = PoolConfig { classes: 2, ..config_of(24) };
+    config.class_caps[1] = 10;
+    let (shared_pool, mut a, mut b) = two(&config);
+    let mut kept = Vec::new();
+    while shared_pool.stats().scheduler.outstanding_by_class[1] < 10 {
+        kept.push(keeping(&mut a, 1, &[1; 200]));
+    }
+    let waits_at_cap = |pool: &mut ShardPool, token| {
+        pool.handle_timeout(0);
+        keeping(pool, 1, &[1; 200]);
+        waiting(pool, token);
+        assert_eq!(pool.poll_notice(), None, "its spare is used, and receivers are at their cap");
+    };
+    waits_at_cap(&mut b, 2);
+    // A spare of its own, and one for thread 1.
+    kept[..2].iter().for_each(|&id| _ = a.handle(id, Event::Close).unwrap());
+    waits_at_cap(&mut a, 3);
+    assert_eq!((a.poll_wake(), granted_to(&mut b)), (Some(1), Some(2)));
+    for _ in 0..2 {
+        assert_eq!([&mut a, &mut b].map(|pool| (granted_to(pool), pool.poll_wake())), [(None, None); 2]);
+    }
     check(&a, &b);
 }

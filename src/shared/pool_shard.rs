@@ -44,10 +44,19 @@ pub struct PoolShard {
     taken: u32,
     /// Waits of the host's own.
     host_waits: u32,
-    wait: Option<(WaitId, Wanted)>,
+    wait: Option<Wait>,
     /// Of leases of the host's own; none if the configuration has none.
     deadlines: Option<LeaseDeadlines>,
     tenants: ShardTenants,
+}
+
+/// The wait of a shard for its receivers.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    id: WaitId,
+    wanted: Wanted,
+    /// It is in the receivers' class, whatever is wanted.
+    is_of_receivers: bool,
 }
 
 impl PoolShard {
@@ -130,14 +139,14 @@ impl PoolShard {
 
     /// The wait is over: it was served, or no receiver waits any more.
     fn end_wait(&mut self) {
-        if let Some((wait, _)) = self.wait.take() {
-            self.shard.cancel(wait).expect("only this shard ends its wait");
+        if let Some(wait) = self.wait.take() {
+            self.shard.cancel(wait.id).expect("only this shard ends its wait");
         }
     }
 
-    /// The wait of the shard was served.
-    fn serve(&mut self, lease: LeaseId, wanted: Wanted) {
-        if wanted == Wanted::Any || !self.common.are_receivers_capped() {
+    /// The wait of the shard was served, in the receivers' class or in the one behind it.
+    fn serve(&mut self, lease: LeaseId, is_of_receivers: bool) {
+        if is_of_receivers || !self.common.are_receivers_capped() {
             return self.stock_up(lease);
         }
         // It counts for the class of the wait, and is to count for that of receivers.
@@ -150,7 +159,9 @@ impl PoolShard {
         // Receivers are at their cap: it waits until they are not.
         match self.shard.request_any(&self.request(), Holder::Receivers) {
             Ok(Outcome::Granted(lease)) => self.stock_up(lease),
-            Ok(Outcome::Queued(wait)) => self.wait = Some((wait, wanted)),
+            Ok(Outcome::Queued(id)) => {
+                self.wait = Some(Wait { id, wanted: Wanted::BesideReserve, is_of_receivers: true });
+            }
             Err(error) => unreachable!("each shard has a wait for its receivers: {error}"),
         }
     }
@@ -216,20 +227,21 @@ impl Buffers for PoolShard {
         }
         // One that is in credit has what it needs.
         let wanted = wanted.filter(|wanted| *wanted == Wanted::BesideReserve || self.stock.is_empty());
-        let is_asked = self.wait.map(|(_, wanted)| wanted) == wanted;
+        let is_asked = self.wait.map(|wait| wait.wanted) == wanted;
         if is_asked || wanted.is_some() && !may_ask {
             return false;
         }
         self.end_wait();
         let Some(wanted) = wanted else { return false };
-        let class = self.common.receivers_class() + u8::from(wanted == Wanted::BesideReserve);
+        let is_of_receivers = wanted == Wanted::Any;
+        let class = self.common.receivers_class() + u8::from(!is_of_receivers);
         match self.shard.request_any(&Request { class, ..self.request() }, Holder::Receivers) {
             Ok(Outcome::Granted(lease)) => {
-                self.serve(lease, wanted);
+                self.serve(lease, is_of_receivers);
                 true
             }
-            Ok(Outcome::Queued(wait)) => {
-                self.wait = Some((wait, wanted));
+            Ok(Outcome::Queued(id)) => {
+                self.wait = Some(Wait { id, wanted, is_of_receivers });
                 false
             }
             Err(error) => unreachable!("each shard has a wait for its receivers: {error}"),
@@ -368,18 +380,18 @@ impl Source for PoolShard {
     fn poll_grant(&mut self) -> Option<Grant> {
         loop {
             let grant = self.shard.poll_grant()?;
-            let Some((_, wanted)) = self.wait.take_if(|(own, _)| *own == grant.wait) else {
+            let Some(wait) = self.wait.take_if(|wait| wait.id == grant.wait) else {
                 self.host_waits -= 1;
                 self.start_deadline(grant.lease, grant.token, grant.has_deadline);
                 return Some(grant);
             };
-            self.serve(grant.lease, wanted);
+            self.serve(grant.lease, wait.is_of_receivers);
         }
     }
 
     /// The shard's own wait is none of the host's.
     fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, PoolError> {
-        if self.wait.is_some_and(|(own, _)| own == wait) {
+        if self.wait.is_some_and(|own| own.id == wait) {
             return Err(SchedulerError::StaleWait.into());
         }
         Ok(self.shard.describe_own_wait(wait)?)
@@ -387,7 +399,7 @@ impl Source for PoolShard {
 
     /// Not that of the shard, which the poll takes.
     fn next_grant(&self) -> Option<WaitId> {
-        self.shard.next_grant().filter(|wait| self.wait.is_none_or(|(own, _)| own != *wait))
+        self.shard.next_grant().filter(|wait| self.wait.is_none_or(|own| own.id != *wait))
     }
 
     fn has_grants(&self) -> bool {

@@ -236,7 +236,7 @@ impl Scheduler {
     }
 
     /// As `request_in`, if the buffer may be had now; else nothing is changed.
-    #[inline(always)] // else `request_in`, which receivers request with, has a call more
+    #[inline(always)] // else `request_in` and `try_take` have a call more
     fn grant_at_once(&mut self, request: &Request, tenant: u32) -> Option<LeaseId> {
         if !self.may_have_now(request, tenant) {
             return None;

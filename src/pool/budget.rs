@@ -101,9 +101,9 @@ impl Buffers for Budget {
     }
 
     fn take(&mut self) -> Option<u32> {
-        let lease = self.scheduler.try_request(&Request::new(self.class, 0)).ok()??;
+        let buffer = self.scheduler.try_take(self.class)?;
         self.taken += 1;
-        Some(lease.index())
+        Some(buffer)
     }
 
     fn give(&mut self, buffer: u32) {

@@ -21,6 +21,13 @@ impl Scheduler {
         LeaseId::new(buffer, self.buffers.table()[buffer as usize].generation)
     }
 
+    /// A buffer of the default size for the default tenant, in a class that there is, without a deadline: granted at
+    /// once or not at all.
+    #[inline]
+    pub(crate) fn try_take(&mut self, class: u8) -> Option<u32> {
+        self.grant_at_once(&Request::new(class, 0), 0).map(LeaseId::index)
+    }
+
     /// As `release`, of the lease that holds this buffer.
     #[inline]
     pub(crate) fn release_at(&mut self, buffer: u32) {

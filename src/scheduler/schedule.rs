@@ -46,7 +46,7 @@ impl Scheduler {
 
     /// Whether a new request is granted at once: its class and size exist, it is eligible for a free buffer, and no
     /// waiter goes before it.
-    #[inline(always)] // see `Scheduler::try_fast_grant`
+    #[inline(always)]
     pub(super) fn may_have_now(&self, request: &Request, tenant: u32) -> bool {
         let (class, units) = (usize::from(request.class), self.buffers.units_of(request.size_index));
         request.class < self.classes_used
@@ -234,14 +234,14 @@ impl Scheduler {
         self.stats.waiting -= 1;
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_buffer(&mut self, request: &Request, tenant: u32, state: LeaseState) -> LeaseId {
         let lease = self.lend(request, tenant, state);
         self.limit(tenant);
         lease
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn put_buffer(&mut self, index: u32) {
         self.deadlines.stop(index);
         let tenant = self.take_back(index);

@@ -8,6 +8,7 @@
 mod address;
 mod arena;
 mod block;
+mod copy;
 #[cfg(feature = "bytes")]
 mod lease;
 pub(crate) mod poison;

@@ -50,6 +50,7 @@ mod finding;
 mod host;
 mod idle;
 mod kept_cycle;
+mod kept_path;
 mod limit;
 mod look;
 #[cfg(feature = "model-check")]
@@ -58,6 +59,7 @@ mod open_cycle;
 mod queries;
 mod reconcile;
 mod reload;
+mod row_step;
 mod scarce;
 mod source;
 mod table;
@@ -76,6 +78,8 @@ pub use error::PoolError;
 #[doc(hidden)]
 pub use fast_path::FastPath;
 pub use finding::{Finding, FindingKind};
+#[doc(hidden)]
+pub use kept_path::KeptPath;
 #[cfg(feature = "std")]
 pub(crate) use limit::Limits;
 #[doc(hidden)]
@@ -115,12 +119,12 @@ pub(crate) enum Awaited {
 pub struct Pool<S: BufferSource = Budget> {
     /// A common cycle that is open. The row of its receiver has what will be, the rest of the pool has nothing of it.
     pub(super) cycle: OpenCycle,
-    pub(crate) table: Table,
-    pub(crate) memory: Receiving<S>,
     /// A cycle with kept bytes that is open.
     kept_cycle: KeptCycle,
     /// But for what passed in common cycles.
     pub(crate) counts: Counts,
+    pub(crate) table: Table,
+    pub(crate) memory: Receiving<S>,
     pub(super) policy: Policy,
     /// Receivers whose hosts know that there is no buffer to borrow in this loop iteration.
     scheduled: Bits,
@@ -203,6 +207,7 @@ impl<S: BufferSource> Pool<S> {
             Event::EndOfStream | Event::TransportError => self.fast_path().end(id, event),
             _ => None,
         };
+        let fast = fast.or_else(|| self.kept_path().step(id, event));
         match fast {
             Some(step) => Ok(step.actions()),
             None => self.handle_row(self.table.find(id)?, event),
@@ -210,8 +215,16 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// As `handle`, of the receiver in this row, where the fast path does not apply, or not yet.
-    #[doc(hidden)]
-    pub fn handle_row(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
+    fn handle_row(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
+        match self.try_completion_step(index, event) {
+            Some(step) => Ok(step.actions()),
+            None => self.handle_row_elsewhere(index, event),
+        }
+    }
+
+    /// As `handle_row`, where it is not about a receive in flight.
+    #[inline(always)]
+    fn handle_row_elsewhere(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
         match self.try_step(index, event) {
             Some(actions) => Ok(actions),
             None => self.handle_without_step(index, event),
@@ -228,6 +241,7 @@ impl<S: BufferSource> Pool<S> {
         }
     }
 
+    #[inline(never)]
     fn handle_slowly(&mut self, index: u32, event: Event) -> Result<Actions, PoolError> {
         self.leave_fast_path();
         self.follow_shed(index);
@@ -446,6 +460,7 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// As `consume_row`, without a step of its own for what is common.
+    #[inline(never)]
     fn consume_slowly(
         &mut self,
         index: u32,

@@ -20,7 +20,7 @@
 //! | `flight.rs` | receives that are submitted, and complete later |
 //! | `tenants.rs` | what each tenant's receivers keep and wait for |
 //! | `eviction.rs` | content that goes for the sake of a claim |
-//! | `light.rs` | the common cycle, and those with kept bytes |
+//! | `light.rs`, `in_cells.rs` | the common cycle, and those with kept bytes |
 //! | `scarce.rs` | what steps look at while memory is short |
 //! | `protection.rs` | what is not needed any more is wiped, and taken back from memory checkers |
 //! | `transfer.rs` | content that comes and goes with its buffer |
@@ -46,6 +46,7 @@ mod error;
 mod eviction;
 mod flight;
 mod heap;
+mod in_cells;
 mod keep;
 mod keeper;
 mod light;
@@ -71,6 +72,7 @@ pub(crate) use config::threads_least;
 pub use config::{ReceivingConfig, Split};
 pub use deliver::Delivered;
 pub use error::ReceivingError;
+pub(crate) use in_cells::InCells;
 pub(crate) use light::Unlisted;
 pub(crate) use transfer::Content;
 pub use transfer::Moved;
@@ -108,7 +110,6 @@ pub struct Receiving<B = FreeList> {
     arena: Arena,
     /// What is not needed any more is overwritten.
     wipes: bool,
-    buffers: B,
     /// What the host leased by `lease`.
     leased: u32,
     receive_buffer: u32,
@@ -134,6 +135,7 @@ pub struct Receiving<B = FreeList> {
     trials_left: u32,
     evictions_left: u32,
     totals: Totals,
+    buffers: B,
 }
 
 /// The most trials, and the most evictions, between two advances of the clock.

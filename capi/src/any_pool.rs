@@ -18,6 +18,7 @@ pub(super) enum AnyPool {
     Shard(Pool<PoolShard>),
 }
 
+/// A call of a pool, of whichever kind it is.
 macro_rules! each {
     ($any:expr, $pool:ident => $call:expr) => {
         match $any {
@@ -26,6 +27,8 @@ macro_rules! each {
         }
     };
 }
+
+pub(super) use each;
 
 /// Methods that are those of [`Pool`].
 macro_rules! forward {

@@ -42,6 +42,7 @@ fn thread_mark() -> usize {
 }
 
 /// Runs `body`; `None` if it panics. The caller poisons what `body` was working on.
+#[inline(always)]
 pub(super) fn guarded<T>(body: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(|| {
         #[cfg(test)]
@@ -236,9 +237,11 @@ mod tests {
             "with_own(",
             "with_sound(",
             "fast(",
+            "kept!(",
             "new_object(",
             "step(",
             "report(",
+            "stopped(",
             "handle(",
         ];
         let exported = exported();

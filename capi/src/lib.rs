@@ -38,6 +38,7 @@ mod receiver;
 mod refusal;
 mod request;
 mod row_call;
+mod row_steps;
 mod shared_pool;
 mod stats;
 mod status;

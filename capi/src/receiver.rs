@@ -1,16 +1,18 @@
 //! One connection bound to a pool: the convenient way in for C.
 
 use super::actions::DEMUXBUF_WANT_RECV;
-use super::event::{done, event_of};
+use super::any_pool::{AnyPool, each};
+use super::event::event_of;
 use super::guard::{InPool, demuxbuf_pool};
 use super::info::demuxbuf_receiver_info;
 use super::out::{Out, StructOut};
 use super::pool::{status, tenant_of};
-use super::row_call::{Decoded, Pending, ReceivedAndDecoded, Refuse, Report, RowCall};
+use super::row_call::{Close, Decoded, Pending, Refuse};
+use super::row_steps::*;
 use super::status::*;
 use super::step::demuxbuf_step;
 use demuxbuf::connection::Event;
-use demuxbuf::pool::{FastPath, LeasedContent, RawStep, ReceiverId};
+use demuxbuf::pool::{FastPath, LeasedContent, ReceiverId};
 
 /// A buffer that leaves or enters a receiver with its content.
 #[allow(non_camel_case_types)]
@@ -26,42 +28,6 @@ pub struct demuxbuf_leased_content {
 }
 
 const _: () = assert!(size_of::<demuxbuf_leased_content>() == 16 && align_of::<demuxbuf_leased_content>() == 8);
-
-/// The call where the fast path does not apply. Each call that has one ends with a call of the same signature, so that
-/// it saves no registers.
-///
-/// # Safety
-///
-/// As for `InPool::new`.
-unsafe fn step(pool: *mut demuxbuf_pool, receiver: u64, call: impl RowCall) -> demuxbuf_step {
-    let id = ReceiverId::from_bits(receiver);
-    // SAFETY: as this function asks.
-    let result = unsafe { InPool::new(pool) }.with(|pool| pool.step(id, call));
-    result.unwrap_or_else(demuxbuf_step::status)
-}
-
-/// # Safety
-///
-/// As for `InPool::new`.
-#[inline(never)]
-unsafe fn report(pool: *mut demuxbuf_pool, receiver: u64, event: Event) -> demuxbuf_step {
-    // SAFETY: as this function asks.
-    unsafe { step(pool, receiver, Report(event)) }
-}
-
-/// # Safety
-///
-/// As for `InPool::new`.
-#[inline(always)]
-unsafe fn fast(
-    pool: *mut demuxbuf_pool,
-    receiver: u64,
-    call: impl FnOnce(FastPath<'_>, ReceiverId) -> Option<RawStep>,
-) -> Option<demuxbuf_step> {
-    // SAFETY: as this function asks.
-    let step = unsafe { InPool::new(pool) }.fast(|pool| call(pool, ReceiverId::from_bits(receiver)))?;
-    Some(demuxbuf_step::raw(step))
-}
 
 /// Uses memory in the name of `tenant` from now on, or with 0 for no tenant. What is kept, borrowed or waited for
 /// counts for the new tenant.
@@ -123,19 +89,16 @@ pub unsafe extern "C" fn demuxbuf_receiver_decoded(
     need_more: u32,
 ) -> demuxbuf_step {
     let decode = |mut pool: FastPath<'_>, id| if need_more == 0 { pool.decode(id, consumed) } else { None };
+    let otherwise = || match need_more {
+        // SAFETY: as the module asks.
+        0 if unsafe { has_kept_cycle(pool) } => unsafe { decoded_kept(pool, receiver, consumed, need_more) },
+        // SAFETY: as the module asks.
+        0 => unsafe { decoded_otherwise(pool, receiver, consumed, need_more) },
+        // SAFETY: as the module asks.
+        _ => unsafe { decoded_short(pool, receiver, consumed, need_more) },
+    };
     // SAFETY: as the module asks.
-    unsafe { fast(pool, receiver, decode).unwrap_or_else(|| decoded_slowly(pool, receiver, consumed, need_more)) }
-}
-
-#[inline(never)]
-unsafe extern "C" fn decoded_slowly(
-    pool: *mut demuxbuf_pool,
-    receiver: u64,
-    consumed: u32,
-    need_more: u32,
-) -> demuxbuf_step {
-    // SAFETY: as the module asks.
-    unsafe { step(pool, receiver, Decoded { consumed, need_more, usable: 0 }) }
+    unsafe { fast(pool, receiver, decode).unwrap_or_else(otherwise) }
 }
 
 /// One receive brought `bytes` bytes, and the decoder took all that is there: `demuxbuf_receiver_received` and
@@ -153,12 +116,6 @@ pub unsafe extern "C" fn demuxbuf_receiver_received_and_decoded(
     let receive = |mut pool: FastPath<'_>, id| pool.receive_and_decode(id, bytes);
     // SAFETY: as the module asks.
     unsafe { fast(pool, receiver, receive).unwrap_or_else(|| received_and_decoded_slowly(pool, receiver, bytes)) }
-}
-
-#[inline(never)]
-unsafe extern "C" fn received_and_decoded_slowly(pool: *mut demuxbuf_pool, receiver: u64, bytes: u32) -> demuxbuf_step {
-    // SAFETY: as the module asks.
-    unsafe { step(pool, receiver, ReceivedAndDecoded(bytes)) }
 }
 
 /// As `demuxbuf_receiver_decoded`, of a decoder that can use up to `usable` bytes at once, though `need_more` help:
@@ -251,12 +208,6 @@ pub unsafe extern "C" fn demuxbuf_receiver_readable(pool: *mut demuxbuf_pool, re
     unsafe { fast(pool, receiver, begin).unwrap_or_else(|| readable_slowly(pool, receiver)) }
 }
 
-#[inline(never)]
-unsafe extern "C" fn readable_slowly(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
-    // SAFETY: as the module asks.
-    unsafe { report(pool, receiver, Event::Readable) }
-}
-
 /// One receive brought `bytes` bytes, at most `bytes` of the step that asked for it.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
@@ -271,13 +222,14 @@ pub unsafe extern "C" fn demuxbuf_receiver_received(
 ) -> demuxbuf_step {
     let receive = |mut pool: FastPath<'_>, id| pool.receive(id, bytes);
     // SAFETY: as the module asks.
-    unsafe { fast(pool, receiver, receive).unwrap_or_else(|| received_slowly(pool, receiver, bytes)) }
-}
-
-#[inline(never)]
-unsafe extern "C" fn received_slowly(pool: *mut demuxbuf_pool, receiver: u64, bytes: u32) -> demuxbuf_step {
+    let otherwise = || match unsafe { has_kept_cycle(pool) } {
+        // SAFETY: as the module asks.
+        true => unsafe { received_kept(pool, receiver, bytes) },
+        // SAFETY: as the module asks.
+        false => unsafe { received_otherwise(pool, receiver, bytes) },
+    };
     // SAFETY: as the module asks.
-    unsafe { report(pool, receiver, Event::Received { bytes }) }
+    unsafe { fast(pool, receiver, receive).unwrap_or_else(otherwise) }
 }
 
 /// One receive found nothing. Repeat one that was interrupted (EINTR) instead.
@@ -289,12 +241,6 @@ pub unsafe extern "C" fn demuxbuf_receiver_would_block(pool: *mut demuxbuf_pool,
     let dry = |mut pool: FastPath<'_>, id| pool.dry(id, false);
     // SAFETY: as the module asks.
     unsafe { fast(pool, receiver, dry).unwrap_or_else(|| would_block_slowly(pool, receiver)) }
-}
-
-#[inline(never)]
-unsafe extern "C" fn would_block_slowly(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
-    // SAFETY: as the module asks.
-    unsafe { report(pool, receiver, Event::WouldBlock) }
 }
 
 /// One receive found nothing, and the host has armed read interest, or its report is to come: `would_block` and the
@@ -311,12 +257,6 @@ pub unsafe extern "C" fn demuxbuf_receiver_would_block_armed(pool: *mut demuxbuf
     unsafe { fast(pool, receiver, dry).unwrap_or_else(|| would_block_armed_slowly(pool, receiver)) }
 }
 
-#[inline(never)]
-unsafe extern "C" fn would_block_armed_slowly(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
-    // SAFETY: as the module asks.
-    unsafe { report(pool, receiver, Event::WouldBlockArmed) }
-}
-
 /// The peer will send no more. In any state, with or without a receive. Whole frames that are buffered are still to be
 /// decoded; `DEMUXBUF_END` follows.
 ///
@@ -327,12 +267,6 @@ pub unsafe extern "C" fn demuxbuf_receiver_end_of_stream(pool: *mut demuxbuf_poo
     let end = |mut pool: FastPath<'_>, id| pool.end(id, Event::EndOfStream);
     // SAFETY: as the module asks.
     unsafe { fast(pool, receiver, end).unwrap_or_else(|| end_of_stream_slowly(pool, receiver)) }
-}
-
-#[inline(never)]
-unsafe extern "C" fn end_of_stream_slowly(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
-    // SAFETY: as the module asks.
-    unsafe { report(pool, receiver, Event::EndOfStream) }
 }
 
 /// The transport failed. In any state, with or without a receive. What is buffered is still to be decoded, then
@@ -347,12 +281,6 @@ pub unsafe extern "C" fn demuxbuf_receiver_transport_error(pool: *mut demuxbuf_p
     unsafe { fast(pool, receiver, end).unwrap_or_else(|| transport_error_slowly(pool, receiver)) }
 }
 
-#[inline(never)]
-unsafe extern "C" fn transport_error_slowly(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
-    // SAFETY: as the module asks.
-    unsafe { report(pool, receiver, Event::TransportError) }
-}
-
 /// Decoding cannot go on for these reasons of the host's. They add up.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
@@ -364,8 +292,9 @@ pub unsafe extern "C" fn demuxbuf_receiver_block(
     receiver: u64,
     reasons: u32,
 ) -> demuxbuf_step {
+    let step = kept!(pool, receiver, block(reasons));
     // SAFETY: as the module asks.
-    unsafe { report(pool, receiver, Event::Block { reasons }) }
+    step.unwrap_or_else(|| unsafe { block_otherwise(pool, receiver, reasons) })
 }
 
 /// These reasons are gone; decoding resumes when none is left.
@@ -379,8 +308,9 @@ pub unsafe extern "C" fn demuxbuf_receiver_unblock(
     receiver: u64,
     reasons: u32,
 ) -> demuxbuf_step {
+    let step = kept!(pool, receiver, unblock(reasons));
     // SAFETY: as the module asks.
-    unsafe { report(pool, receiver, Event::Unblock { reasons }) }
+    step.unwrap_or_else(|| unsafe { unblock_otherwise(pool, receiver, reasons) })
 }
 
 /// These, and no others, are the host's reasons why decoding cannot go on; 0 for none. For a host that keeps the mask
@@ -456,12 +386,6 @@ pub unsafe extern "C" fn demuxbuf_receiver_done(
     unsafe { fast(pool, receiver, arm).unwrap_or_else(|| done_slowly(pool, receiver, actions)) }
 }
 
-#[inline(never)]
-unsafe extern "C" fn done_slowly(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
-    // SAFETY: as the module asks.
-    unsafe { report(pool, receiver, done(actions)) }
-}
-
 /// Reports any event by its number: `DEMUXBUF_EVENT_*`. The calls above are the same for one event each.
 ///
 /// `value` is what the event counts: bytes, reasons or actions; 0 for an event that counts nothing.
@@ -495,5 +419,5 @@ pub unsafe extern "C" fn demuxbuf_receiver_report(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_close(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     // SAFETY: as the module asks.
-    unsafe { report(pool, receiver, Event::Close) }
+    unsafe { step(pool, receiver, Close) }
 }

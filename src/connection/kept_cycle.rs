@@ -81,6 +81,18 @@ impl Connection {
         self.with_stopped_interest(Actions::NONE)
     }
 
+    /// `Done(StopRecv)` of a connection that keeps what a blocked decoder left, if nothing else is pending. `false`, and
+    /// nothing is changed, for another.
+    #[inline]
+    pub(crate) fn try_stop_blocked(&mut self) -> bool {
+        let is_parked = self.flags & !ANY == flag::ATTACHED | flag::SLOT | flag::ARMED;
+        if !is_parked || self.blocked == 0 || self.buffered_bytes == 0 {
+            return false;
+        }
+        self.clear(flag::ARMED);
+        true
+    }
+
     /// With what the read interest of a connection of these modes needs that could accept bytes, and has nothing to
     /// receive.
     #[inline]
@@ -210,7 +222,7 @@ pub(super) mod tests {
     #[test]
     #[cfg_attr(miri, ignore)] // there are too many
     fn steps_are_those_of_the_table() {
-        let mut taken = [0; 3];
+        let mut taken = [0; 4];
         for_each(|before| {
             let mut begun = before.clone();
             if begun.try_receive_behind_kept(CAPACITY) {
@@ -231,6 +243,15 @@ pub(super) mod tests {
                 }
             } else {
                 assert_eq!(&begun, before);
+            }
+            let mut stopped = before.clone();
+            if stopped.try_stop_blocked() {
+                taken[3] += 1;
+                assert_eq!(before.pending_in_any_state(), Action::StopRecv.into(), "{before:?}");
+                assert_eq!(stopped, by_table(before, &[Event::done(Action::StopRecv)]), "{before:?}");
+                assert_eq!(stopped.pending_in_any_state(), Actions::NONE, "{before:?}");
+            } else {
+                assert_eq!(&stopped, before);
             }
             let mut begun = before.clone();
             match begun.try_decode_kept(3) {

@@ -18,8 +18,8 @@ use core::ptr::NonNull;
 #[cfg_attr(feature = "model-check", derive(Clone))]
 #[derive(Debug)]
 pub struct Arena {
-    block: Block,
-    regions: [Region; BUFFER_SIZES_MAX],
+    pub(super) block: Block,
+    pub(super) regions: [Region; BUFFER_SIZES_MAX],
     /// Bytes that all outstanding buffers may have together.
     budget: usize,
     /// One bit for each buffer: its pages may be there. Empty with one size, where they can never be too many.
@@ -29,13 +29,13 @@ pub struct Arena {
 
 /// The buffers of one size.
 #[derive(Clone, Copy, Debug, Default)]
-struct Region {
-    first: u32,
-    count: u32,
+pub(super) struct Region {
+    pub(super) first: u32,
+    pub(super) count: u32,
     /// Size of each, in bytes.
-    bytes: u32,
+    pub(super) bytes: u32,
     /// Where the first one starts in the block.
-    offset: usize,
+    pub(super) offset: usize,
 }
 
 /// Free buffers one behind the other.
@@ -226,32 +226,6 @@ impl Arena {
         self.buffer_mut(index)[part].fill(0);
     }
 
-    /// Copies part of one buffer to the front of another.
-    ///
-    /// # Panics
-    ///
-    /// It is the same buffer, or the range does not lie inside both: a bug of the caller.
-    pub fn copy(&mut self, from: u32, range: Range<usize>, to: u32) {
-        let (source, target) = (self.range_of(from), self.range_of(to));
-        assert!(range.len() <= target.len() && range.end <= source.len(), "the content fits into both buffers");
-        self.block.copy(source.start + range.start..source.start + range.end, target.start);
-    }
-
-    /// Copies bytes of one buffer to a place in another, or in the same one.
-    ///
-    /// # Panics
-    ///
-    /// A range is not inside its buffer: a bug of the caller.
-    pub(crate) fn move_bytes(&mut self, from: (u32, usize), bytes: usize, to: (u32, usize)) {
-        let source = from.1..from.1 + bytes;
-        if from.0 == to.0 {
-            return self.buffer_mut(to.0).copy_within(source, to.1);
-        }
-        let (from_range, to_range) = (self.range_of(from.0), self.range_of(to.0));
-        assert!(source.end <= from_range.len() && to.1 + bytes <= to_range.len(), "the content fits into both buffers");
-        self.block.copy(from_range.start + source.start..from_range.start + source.end, to_range.start + to.1);
-    }
-
     /// A buffer is about to be written. If it was not before, and all that were would be more than the budget, the free
     /// buffers that `free` names for each size, those used last first, are trimmed.
     ///
@@ -356,7 +330,7 @@ impl Arena {
     }
 
     #[inline]
-    fn range_of(&self, index: u32) -> Range<usize> {
+    pub(super) fn range_of(&self, index: u32) -> Range<usize> {
         let region = self.region_of(index);
         let start = region.offset + (index - region.first) as usize * region.bytes as usize;
         start..start + region.bytes as usize

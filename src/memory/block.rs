@@ -38,6 +38,9 @@ enum Allocation {
 /// memory by writing to it, and then the pages are resident before their first use.
 const MAP_BYTES_MIN: usize = 128 << 10;
 
+/// Bytes that are copied at once, as many as the smallest cells have: fewer would need a loop.
+pub(super) const COPIED_AT_ONCE: usize = 64;
+
 // SAFETY: a block is the only owner of its memory and gives access through `&self` and `&mut self` only. An alias adds
 // a second path to the memory; the caller of the unsafe function `alias` guarantees that uses of a range are ordered.
 unsafe impl Send for Block {}
@@ -159,6 +162,32 @@ impl Block {
         let (source, target) = (self.lend_all(&from), self.lend_all(&target));
         // SAFETY: both ranges lie inside the allocation and do not overlap, and no alias uses them meanwhile.
         unsafe { core::ptr::copy_nonoverlapping(source.as_ptr(), target.as_ptr(), from.len()) };
+    }
+
+    /// Copies bytes, and returns where they are then; `None`, and nothing is copied, if they are not all inside, or
+    /// overlap.
+    #[inline(always)]
+    pub(super) fn try_copy(&mut self, from: usize, bytes: usize, to: usize) -> Option<NonNull<u8>> {
+        let last = self.bytes.checked_sub(bytes)?;
+        if from.max(to) > last || from.abs_diff(to) < bytes {
+            return None;
+        }
+        let [source, target] = [from, to].map(|at| self.lend_all(&(at..at + bytes)));
+        // SAFETY: both ranges lie inside the allocation and do not overlap, and no alias uses them meanwhile.
+        unsafe { core::ptr::copy_nonoverlapping(source.as_ptr(), target.as_ptr(), bytes) };
+        Some(target)
+    }
+
+    /// As `try_copy`, of [`COPIED_AT_ONCE`] bytes.
+    #[inline(always)]
+    pub(super) fn try_copy_at_once(&mut self, from: usize, to: usize) -> Option<NonNull<u8>> {
+        self.try_copy(from, COPIED_AT_ONCE, to)
+    }
+
+    /// Where a place in the block is, or its end.
+    #[inline(always)]
+    pub(super) fn address_at(&self, at: usize) -> NonNull<u8> {
+        self.address(&(at..at))
     }
 
     /// Takes a range back from the host, for memory checkers.

@@ -4,6 +4,7 @@
 
 use super::{BufferSource, Pool, PoolError, RawStep, ReceiverId, Step};
 use crate::connection::{Action, Actions, Event};
+use crate::memory::Address;
 
 impl<S: BufferSource> Pool<S> {
     /// As [`handle`](Pool::handle) with [`Readable`](Event::Readable): the transport has bytes, an end of stream or an
@@ -25,8 +26,17 @@ impl<S: BufferSource> Pool<S> {
     fn readable_otherwise(&mut self, id: ReceiverId) -> Result<Step<'_>, PoolError> {
         match self.fast_path().begin(id) {
             Some(step) => Ok(self.with_area(step)),
-            None => self.step(id, Event::Readable),
+            None => match self.kept_path().begin(id) {
+                Some(step) => Ok(self.with_area_anywhere(step)),
+                None => self.step(id, Event::Readable),
+            },
         }
+    }
+
+    /// A step of a cycle with kept bytes.
+    fn with_area_anywhere(&mut self, step: RawStep) -> Step<'_> {
+        let data = step.data.map(|at| self.memory.bytes_at_mut(Address::new(at), step.bytes()));
+        Step { actions: step.actions(), data: data.unwrap_or_default() }
     }
 
     /// A step of a common cycle in which there is something to receive or to decode.
@@ -44,6 +54,15 @@ impl<S: BufferSource> Pool<S> {
     pub fn received(&mut self, id: ReceiverId, bytes: u32) -> Result<Step<'_>, PoolError> {
         match self.fast_path().receive(id, bytes) {
             Some(step) => Ok(self.with_area(step)),
+            None => self.received_otherwise(id, bytes),
+        }
+    }
+
+    /// As `received`, where the fast path does not apply.
+    #[inline(never)]
+    fn received_otherwise(&mut self, id: ReceiverId, bytes: u32) -> Result<Step<'_>, PoolError> {
+        match self.kept_path().receive(id, bytes) {
+            Some(step) => Ok(self.with_area_anywhere(step)),
             None => self.step(id, Event::Received { bytes }),
         }
     }
@@ -90,12 +109,19 @@ impl<S: BufferSource> Pool<S> {
         needed_bytes: u32,
         usable_bytes: u32,
     ) -> Result<Actions, PoolError> {
-        self.consume_row(self.table.find(id)?, consumed_bytes, needed_bytes, usable_bytes)
+        let mut path = self.kept_path();
+        let step = match needed_bytes {
+            0 => path.pass(id, consumed_bytes),
+            _ => path.keep(id, consumed_bytes, needed_bytes, usable_bytes),
+        };
+        match step {
+            Some(step) => Ok(step.actions()),
+            None => self.consume_row(self.table.find(id)?, consumed_bytes, needed_bytes, usable_bytes),
+        }
     }
 
     /// As `decoded_usable`, of the receiver in this row, the slow path.
-    #[doc(hidden)]
-    pub fn consume_row(
+    fn consume_row(
         &mut self,
         index: u32,
         consumed_bytes: u32,
@@ -103,8 +129,22 @@ impl<S: BufferSource> Pool<S> {
         usable_bytes: u32,
     ) -> Result<Actions, PoolError> {
         let landed = if needed_bytes == 0 { self.try_pass_landed(index, consumed_bytes) } else { None };
-        let actions = landed.or_else(|| self.try_report(index, consumed_bytes, needed_bytes, usable_bytes));
-        if let Some(actions) = actions {
+        match landed {
+            Some(step) => Ok(step.actions()),
+            None => self.consume_row_elsewhere(index, consumed_bytes, needed_bytes, usable_bytes),
+        }
+    }
+
+    /// As `consume_row`, where it is not of a receive that was in flight.
+    #[inline(always)]
+    pub(super) fn consume_row_elsewhere(
+        &mut self,
+        index: u32,
+        consumed_bytes: u32,
+        needed_bytes: u32,
+        usable_bytes: u32,
+    ) -> Result<Actions, PoolError> {
+        if let Some(actions) = self.try_report(index, consumed_bytes, needed_bytes, usable_bytes) {
             return Ok(actions);
         }
         self.leave_fast_path();

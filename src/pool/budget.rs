@@ -84,12 +84,13 @@ impl Budget {
 }
 
 impl Buffers for Budget {
+    #[inline]
     fn free(&self) -> u32 {
-        if !self.scheduler.would_grant(self.class) {
+        if self.scheduler.has_waiters() && !self.scheduler.would_grant(self.class) {
             return 0;
         }
         // There is one size, so a unit is a buffer.
-        (self.scheduler.free_units() - self.reserve).min(self.scheduler.left_of_cap(self.class))
+        self.scheduler.free_units().saturating_sub(self.reserve).min(self.scheduler.left_of_cap(self.class))
     }
 
     fn may_adopt(&self, buffer: u32, taken_before: u32) -> bool {

@@ -1,8 +1,8 @@
 //! Receives in flight, as the machine and the memory model have them.
 
-use super::open_cycle::{OpenCycle, Phase, Progress};
+use super::open_cycle::{OpenCycle, Phase, Progress, RawStep};
 use super::{BufferSource, Pool, PoolError};
-use crate::connection::{Action, Actions, Event, EventError, Mode, Policy};
+use crate::connection::{Action, Actions, Event, EventError, Extent, Mode, Policy};
 
 impl<S: BufferSource> Pool<S> {
     /// The receiver follows this policy from now on: whether its receives are submitted.
@@ -32,8 +32,20 @@ impl<S: BufferSource> Pool<S> {
         self.memory.submit(index).expect("the machine has the same room");
     }
 
+    /// An event of a receiver that submits its receives, and keeps nothing, with the place of its content.
+    #[inline(always)]
+    pub(super) fn try_completion_step(&mut self, index: u32, event: Event) -> Option<RawStep> {
+        match event {
+            Event::Done(actions) if actions.bits() == Action::Recv as u32 => self.try_submit_in_cycle(index),
+            Event::Received { bytes } => self.try_land(index, bytes),
+            Event::Consumed { bytes } => self.try_pass_landed(index, bytes),
+            _ => None,
+        }
+    }
+
     /// The receive of an open cycle is submitted: `None`, and nothing is changed, if there is none of this receiver.
-    pub(super) fn try_submit_in_cycle(&mut self, index: u32) -> Option<Actions> {
+    #[inline(always)]
+    fn try_submit_in_cycle(&mut self, index: u32) -> Option<RawStep> {
         let OpenCycle { plan, progress, buffer_bytes, .. } = self.cycle;
         if progress.phase != Phase::Receiving || !plan.submits || !self.has_open_cycle(index) {
             return None;
@@ -41,24 +53,25 @@ impl<S: BufferSource> Pool<S> {
         self.table.connection_mut(index).submit_in_cycle(buffer_bytes, progress.reads);
         self.memory.submit_unlisted(index);
         self.cycle.progress.phase = Phase::Closed;
-        Some(Actions::NONE)
+        Some(OpenCycle::step_at_rest(Actions::NONE))
     }
 
     /// A receive in flight has brought bytes, and nothing was there before: they are to be decoded. `None`, and nothing
     /// is changed, where there is more to do.
-    pub(super) fn try_land(&mut self, index: u32, bytes: u32) -> Option<Actions> {
-        let may_land = !self.has_any_cycle() && self.table.connection(index).may_land(bytes);
-        if !may_land || !self.memory.try_land_alone(index, bytes) {
+    #[inline(always)]
+    fn try_land(&mut self, index: u32, bytes: u32) -> Option<RawStep> {
+        if self.has_any_cycle() || !self.table.connection(index).may_land(bytes) {
             return None;
         }
+        let at = self.memory.try_land_alone(index, bytes)?;
         self.table.connection_mut(index).land(bytes);
         self.counts.received_bytes += u64::from(bytes);
-        Some(Action::Decode.into())
+        Some(RawStep { data: Some(at), extent: Extent::new(bytes, Action::Decode.into()) })
     }
 
     /// All that a receive in flight has brought is decoded, and the receiver is to receive again: that is a cycle, or
     /// what `reconcile` finds. `None`, and nothing is changed, where there is more to do.
-    pub(super) fn try_pass_landed(&mut self, index: u32, bytes: u32) -> Option<Actions> {
+    pub(super) fn try_pass_landed(&mut self, index: u32, bytes: u32) -> Option<RawStep> {
         let has_landed = !self.has_any_cycle() && self.table.connection(index).has_landed(bytes);
         if !has_landed || !self.memory.try_release_landed(index, bytes) {
             return None;
@@ -71,12 +84,13 @@ impl<S: BufferSource> Pool<S> {
         let goes_on = if is_ready { self.table.connection_mut(index).try_go_on_in_cycle(plan) } else { None };
         let Some(reads) = goes_on else {
             self.leave_fast_path();
-            return Some(self.reconcile(index));
+            let actions = self.reconcile(index);
+            return Some(self.placed(index, actions));
         };
         self.cycle.progress = Progress { phase: Phase::Receiving, reads };
         self.cycle.id = self.table.id(index);
         self.memory.unlisted().lend(self.cycle.buffer_bytes);
-        Some(Action::Recv.into())
+        Some(self.cycle.step_to_receive())
     }
 
     /// Refuses a call that needs the buffer of a receive in flight.

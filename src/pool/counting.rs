@@ -60,11 +60,12 @@ impl<S: BufferSource> Pool<S> {
     #[inline]
     pub fn place(&self, index: u32, actions: Actions) -> (Option<NonNull<u8>>, u32) {
         let is_receive = !actions.intersection(Action::Recv | Action::Peek).is_empty();
-        if !is_receive && actions.has(Action::WantRecv) && self.shows_mark(index, actions) {
+        let connection = self.table.connection(index);
+        if !is_receive && actions.has(Action::WantRecv) && connection.may_have_mark() && self.shows_mark(index, actions)
+        {
             return (None, self.mark(index));
         }
-        if !is_receive && !poison::IS_ON && !self.cycle.is_open() && self.table.connection(index).buffered_bytes() == 0
-        {
+        if !is_receive && !poison::IS_ON && !self.cycle.is_open() && connection.buffered_bytes() == 0 {
             return (None, 0);
         }
         self.area(index, is_receive).map_or((None, 0), |(at, bytes)| (Some(at), bytes))

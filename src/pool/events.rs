@@ -5,20 +5,17 @@ use crate::connection::{Action, Actions, Event, Hold};
 use crate::receiving::Stance;
 
 impl<S: BufferSource> Pool<S> {
-    /// The event in one step, where there is one and nothing is scarce; `None`, and nothing is changed, where not.
-    #[inline(always)] // into `handle_row`
+    /// The event in one step, where there is one, nothing is scarce, and it is not about a receive in flight; `None`, and
+    /// nothing is changed, where not.
+    #[inline(always)] // C has a call for each event
     pub(super) fn try_step(&mut self, index: u32, event: Event) -> Option<Actions> {
         match event {
             Event::Readable if self.table.connection(index).hold() == Hold::None => {
                 self.look_and_begin(index).map(RawStep::actions)
             }
             Event::Readable => self.try_receive_behind_kept(index),
-            Event::Received { bytes } => {
-                self.try_land(index, bytes).or_else(|| self.try_received_behind_kept(index, bytes))
-            }
-            Event::Consumed { bytes } => {
-                self.try_pass_landed(index, bytes).or_else(|| self.try_report(index, bytes, 0, 0))
-            }
+            Event::Received { bytes } => self.try_received_behind_kept(index, bytes),
+            Event::Consumed { bytes } => self.try_report(index, bytes, 0, 0),
             Event::NeedMore { bytes } if bytes > 0 => self.try_report(index, 0, bytes, 0),
             Event::Block { reasons } => self.try_keep_blocked(index, reasons),
             Event::Unblock { reasons } => self.try_decode_kept(index, reasons),
@@ -27,14 +24,13 @@ impl<S: BufferSource> Pool<S> {
         }
     }
 
+    #[inline(always)]
     fn try_done(&mut self, index: u32, actions: Actions) -> Option<Actions> {
         const WANT_RECV: u32 = Action::WantRecv as u32;
         const STOP_RECV: u32 = Action::StopRecv as u32;
-        const RECV: u32 = Action::Recv as u32;
         match actions.bits() {
             WANT_RECV => self.look_and_arm(index).map(RawStep::actions),
             STOP_RECV => self.try_idle_event(index, Event::Done(actions)).or_else(|| self.try_stop(index)),
-            RECV => self.try_submit_in_cycle(index),
             _ => self.try_idle_event(index, Event::Done(actions)),
         }
     }

@@ -5,10 +5,11 @@
 //! Events that need no memory change nothing of that (`idle.rs`); after steps with kept bytes or a receive in flight it
 //! is looked at again (`kept_cycle.rs`, `completion.rs`). Any other call leaves the fast path.
 
+use super::kept_cycle::KeptCycle;
 use super::open_cycle::{OpenCycle, Phase, Progress, RawStep};
 use super::table::Table;
 use super::{BufferSource, Pool, ReceiverId};
-use crate::connection::{Action, Actions, Event};
+use crate::connection::{Action, Actions, Event, Hold};
 use crate::receiving::Unlisted;
 
 /// What a common cycle needs of a pool, whatever kind that is.
@@ -17,6 +18,7 @@ pub struct FastPath<'a> {
     cycle: &'a mut OpenCycle,
     table: &'a mut Table,
     memory: Unlisted<'a>,
+    kept_cycle: &'a mut KeptCycle,
 }
 
 impl<S: BufferSource> Pool<S> {
@@ -24,7 +26,12 @@ impl<S: BufferSource> Pool<S> {
     #[doc(hidden)]
     #[inline(always)]
     pub fn fast_path(&mut self) -> FastPath<'_> {
-        FastPath { cycle: &mut self.cycle, table: &mut self.table, memory: self.memory.unlisted() }
+        FastPath {
+            cycle: &mut self.cycle,
+            table: &mut self.table,
+            memory: self.memory.unlisted(),
+            kept_cycle: &mut self.kept_cycle,
+        }
     }
 }
 
@@ -157,9 +164,22 @@ impl FastPath<'_> {
         Some(OpenCycle::step_at_rest(connection.try_fast_arm()?))
     }
 
+    /// Whether a cycle with kept bytes is open.
+    #[inline(always)]
+    pub fn has_kept_cycle(&self) -> bool {
+        self.kept_cycle.is_open()
+    }
+
+    /// Whether a receiver keeps bytes.
+    #[inline(always)]
+    pub fn keeps(&mut self, id: ReceiverId) -> bool {
+        self.table.find_fast(id).is_some_and(|(_, connection)| connection.hold() == Hold::Slot)
+    }
+
     /// After a defect nothing can be trusted.
     pub fn close(&mut self) {
         self.cycle.progress.phase = Phase::Closed;
+        *self.kept_cycle = KeptCycle::NONE;
     }
 }
 

@@ -7,6 +7,7 @@ use crate::connection::{Action, Actions, Event};
 
 impl<S: BufferSource> Pool<S> {
     /// The event of such a receiver. A cycle that may be open is left first, by the slow path.
+    #[inline(always)]
     pub(super) fn try_idle_event(&mut self, index: u32, event: Event) -> Option<Actions> {
         if self.has_any_cycle() || !self.memory.is_idle(index) {
             return None;

@@ -56,7 +56,7 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub struct RawStep {
     pub data: Option<NonNull<u8>>,
-    extent: Extent,
+    pub(super) extent: Extent,
 }
 
 impl RawStep {

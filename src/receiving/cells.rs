@@ -74,11 +74,13 @@ impl Cells {
         Ok(Cells { sizes, header_cells: split.header_cells, kinds })
     }
 
+    #[inline(always)]
     fn kind(&self, size: Size) -> &Kind {
         &self.kinds[usize::from(size)]
     }
 
     /// Whether one more such cell needs no buffer; a cell less of this size counts if `is_one_less`.
+    #[inline(always)]
     pub(super) fn has_hole(&self, size: Size, is_one_less: bool) -> bool {
         let kind = self.kind(size);
         let cells = kind.owners.len() as u32 - u32::from(is_one_less);
@@ -86,6 +88,7 @@ impl Cells {
     }
 
     /// Whether freeing one such cell empties a buffer.
+    #[inline(always)]
     pub(super) fn empties_with_one_less(&self, size: Size) -> bool {
         let kind = self.kind(size);
         size != HEADER && kind.owners.len() as u32 % kind.per_buffer == 1 % kind.per_buffer
@@ -98,31 +101,61 @@ impl Cells {
 
     /// The next cell of this size, behind all others; a buffer is needed exactly if the size `has_hole` not.
     pub(super) fn take(&mut self, size: Size, owner: u32, buffer: impl FnOnce() -> u32) -> u32 {
-        let has_hole = self.has_hole(size, false);
-        let kind = &mut self.kinds[usize::from(size)];
-        if !has_hole {
-            kind.buffers.push(buffer());
+        if !self.has_hole(size, false) {
+            self.cut(size, buffer());
         }
+        self.fill_hole(size, owner)
+    }
+
+    /// A buffer is cut into cells of this size, which has no hole.
+    #[inline]
+    pub(super) fn cut(&mut self, size: Size, buffer: u32) {
+        self.kinds[usize::from(size)].buffers.push(buffer);
+    }
+
+    /// Takes a cell of a size that has a hole.
+    #[inline(always)]
+    pub(super) fn fill_hole(&mut self, size: Size, owner: u32) -> u32 {
+        let owners = &mut self.kinds[usize::from(size)].owners;
         // Inside what was reserved.
-        kind.owners.push(owner);
-        kind.owners.len() as u32 - 1
+        owners.push(owner);
+        owners.len() as u32 - 1
+    }
+
+    /// The last cell of this size, which has some.
+    #[inline(always)]
+    pub(super) fn last(&self, size: Size) -> u32 {
+        self.kind(size).owners.len() as u32 - 1
+    }
+
+    /// The owner of the last cell of this size has this one, too. Returns it.
+    pub(super) fn replace_owner(&mut self, size: Size, index: u32) -> u32 {
+        let owners = &mut self.kinds[usize::from(size)].owners;
+        let owner = owners[owners.len() - 1];
+        owners[index as usize] = owner;
+        owner
+    }
+
+    /// Frees the last cell of this size. Returns a buffer that is emptied by that.
+    #[inline(always)]
+    pub(super) fn free_last(&mut self, size: Size) -> Option<u32> {
+        let kind = &mut self.kinds[usize::from(size)];
+        kind.owners.pop();
+        if size != HEADER && kind.owners.len() as u32 % kind.per_buffer == 0 { kind.buffers.pop() } else { None }
     }
 
     /// Frees a cell.
     pub(super) fn free(&mut self, size: Size, index: u32) -> Freed {
-        let last = self.kind(size).owners.len() as u32 - 1;
+        let last = self.last(size);
         let moved = (index != last).then(|| {
             let (from, to) = (self.locate(size, last), self.locate(size, index));
-            Move { owner: self.owner(size, last), from, to }
+            Move { owner: self.replace_owner(size, index), from, to }
         });
-        let kind = &mut self.kinds[usize::from(size)];
-        kind.owners.swap_remove(index as usize);
-        let emptied = if size != HEADER && last % kind.per_buffer == 0 { kind.buffers.pop() } else { None };
-        Freed { moved, emptied }
+        Freed { moved, emptied: self.free_last(size) }
     }
 
     /// The buffer of a cell, and where the cell begins in it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn locate(&self, size: Size, index: u32) -> (u32, usize) {
         let kind = self.kind(size);
         let buffer = kind.buffers[(index / kind.per_buffer) as usize];

@@ -2,12 +2,44 @@
 
 use super::buffers::Buffers;
 use super::config::{HEADER_BYTES, NS_PER_S, rate_ns};
-use super::keeper::{Place, Row, Standing};
+use super::keeper::{Keeper, Place, Row, Standing};
 use super::sizes::{HEADER, Size};
-use super::{NIL, Receiving};
+use super::{NIL, Receiving, ReceivingConfig};
 
 /// The most credit, and the most debt, in bytes.
 pub(super) const CREDIT_MAX: i32 = 65_536;
+
+/// What is left of a credit after a cell was held for this time.
+#[inline]
+pub(super) fn charged(credit_bytes: i32, cell_bytes: u32, held_ns: u64) -> i32 {
+    if held_ns == 0 {
+        return credit_bytes;
+    }
+    // What does not fit into 64 bits is more than the most credit, and the most debt.
+    let byte_ns = u64::from(cell_bytes).saturating_mul(held_ns);
+    let charge = (byte_ns / NS_PER_S as u64).min(4 * CREDIT_MAX as u64) as i32;
+    (credit_bytes - charge).max(-CREDIT_MAX)
+}
+
+impl ReceivingConfig {
+    /// When the claim is tried, or from when on the content may be evicted, of a receiver with this start and length,
+    /// in pool time.
+    #[inline]
+    pub(super) fn deadline_ns(&self, start_ns: u64, length_bytes: u32) -> u64 {
+        start_ns.saturating_add(self.frame_grace_ns).saturating_add(rate_ns(length_bytes))
+    }
+}
+
+impl Keeper {
+    /// The bytes that its receiver may come to keep, if that waits under no mark.
+    #[inline]
+    pub(super) fn length_bytes(&self, row: &Row, buffer_bytes: u32) -> u32 {
+        if self.kept_bytes == 0 || row.unknown_length {
+            return buffer_bytes;
+        }
+        self.kept_bytes.saturating_add(self.needed_bytes.max(1)).min(buffer_bytes)
+    }
+}
 
 impl Row {
     /// Bytes were decoded, of which a buffer has at most 16 MiB.
@@ -24,10 +56,7 @@ impl<B: Buffers> Receiving<B> {
         if state.standing == Standing::Marked && state.kept_bytes == 0 {
             return state.looked_bytes.clamp(1, self.config.buffer_bytes);
         }
-        if state.kept_bytes == 0 || self.rows[state.receiver as usize].unknown_length {
-            return self.config.buffer_bytes;
-        }
-        state.kept_bytes.saturating_add(state.needed_bytes.max(1)).min(self.config.buffer_bytes)
+        state.length_bytes(&self.rows[state.receiver as usize], self.config.buffer_bytes)
     }
 
     /// The most that a receive may bring without going past the frame, at least 1.
@@ -44,7 +73,7 @@ impl<B: Buffers> Receiving<B> {
             return since_ns.saturating_add(self.config.blocked_ns);
         }
         let start_ns = state.start_ns.unwrap_or(self.clock.now_ns());
-        start_ns.saturating_add(self.config.frame_grace_ns).saturating_add(rate_ns(self.length_bytes(keeper)))
+        self.config.deadline_ns(start_ns, self.length_bytes(keeper))
     }
 
     pub(super) fn size_of(&self, place: Place) -> Option<Size> {
@@ -70,14 +99,7 @@ impl<B: Buffers> Receiving<B> {
         if cell_bytes <= HEADER_BYTES {
             return settled;
         }
-        let held_ns = self.clock.now_ns() - state.charged_ns;
-        if held_ns == 0 {
-            return settled;
-        }
-        // What does not fit into 64 bits is more than the most credit, and the most debt.
-        let byte_ns = u64::from(cell_bytes).saturating_mul(held_ns);
-        let charge = (byte_ns / NS_PER_S as u64).min(4 * CREDIT_MAX as u64) as i32;
-        (settled - charge).max(-CREDIT_MAX)
+        charged(settled, cell_bytes, self.clock.now_ns() - state.charged_ns)
     }
 
     /// Takes what its cell has cost since from its credit; before its cell changes.

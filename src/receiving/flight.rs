@@ -6,6 +6,7 @@ use super::keeper::{Place, Standing};
 use super::types::Notice;
 use super::{NIL, Receiving, ReceivingError};
 use crate::scheduler::list::List;
+use core::ptr::NonNull;
 
 /// What is known of all receives in flight.
 #[cfg_attr(feature = "model-check", derive(Clone))]
@@ -106,19 +107,20 @@ impl<B: Buffers> Receiving<B> {
         self.keepers.push(&mut self.flights.untouched, keeper);
     }
 
-    /// As `received`, of a receive in flight that had nothing before it, which leaves room. `false`, and nothing is
-    /// changed, if that is not so.
-    pub(crate) fn try_land_alone(&mut self, receiver: u32, bytes: u32) -> bool {
+    /// As `received`, of a receive in flight that had nothing before it, which leaves room: where the bytes are. `None`,
+    /// and nothing is changed, if that is not so.
+    pub(crate) fn try_land_alone(&mut self, receiver: u32, bytes: u32) -> Option<NonNull<u8>> {
         let keeper = self.rows[receiver as usize].keeper;
         if keeper == NIL {
-            return false;
+            return None;
         }
         let state = &self.keepers[keeper];
         let (at, is_known) = (state.borrow, state.standing != Standing::Resting || state.kept_bytes > 0);
-        let Some(borrow) = self.borrows.get(at as usize) else { return false };
+        let borrow = self.borrows.get(at as usize)?;
         if is_known || borrow.flight == Flight::No || borrow.purpose != Purpose::Receive || bytes >= borrow.max_bytes {
-            return false;
+            return None;
         }
+        let buffer = borrow.buffer;
         let now_ns = self.clock.now_ns();
         if state.charged_ns != now_ns {
             self.settle_charge(keeper);
@@ -136,7 +138,7 @@ impl<B: Buffers> Receiving<B> {
             self.swap_borrows(at, self.open_borrows);
         }
         self.open_borrows += 1;
-        true
+        self.area_in(buffer, 0, bytes).map(|(at, _)| at)
     }
 
     /// All that a receive in flight has brought is decoded, and nothing else is known of the receiver: it is idle
@@ -334,6 +336,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// Removes a borrow that is open.
+    #[inline]
     pub(super) fn unlist_borrow(&mut self, keeper: u32) -> Borrow {
         debug_assert!(!self.is_in_flight(keeper));
         self.open_borrows -= 1;

@@ -53,12 +53,18 @@ impl Heaps {
     }
 
     /// Adds a keeper that is in no heap.
+    #[inline]
     pub(super) fn insert(&mut self, queue: Queue, keeper: u32, deadline_ns: u64, keepers: &mut Keepers) -> Entry {
         let heap = &mut self.heaps[queue as usize];
         let entry = Entry { deadline_ns, receiver: keepers[keeper].receiver, keeper };
         heap.push(entry);
         let at = heap.len() - 1;
-        sift_up(heap, queue, at, keepers);
+        // Most deadlines are later than those that are there.
+        if at > 0 && entry < heap[(at - 1) / 2] {
+            sift_up(heap, queue, at, keepers);
+        } else {
+            keepers[keeper].queued = Some((queue, at as u32));
+        }
         entry
     }
 
@@ -68,6 +74,7 @@ impl Heaps {
     }
 
     /// Removes a keeper from the heap that it is in, if it is in one: which it was.
+    #[inline]
     pub(super) fn remove(&mut self, keeper: u32, keepers: &mut Keepers) -> Option<Queue> {
         let (queue, at) = keepers[keeper].queued.take()?;
         let (heap, at) = (&mut self.heaps[queue as usize], at as usize);
@@ -81,6 +88,7 @@ impl Heaps {
 }
 
 /// Moves an entry before those that it is earlier than; returns where it is then.
+#[inline(never)]
 fn sift_up(heap: &mut [Entry], queue: Queue, mut at: usize, keepers: &mut Keepers) -> usize {
     let entry = heap[at];
     while at > 0 && entry < heap[(at - 1) / 2] {
@@ -92,6 +100,7 @@ fn sift_up(heap: &mut [Entry], queue: Queue, mut at: usize, keepers: &mut Keeper
     at
 }
 
+#[inline(never)]
 fn sift_down(heap: &mut [Entry], queue: Queue, mut at: usize, keepers: &mut Keepers) {
     let entry = heap[at];
     while let Some(child) = earlier_child(heap, at).filter(|&child| heap[child] < entry) {

@@ -2,7 +2,7 @@
 
 use super::NIL;
 use super::sizes::Size;
-use super::types::{ShedReason, Stance};
+use super::types::{Rest, ShedReason, Stance};
 use crate::alloc_util::reserve;
 use crate::config_error::ConfigError;
 use crate::scheduler::list::{Linked, Links, List};
@@ -143,10 +143,72 @@ pub(super) struct Keeper {
     pub(super) is_guess: bool,
     /// In a list of receivers that are off, were shed, or have a receive in flight; `next` also in the stack of free
     /// keepers.
-    links: Links,
+    pub(super) links: Links,
 }
 
 impl Keeper {
+    /// Of a receiver that keeps and waits for nothing.
+    #[inline(always)]
+    pub(super) fn of(receiver: u32) -> Keeper {
+        Keeper {
+            receiver,
+            kept_bytes: 0,
+            needed_bytes: 0,
+            usable_bytes: 0,
+            looked_bytes: 0,
+            mark_bytes: 1,
+            place: Place::Nowhere,
+            standing: Standing::Resting,
+            start_ns: None,
+            charged_ns: 0,
+            borrow: NIL,
+            queued: None,
+            is_kept_for_good: false,
+            is_full: false,
+            is_guess: false,
+            links: Links::NONE,
+        }
+    }
+
+    /// The host decodes what it held.
+    #[inline]
+    pub(super) fn end_hold(&mut self, now_ns: u64) {
+        if let Standing::Held { since_ns } = self.standing {
+            self.start_ns = self.start_ns.map(|start_ns| start_ns + (now_ns - since_ns));
+            self.standing = Standing::Resting;
+        }
+    }
+
+    /// A borrow in which it received this much behind what it kept, and decoded this much, ends; what it keeps is as it
+    /// was before.
+    #[inline]
+    pub(super) fn note_receive(&mut self, received_bytes: u32, consumed_bytes: u32, now_ns: u64) {
+        if received_bytes > 0 {
+            self.start_ns.get_or_insert(now_ns);
+        }
+        if consumed_bytes > 0 && (received_bytes == 0 || consumed_bytes >= self.kept_bytes) {
+            self.start_ns = Some(now_ns);
+        }
+        self.looked_bytes = 0;
+    }
+
+    /// A decoder reported why it left what is kept. Whether what it waits for ends with that.
+    #[inline(always)]
+    pub(super) fn note_rest(&mut self, rest: Rest, has_consumed: bool, now_ns: u64) {
+        let keeps = self.kept_bytes > 0;
+        (self.needed_bytes, self.usable_bytes) = match rest {
+            Rest::Short { needed_bytes, usable_bytes } if keeps => (needed_bytes, usable_bytes.max(needed_bytes)),
+            _ => (0, 0),
+        };
+        let is_held = rest == Rest::Held && keeps;
+        if has_consumed || is_held {
+            (self.is_kept_for_good, self.is_full) = (false, false);
+        }
+        if is_held {
+            self.standing = Standing::Held { since_ns: now_ns };
+        }
+    }
+
     pub(super) fn is_off(&self) -> bool {
         self.standing == Standing::Off
     }
@@ -217,24 +279,18 @@ impl Keepers {
 
     /// A receiver is idle no more.
     pub(super) fn insert(&mut self, receiver: u32) -> u32 {
-        let keeper = Keeper {
-            receiver,
-            kept_bytes: 0,
-            needed_bytes: 0,
-            usable_bytes: 0,
-            looked_bytes: 0,
-            mark_bytes: 1,
-            place: Place::Nowhere,
-            standing: Standing::Resting,
-            start_ns: None,
-            charged_ns: 0,
-            borrow: NIL,
-            queued: None,
-            is_kept_for_good: false,
-            is_full: false,
-            is_guess: false,
-            links: Links::NONE,
-        };
+        self.add(Keeper::of(receiver))
+    }
+
+    /// The number of the next one.
+    #[inline(always)]
+    pub(super) fn next(&self) -> u32 {
+        if self.free == NIL { self.keepers.len() as u32 } else { self.free }
+    }
+
+    /// As `insert`, with what is known of it.
+    #[inline(always)]
+    pub(super) fn add(&mut self, keeper: Keeper) -> u32 {
         if self.free == NIL {
             // Inside what was reserved: a receiver has at most one.
             self.keepers.push(keeper);
@@ -281,6 +337,12 @@ impl Keepers {
     /// Whether a list is linked soundly, and has only keepers in use for which `belongs` holds.
     pub(super) fn is_sound(&self, list: &List, belongs: impl Fn(&Keeper) -> bool) -> bool {
         list.is_sound(&self.keepers, |_, keeper| keeper.receiver != NIL && belongs(keeper))
+    }
+
+    /// One of this number, if there is one.
+    #[inline(always)]
+    pub(super) fn get(&self, at: u32) -> Option<&Keeper> {
+        self.keepers.get(at as usize)
     }
 
     /// Those in use, with their numbers.

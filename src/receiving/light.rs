@@ -6,7 +6,8 @@
 
 use super::borrow::{Borrow, Lender, Purpose};
 use super::buffers::Buffers;
-use super::keeper::{Place, Row, Standing};
+use super::in_cells::KeptInCell;
+use super::keeper::Row;
 use super::types::{After, Rest};
 use super::{NIL, Receiving};
 use crate::alloc_util::prefetch;
@@ -60,24 +61,8 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// What a receiver keeps in a cell, held or not, and may be lent the receive buffer with.
-    pub(crate) fn kept_in_cell(&self, receiver: u32, is_held: bool) -> Option<KeptInCell> {
-        let row = self.rows.get(receiver as usize)?;
-        if row.keeper == NIL || row.submits || self.is_capped(receiver) {
-            return None;
-        }
-        let state = &self.keepers[row.keeper];
-        let (kept_bytes, Place::Cell { size, index }) = (state.kept_bytes, state.place) else {
-            return None;
-        };
-        let stands = match state.standing {
-            Standing::Held { .. } => is_held,
-            Standing::Resting => !is_held,
-            _ => false,
-        };
-        if !stands || state.borrow != NIL {
-            return None;
-        }
-        Some(KeptInCell { at: self.cells.locate(size, index), bytes: kept_bytes })
+    pub(crate) fn kept_in_cell(&mut self, receiver: u32, is_held: bool) -> Option<KeptInCell> {
+        if self.is_capped(receiver) { None } else { self.in_cells().kept(receiver, is_held) }
     }
 
     /// That is copied to the front of the receive buffer, as if that was borrowed to decode it, or to receive behind
@@ -125,13 +110,7 @@ impl<B: Buffers> Receiving<B> {
         }
         let now_ns = self.clock.now_ns();
         let state = &mut self.keepers[keeper];
-        if received_bytes > 0 {
-            state.start_ns.get_or_insert(now_ns);
-        }
-        if consumed_bytes > 0 && (received_bytes == 0 || consumed_bytes >= state.kept_bytes) {
-            state.start_ns = Some(now_ns);
-        }
-        state.looked_bytes = 0;
+        state.note_receive(received_bytes, consumed_bytes, now_ns);
         state.kept_bytes = state.kept_bytes + received_bytes - consumed_bytes;
         self.note_rest(keeper, rest, consumed_bytes > 0);
         if self.keepers[keeper].kept_bytes == 0 {
@@ -202,13 +181,6 @@ impl<B: Buffers> Receiving<B> {
     pub(crate) fn receive_buffer(&self) -> &[u8] {
         self.arena.buffer(self.receive_buffer)
     }
-}
-
-/// Bytes in a cell: a buffer, where they begin in it, and how many.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct KeptInCell {
-    at: (u32, usize),
-    bytes: u32,
 }
 
 /// What a borrow needs of which nothing is written down.

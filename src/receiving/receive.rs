@@ -219,12 +219,7 @@ impl<B: Buffers> Receiving<B> {
 
     /// The host decodes what it held.
     pub(super) fn end_hold(&mut self, keeper: u32) {
-        let now_ns = self.clock.now_ns();
-        let state = &mut self.keepers[keeper];
-        if let Standing::Held { since_ns } = state.standing {
-            state.start_ns = state.start_ns.map(|start_ns| start_ns + (now_ns - since_ns));
-            state.standing = Standing::Resting;
-        }
+        self.keepers[keeper].end_hold(self.clock.now_ns());
     }
 
     /// What is kept, and not borrowed, waits for the host from now on (`true`), or for its peer.
@@ -417,23 +412,10 @@ impl<B: Buffers> Receiving<B> {
 
     /// A decoder reported why it left what is kept.
     pub(super) fn note_rest(&mut self, keeper: u32, rest: Rest, has_consumed: bool) {
-        let state = &mut self.keepers[keeper];
-        (state.needed_bytes, state.usable_bytes) = match rest {
-            Rest::Short { needed_bytes, usable_bytes } if state.kept_bytes > 0 => {
-                (needed_bytes, usable_bytes.max(needed_bytes))
-            }
-            _ => (0, 0),
-        };
-        let is_held = rest == Rest::Held && state.kept_bytes > 0;
-        if has_consumed || is_held {
+        if has_consumed || (rest == Rest::Held && self.keepers[keeper].kept_bytes > 0) {
             self.end_claim(keeper);
-            let since_ns = self.clock.now_ns();
-            let state = &mut self.keepers[keeper];
-            (state.is_kept_for_good, state.is_full) = (false, false);
-            if is_held {
-                state.standing = Standing::Held { since_ns };
-            }
         }
+        self.keepers[keeper].note_rest(rest, has_consumed, self.clock.now_ns());
     }
 
     /// What follows a report, or a receive that brought nothing.

@@ -44,7 +44,12 @@ impl Sizes {
     }
 
     /// The smallest size that fits this number of bytes, at most a whole buffer.
+    #[inline(always)]
     pub(super) fn fitting(&self, bytes: u32) -> Size {
+        if bytes <= HEADER_BYTES { HEADER } else { self.fitting_any(bytes) }
+    }
+
+    fn fitting_any(&self, bytes: u32) -> Size {
         (0..self.whole()).find(|&size| bytes <= self.bytes(size)).unwrap_or(self.whole())
     }
 

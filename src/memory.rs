@@ -1,4 +1,4 @@
-//! The memory behind the pool's ids: one arena of buffers. No policy, no I/O.
+//! The memory behind the pool's ids: one arena of buffers. No policy, no I/O. Beside it, a lock for what threads share.
 //!
 //! Everything is reserved at start and nothing afterwards. The arena is page aligned and zeroed by the operating system
 //! on first touch, so a buffer that was never used costs address space only.
@@ -13,6 +13,8 @@ mod copy;
 mod lease;
 pub(crate) mod poison;
 mod reach;
+#[cfg(all(feature = "std", any(not(loom), test)))]
+pub(crate) mod short_lock;
 
 pub(crate) use address::Address;
 pub use arena::Arena;

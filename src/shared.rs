@@ -74,6 +74,9 @@
 //! - request and release for a class with a cap or in the name of a tenant;
 //! - [`SharedScheduler::bypass_bound`] and [`SharedScheduler::close`].
 //!
+//! The lock of all is a mutex. That of a shard is held for some instructions, and costs one atomic exchange and a store:
+//! a thread that finds it taken looks again, lets others run, and at last sleeps between two looks.
+//!
 //! # Threads
 //!
 //! A shard belongs to one thread at a time. It can be sent to another, and is not shared (`Send`, not `Sync`). A lease

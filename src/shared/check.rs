@@ -1,7 +1,7 @@
 //! What must always hold of a shared scheduler.
 
 use super::cache::BufferState;
-use super::own_waits::Phase;
+use super::own_waits::{OwnWait, OwnWaits, Phase};
 use super::placeholders::bypass_bound;
 use super::shard_waits::{State, Ticket};
 use super::state::{Locked, Shared};
@@ -18,7 +18,7 @@ impl Shared {
         let assigned = tickets.iter().filter(|ticket| matches!(ticket.state, State::Assigned { .. })).count() as u32;
         let (mut own_assigned, mut own_waits) = (0, 0);
         for shard in 0..self.own_waits.len() as u32 {
-            let (assigned, waits) = self.check_own_waits(&state, shard)?;
+            let (assigned, waits) = self.own_waits(shard).with(|own| self.check_own_waits(&state, shard, own))?;
             (own_assigned, own_waits) = (own_assigned + assigned, own_waits + waits);
         }
         let queued = tickets.iter().filter(|ticket| matches!(ticket.state, State::Queued(_))).count() as u32;
@@ -44,17 +44,16 @@ impl Shared {
         ensure(self.are_totals_known(&state), "while requests of a tenant wait, what its receivers keep is known")?;
         self.check_rest(&state, scheduler.free_buffers() + cached)?;
         for (home, shard_state) in (0..).zip(&self.shard_states) {
-            let own = self.own_waits(home);
-            let has_grants = own.first_grant().is_some() || tickets.first_grant(home).is_some();
-            ensure(own.has_tickets || tickets.first_grant(home).is_none(), "a shard with grants looks at tickets")?;
+            let has_grants = self.first_own_grant(home).is_some() || tickets.first_grant(home).is_some();
+            let looks_at_tickets = self.own_waits(home).with(|own| own.has_tickets);
+            ensure(looks_at_tickets || tickets.first_grant(home).is_none(), "a shard with grants looks at tickets")?;
             ensure(!has_grants || shard_state.0.is_called.load(Ordering::Relaxed), "a shard with grants is called")?;
         }
         Ok(())
     }
 
     /// What a shard queues itself. Returns how many buffers are assigned there, and how many waits it has or may begin.
-    fn check_own_waits(&self, state: &Locked, shard: u32) -> Result<(u32, u32), &'static str> {
-        let own = self.own_waits(shard);
+    fn check_own_waits(&self, state: &Locked, shard: u32, own: &OwnWaits) -> Result<(u32, u32), &'static str> {
         ensure(own.are_lists_sound(&self.shard_states[shard as usize].0.shown), "I2: the lists of a shard are sound")?;
         for class in 0..self.classes {
             let placeholder = state.placeholders.get(shard, class);
@@ -84,10 +83,8 @@ impl Shared {
                 tickets.iter().filter(|ticket| ticket.class == class && state(&ticket.state)).count() as u32
             };
             let own = |is_meant: fn(Phase) -> bool| {
-                let of_shard = |shard| {
-                    let own = self.own_waits(shard);
-                    own.iter().filter(|wait| wait.class == class && is_meant(wait.phase)).count() as u32
-                };
+                let is_counted = |wait: &&OwnWait| wait.class == class && is_meant(wait.phase);
+                let of_shard = |shard| self.own_waits(shard).with(|own| own.iter().filter(is_counted).count() as u32);
                 (0..self.own_waits.len() as u32).map(of_shard).sum::<u32>()
             };
             let waits = tickets.iter().any(|ticket| ticket.class == class && may_have_more(ticket))
@@ -156,15 +153,17 @@ mod tests {
             two.here.shard_state().shown.waiting.set(7);
         });
         assert_named("I2: as many waits may begin as are not in use", |two| {
-            two.here.shared.own_waits(0).rights += 1;
+            two.here.shared.own_waits(0).with(|own| own.rights += 1);
         });
         assert_named("I6: at most W grants bypass a waiter", |two| {
-            two.here.shared.own_waits(0).exchanged[0] = two.shards.bypass_bound() + 1;
+            let beyond = two.shards.bypass_bound() + 1;
+            two.here.shared.own_waits(0).with(|own| own.exchanged[0] = beyond);
         });
         assert_named("I1: free, withheld, cached, held or assigned is all", |two| {
-            let mut own = two.here.shared.own_waits(0);
-            own.pick_up().expect("it has a buffer");
-            own.show_assigned(&two.here.shard_state().shown);
+            two.here.shared.own_waits(0).with(|own| {
+                own.pick_up().expect("it has a buffer");
+                own.show_assigned(&two.here.shard_state().shown);
+            });
         });
         assert_named("a shard with grants is called", |two| two.here.shared.forget_call(0));
         let two = two_shards_with_own_waits();
@@ -217,7 +216,9 @@ mod tests {
             buffers[two.held.index() as usize].release(two.held, |_| true).expect("it is held");
             shard_states[1].0.cache.push(buffers, two.held.index());
         });
-        assert_named("a shard with grants looks at tickets", |two| two.here.shared.own_waits(0).has_tickets = false);
+        assert_named("a shard with grants looks at tickets", |two| {
+            two.here.shared.own_waits(0).with(|own| own.has_tickets = false);
+        });
         assert_named("a shard with grants is called", |two| two.here.shared.forget_call(0));
     }
 }

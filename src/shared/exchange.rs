@@ -8,7 +8,7 @@ use super::own_waits::{OwnWait, OwnWaits, Phase, PickedUp, Place, STAMPS};
 use super::placeholders::{Placeholder, Placeholders, Seen};
 use super::shard_waits::State;
 use super::state::{Locked, ShardState, Shared};
-use super::sync::{MutexGuard, Ordering};
+use super::sync::{Ordering, ShortLock};
 use super::{EXCHANGES_MAX, SchedulerShard, SharedSchedulerError};
 use crate::scheduler::{Grant, LeaseId, Outcome, Request, SchedulerError, WaitId, WaitInfo};
 
@@ -17,15 +17,20 @@ const RIGHTS_AT_ONCE: u32 = 16;
 
 impl Shared {
     #[inline(always)]
-    pub(super) fn own_waits(&self, shard: u32) -> MutexGuard<'_, OwnWaits> {
-        self.own_waits[shard as usize].0.lock().expect("no thread panics inside the pool")
+    pub(super) fn own_waits(&self, shard: u32) -> &ShortLock<OwnWaits> {
+        &self.own_waits[shard as usize].0
+    }
+
+    /// The wait of a shard's own whose grant it picks up next.
+    pub(super) fn first_own_grant(&self, shard: u32) -> Option<WaitId> {
+        self.own_waits(shard).with(|own| own.first_grant())
     }
 
     /// Takes a right to begin a wait, from shards that do not use theirs if need be. `false` if all waits are in use.
     pub(super) fn has_rights(&self, state: &mut Locked) -> bool {
         if state.tickets.rights == 0 {
             for shard in 0..self.shard_states.len() as u32 {
-                state.tickets.rights += core::mem::take(&mut self.own_waits(shard).rights);
+                state.tickets.rights += self.own_waits(shard).with(|own| core::mem::take(&mut own.rights));
             }
         }
         state.tickets.rights > 0
@@ -37,15 +42,14 @@ impl Shared {
         let (shard, class) = Placeholders::from_token(info.token).expect("it is a placeholder's");
         let at = usize::from(class);
         let placeholder = state.placeholders.take(shard, class).expect("what is served was queued");
-        let mut own = self.own_waits(shard);
-        let grants = placeholder.grants + info.bypasses + state.exchanged[at] + own.exchanged[at];
-        let bypasses = own.assign_first(class, lease.index(), grants).expect("it stands for a wait");
-        let shown = &self.shard_states[shard as usize].0.shown;
-        shown.note_bypasses(bypasses);
-        own.show(shown, class);
-        let is_woken = self.call(state.now_ns(), shard, here);
-        let next = own.first_stamp(class);
-        drop(own);
+        let (is_woken, next) = self.own_waits(shard).with(|own| {
+            let grants = placeholder.grants + info.bypasses + state.exchanged[at] + own.exchanged[at];
+            let bypasses = own.assign_first(class, lease.index(), grants).expect("it stands for a wait");
+            let shown = &self.shard_states[shard as usize].0.shown;
+            shown.note_bypasses(bypasses);
+            own.show(shown, class);
+            (self.call(state.now_ns(), shard, here), own.first_stamp(class))
+        });
         self.expect_pick_up(shard);
         if let Some(stamp) = next {
             self.queue_placeholder(state, shard, class, stamp);
@@ -68,11 +72,11 @@ impl Shared {
 
     /// Ends a wait of a shard in this row.
     pub(super) fn end_own_wait(&self, state: &mut Locked, shard: u32, row: u32) {
-        let mut own = self.own_waits(shard);
-        let ended = own.end(row);
-        own.show(&self.shard_states[shard as usize].0.shown, ended.class);
-        let is_last = !own.is_waiting(ended.class);
-        drop(own);
+        let (ended, is_last) = self.own_waits(shard).with(|own| {
+            let ended = own.end(row);
+            own.show(&self.shard_states[shard as usize].0.shown, ended.class);
+            (ended, !own.is_waiting(ended.class))
+        });
         match ended.phase {
             Phase::Assigned { buffer } => {
                 state.take_back(buffer);
@@ -86,12 +90,14 @@ impl Shared {
     /// Returns how many more may be taken.
     pub(super) fn take_own_grants(&self, state: &mut Locked, shard: u32, mut left: u32) -> u32 {
         while left > 0 {
-            let mut own = self.own_waits(shard);
-            let exchanged = own.exchanged;
-            let grants = |class: u8| state.grants_before(class, &exchanged);
-            let Some((class, buffer)) = own.queue_again(state.now_ns(), state.stamp, grants) else { break };
-            own.show(&self.shard_states[shard as usize].0.shown, class);
-            drop(own);
+            let again = self.own_waits(shard).with(|own| {
+                let exchanged = own.exchanged;
+                let grants = |class: u8| state.grants_before(class, &exchanged);
+                let again = own.queue_again(state.now_ns(), state.stamp, grants)?;
+                own.show(&self.shard_states[shard as usize].0.shown, again.0);
+                Some(again)
+            });
+            let Some((class, buffer)) = again else { break };
             state.take_back(buffer);
             if state.placeholders.get(shard, class).is_none() {
                 self.queue_placeholder(state, shard, class, state.stamp);
@@ -109,7 +115,7 @@ impl Shared {
         if shard as usize >= self.own_waits.len() {
             return None;
         }
-        match self.own_waits(shard).find(row, wait)?.phase {
+        match self.own_waits(shard).with(|own| own.find(row, wait).map(|found| found.phase))? {
             Phase::Moved { ticket } => Some(Place::Ticket(ticket)),
             _ => Some(Place::Own { shard, row }),
         }
@@ -117,11 +123,10 @@ impl Shared {
 
     /// How a wait that a shard queues stands.
     fn describe_own_wait(&self, state: &Locked, shard: u32, row: u32) -> WaitInfo {
-        let own = self.own_waits(shard);
-        let OwnWait { token, since_ns, grants, class, has_deadline, phase, .. } = *own.at(row);
+        let (wait, exchanged) = self.own_waits(shard).with(|own| (*own.at(row), own.exchanged));
+        let OwnWait { token, since_ns, grants, class, has_deadline, phase, .. } = wait;
         let is_assigned = phase != Phase::Queued;
-        let bypasses =
-            if is_assigned { grants } else { state.grants_before(class, &own.exchanged).saturating_sub(grants) };
+        let bypasses = if is_assigned { grants } else { state.grants_before(class, &exchanged).saturating_sub(grants) };
         let age_ns = state.now_ns().saturating_sub(since_ns);
         WaitInfo { token, class, age_ns, bypasses, has_deadline, is_assigned }
     }
@@ -136,7 +141,7 @@ impl Shared {
     /// The ticket of a wait that was a shard's own has ended.
     pub(super) fn end_moved(&self, alias: Option<WaitId>) {
         if let Some((shard, row)) = alias.and_then(|alias| self.numbers.row_of(alias)) {
-            self.own_waits(shard).end_moved(row);
+            self.own_waits(shard).with(|own| own.end_moved(row));
         }
     }
 
@@ -145,10 +150,11 @@ impl Shared {
     pub(super) fn stamp(&self, state: &mut Locked, shard: u32) {
         state.stamp += STAMPS;
         self.queue.stamp.0.set(state.stamp);
-        let mut own = self.own_waits(shard);
-        for (sum, exchanged) in state.exchanged.iter_mut().zip(&mut own.exchanged) {
-            *sum += core::mem::take(exchanged);
-        }
+        self.own_waits(shard).with(|own| {
+            for (sum, exchanged) in state.exchanged.iter_mut().zip(&mut own.exchanged) {
+                *sum += core::mem::take(exchanged);
+            }
+        });
     }
 }
 
@@ -172,7 +178,7 @@ impl Locked {
 
 impl SchedulerShard {
     #[inline(always)]
-    fn own_waits(&self) -> MutexGuard<'_, OwnWaits> {
+    fn own_waits(&self) -> &ShortLock<OwnWaits> {
         self.shared.own_waits(self.index)
     }
 
@@ -197,25 +203,26 @@ impl SchedulerShard {
             return false;
         }
         let seen = self.shared.queue.see();
-        let mut own = self.own_waits();
-        let class = own.exchange_class().filter(|&class| self.may_exchange(&mut own, class, seen));
-        let Some(class) = class else {
-            own.run = 0;
-            return false;
-        };
-        let grants = self.shared.queue.grants.0[usize::from(class)].get() + own.exchanged[usize::from(class)];
-        let bypasses = own.assign_first(class, buffer, grants).expect("more than one waits");
-        for other in class..self.shared.classes {
-            own.exchanged[usize::from(other)] += u64::from(self.shared.is_reserve_whole(other));
-        }
-        shown.note_bypasses(bypasses);
-        own.show(shown, class);
-        // Not woken: it is awake.
-        if !is_called.load(Ordering::Relaxed) || self.shared.has_deadlines() {
-            self.shared.call(self.now_ns(), self.index, Some(self.index));
-            self.shared.expect_pick_up(self.index);
-        }
-        true
+        self.own_waits().with(|own| {
+            let class = own.exchange_class().filter(|&class| self.may_exchange(own, class, seen));
+            let Some(class) = class else {
+                own.run = 0;
+                return false;
+            };
+            let grants = self.shared.queue.grants.0[usize::from(class)].get() + own.exchanged[usize::from(class)];
+            let bypasses = own.assign_first(class, buffer, grants).expect("more than one waits");
+            for other in class..self.shared.classes {
+                own.exchanged[usize::from(other)] += u64::from(self.shared.is_reserve_whole(other));
+            }
+            shown.note_bypasses(bypasses);
+            own.show(shown, class);
+            // Not woken: it is awake.
+            if !is_called.load(Ordering::Relaxed) || self.shared.has_deadlines() {
+                self.shared.call(self.now_ns(), self.index, Some(self.index));
+                self.shared.expect_pick_up(self.index);
+            }
+            true
+        })
     }
 
     /// Whether a buffer may go to a wait of this class, which is the most critical of this shard's.
@@ -237,16 +244,17 @@ impl SchedulerShard {
             return None;
         }
         self.check_open_for(holder).ok()?;
-        let mut own = self.own_waits();
-        if own.rights == 0 || !own.is_waiting(request.class) || !own.has_room() {
-            return None;
-        }
-        let (queue, at) = (&self.shared.queue, usize::from(request.class));
-        let grants = queue.grants.0[at].get() + own.exchanged[at];
-        let wait = own.queue(request, holder, [self.now_ns(), queue.stamp.0.get(), grants]);
-        own.show(shown, request.class);
-        counts.queued.add_one();
-        Some(wait)
+        self.own_waits().with(|own| {
+            if own.rights == 0 || !own.is_waiting(request.class) || !own.has_room() {
+                return None;
+            }
+            let (queue, at) = (&self.shared.queue, usize::from(request.class));
+            let grants = queue.grants.0[at].get() + own.exchanged[at];
+            let wait = own.queue(request, holder, [self.now_ns(), queue.stamp.0.get(), grants]);
+            own.show(shown, request.class);
+            counts.queued.add_one();
+            Some(wait)
+        })
     }
 
     /// A request that the shard may queue itself. `None` if it may not, or has no room.
@@ -256,7 +264,7 @@ impl SchedulerShard {
         request: &Request,
         holder: Holder,
     ) -> Option<Result<Outcome, SharedSchedulerError>> {
-        if !self.is_own(request) || !self.own_waits().has_room() {
+        if !self.is_own(request) || !self.own_waits().with(|own| own.has_room()) {
             return None;
         }
         let class = request.class;
@@ -280,17 +288,19 @@ impl SchedulerShard {
             }
         }
         let ShardState { shown, counts, .. } = self.shard_state();
-        let mut own = self.own_waits();
-        let grants = state.grants_before(class, &own.exchanged);
-        let wait = own.queue(request, holder, [state.now_ns(), state.stamp, grants]);
-        own.show(shown, class);
+        let wait = self.own_waits().with(|own| {
+            let grants = state.grants_before(class, &own.exchanged);
+            let wait = own.queue(request, holder, [state.now_ns(), state.stamp, grants]);
+            own.show(shown, class);
+            wait
+        });
         counts.queued.add_one();
         Some(Ok(Outcome::Queued(wait)))
     }
 
     /// Makes sure that this shard may begin a wait itself. `false` if all waits are in use.
     fn take_rights(&self, state: &mut Locked) -> bool {
-        if self.own_waits().rights > 0 {
+        if self.own_waits().with(|own| own.rights > 0) {
             return true;
         }
         if !self.shared.has_rights(state) {
@@ -298,7 +308,7 @@ impl SchedulerShard {
         }
         let rights = state.tickets.rights.min(RIGHTS_AT_ONCE);
         state.tickets.rights -= rights;
-        self.own_waits().rights += rights;
+        self.own_waits().with(|own| own.rights += rights);
         true
     }
 
@@ -306,14 +316,14 @@ impl SchedulerShard {
     #[inline(always)]
     pub(super) fn pick_up_own(&self) -> PickedUp {
         let ShardState { shown, counts, called_ns, .. } = self.shard_state();
-        let mut own = self.own_waits();
-        let picked_up = own.pick_up();
-        if own.first_grant().is_none() && !own.has_tickets {
-            self.shared.forget_call(self.index);
-        }
-        own.show_assigned(shown);
-        let has_tickets = own.has_tickets;
-        drop(own);
+        let (picked_up, has_tickets) = self.own_waits().with(|own| {
+            let picked_up = own.pick_up();
+            if own.first_grant().is_none() && !own.has_tickets {
+                self.shared.forget_call(self.index);
+            }
+            own.show_assigned(shown);
+            (picked_up, own.has_tickets)
+        });
         if self.shared.has_deadlines() {
             called_ns.set(self.now_ns());
         }
@@ -329,23 +339,24 @@ impl SchedulerShard {
 
     /// No ticket of this shard has a grant.
     pub(super) fn forget_tickets(&self) {
-        let mut own = self.own_waits();
-        own.has_tickets = false;
-        if own.first_grant().is_none() {
-            self.shared.forget_call(self.index);
-        }
+        self.own_waits().with(|own| {
+            own.has_tickets = false;
+            if own.first_grant().is_none() {
+                self.shared.forget_call(self.index);
+            }
+        });
     }
 
     /// One of this shard's own waits is a ticket from now on, in the place that it had in the common queue. Returns
     /// which ticket.
     pub(super) fn move_to_ticket(&self, state: &mut Locked, row: u32, wait: WaitId) -> u32 {
         let ticket = state.tickets.next_unused().expect("there are as many as waits");
-        let mut own = self.own_waits();
-        let was_first = own.is_first(row);
-        let moved = own.move_to(row, ticket);
-        own.show(&self.shard_state().shown, moved.class);
-        let next = own.first_stamp(moved.class);
-        drop(own);
+        let (moved, was_first, next) = self.own_waits().with(|own| {
+            let was_first = own.is_first(row);
+            let moved = own.move_to(row, ticket);
+            own.show(&self.shard_state().shown, moved.class);
+            (moved, was_first, own.first_stamp(moved.class))
+        });
         let state_of = match moved.phase {
             Phase::Assigned { buffer } => State::Assigned { buffer, bypasses: moved.grants, since_ns: moved.since_ns },
             _ => {
@@ -365,16 +376,17 @@ impl SchedulerShard {
     /// Ends some of this shard's own waits. Whether some are left.
     pub(super) fn end_some_own(&self, state: &mut Locked, ends_max: u32) -> bool {
         for _ in 0..ends_max {
-            let Some(row) = self.own_waits().any() else { break };
+            let Some(row) = self.own_waits().with(|own| own.any()) else { break };
             self.shared.end_own_wait(state, self.index, row);
             self.shard_state().counts.cancelled.add_one();
         }
-        let mut own = self.own_waits();
-        let are_left = own.any().is_some();
-        if !are_left {
-            state.tickets.rights += core::mem::take(&mut own.rights);
-        }
-        are_left
+        self.own_waits().with(|own| {
+            let are_left = own.any().is_some();
+            if !are_left {
+                state.tickets.rights += core::mem::take(&mut own.rights);
+            }
+            are_left
+        })
     }
 }
 

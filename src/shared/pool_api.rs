@@ -172,7 +172,7 @@ impl SchedulerShard {
         if !is_called {
             return None;
         }
-        let of_own = self.shared.own_waits(self.index).first_grant();
+        let of_own = self.shared.first_own_grant(self.index);
         of_own.or_else(|| self.locked(|state| state.tickets.first_number(self.index)))
     }
 

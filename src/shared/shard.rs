@@ -192,7 +192,7 @@ impl SchedulerShard {
             };
             state.tickets.rehome(ticket, self.index, token);
             if state.tickets.first_grant(self.index).is_some() {
-                self.shared.own_waits(self.index).has_tickets = true;
+                self.shared.own_waits(self.index).with(|own| own.has_tickets = true);
                 self.shard_state().called_ns.set(state.now_ns());
                 self.shared.expect_pick_up(self.index);
                 self.shard_state().is_called.store(true, Ordering::Release);

@@ -6,7 +6,7 @@ use super::own_waits::{Numbers, OwnWaits};
 use super::placeholders::{CommonQueue, Placeholders, bypass_bound};
 use super::shard_waits::{State, Tickets};
 use super::stats::{Counter, Counts, Earliest, PublishedStats, ShownWaits};
-use super::sync::{AtomicBool, AtomicU64, CachePadded, Lock, Mutex, MutexGuard, Ordering, is_poisoned};
+use super::sync::{AtomicBool, AtomicU64, CachePadded, Lock, MutexGuard, Ordering, ShortLock};
 use super::totals::Totals;
 use crate::alloc_util::reserve;
 use crate::config_error::Allowed;
@@ -47,7 +47,7 @@ pub(super) struct Shared {
     published: CachePadded<PublishedStats>,
     /// What tenants hold.
     pub(super) totals: Totals,
-    pub(super) own_waits: Box<[CachePadded<Mutex<OwnWaits>>]>,
+    pub(super) own_waits: Box<[CachePadded<ShortLock<OwnWaits>>]>,
     pub(super) numbers: Numbers,
     pub(super) queue: CommonQueue,
     pub(super) state: CachePadded<Lock<Locked>>,
@@ -190,7 +190,7 @@ impl Shared {
         let numbers = Numbers::new(config.waiters_max, shards);
         let mut own_waits = reserve("shards", shards)?;
         for shard in 0..shards {
-            own_waits.push(CachePadded(Mutex::new(OwnWaits::new(numbers, shard, config.tag)?)));
+            own_waits.push(CachePadded(ShortLock::new(OwnWaits::new(numbers, shard, config.tag)?)));
         }
         let placeholders = Placeholders::new(shards, config.classes)?;
         let mut wakes = reserve("shards", shards.div_ceil(u64::BITS))?;
@@ -240,7 +240,7 @@ impl Shared {
     /// Whether the pool was left half changed by a panic. Then it is not put in order any more when it ends: a second
     /// panic would end the process.
     pub(super) fn is_broken(&self) -> bool {
-        self.state.0.is_poisoned() || self.own_waits.iter().any(|own| is_poisoned(&own.0))
+        self.state.0.is_poisoned() || self.own_waits.iter().any(|own| own.0.is_broken())
     }
 
     pub(super) fn is_uncapped(&self, class: u8) -> bool {
@@ -303,7 +303,7 @@ impl Shared {
             let since_ns = state.clock.now_ns() - info.age_ns;
             let home = state.tickets.assign(grant.token as u32, grant.lease, &info, since_ns);
             if home != Tickets::NOWHERE {
-                self.own_waits(home).has_tickets = true;
+                self.own_waits(home).with(|own| own.has_tickets = true);
                 calls += u64::from(self.call(state.now_ns(), home, here));
                 self.expect_pick_up(home);
             }
@@ -339,8 +339,7 @@ impl Shared {
         let awake = others.filter(|(_, shard_state)| shard_state.0.is_in_use.load(Ordering::Relaxed));
         let call = |(index, _)| {
             // So that a shard which polls at this time either is called or sees that a request waits.
-            let _own = self.own_waits(index);
-            u64::from(self.call(state.now_ns(), index, here))
+            u64::from(self.own_waits(index).with(|_| self.call(state.now_ns(), index, here)))
         };
         awake.map(call).sum()
     }
@@ -480,7 +479,7 @@ impl Shared {
         // First, for a shard may exchange meanwhile.
         self.oldest_call_ns.0.set(None);
         for home in 0..self.shard_states.len() as u32 {
-            if self.own_waits(home).first_grant().is_some() || state.tickets.first_grant(home).is_some() {
+            if self.first_own_grant(home).is_some() || state.tickets.first_grant(home).is_some() {
                 self.expect_pick_up(home);
             }
         }

@@ -7,9 +7,12 @@ pub(super) use loom::sync::{
     atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
 };
 #[cfg(not(loom))]
-pub(super) use std::sync::{
-    Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+pub(super) use {
+    crate::memory::short_lock::ShortLock,
+    std::sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+    },
 };
 
 /// The most times that [`Lock::let_others_in`] offers the processor.
@@ -55,6 +58,27 @@ impl<T> Lock<T> {
             }
             std::thread::yield_now();
         }
+    }
+}
+
+/// In the models of the shards, a mutex in place of the lock that ships: a thread that waits for it does not run, where
+/// one that looks again has more interleavings than can be tried. `ShortLock` has models of its own.
+#[cfg(loom)]
+#[derive(Debug)]
+pub(super) struct ShortLock<T>(Mutex<T>);
+
+#[cfg(loom)]
+impl<T> ShortLock<T> {
+    pub(super) fn new(value: T) -> ShortLock<T> {
+        ShortLock(Mutex::new(value))
+    }
+
+    pub(super) fn with<R>(&self, act: impl FnOnce(&mut T) -> R) -> R {
+        act(&mut self.0.lock().unwrap())
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        is_poisoned(&self.0)
     }
 }
 

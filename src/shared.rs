@@ -120,6 +120,7 @@ mod placeholders;
 mod pool_api;
 mod pool_shard;
 mod shard;
+mod shard_state;
 mod shard_tenants;
 mod shard_waits;
 mod shared_pool;

@@ -17,7 +17,7 @@ impl Shared {
         let held = self.buffers.iter().filter_map(BufferState::any_hold).count() as u32;
         let assigned = tickets.iter().filter(|ticket| matches!(ticket.state, State::Assigned { .. })).count() as u32;
         let (mut own_assigned, mut own_waits) = (0, 0);
-        for shard in 0..self.own_waits.len() as u32 {
+        for shard in 0..self.shard_states.len() as u32 {
             let (assigned, waits) = self.own_waits(shard).with(|own| self.check_own_waits(&state, shard, own))?;
             (own_assigned, own_waits) = (own_assigned + assigned, own_waits + waits);
         }
@@ -59,7 +59,7 @@ impl Shared {
             let placeholder = state.placeholders.get(shard, class);
             ensure(own.is_waiting(class) == placeholder.is_some(), "I2: a placeholder stands for waits of a shard")?;
         }
-        let bound = bypass_bound(state.scheduler.bypass_bound(), self.own_waits.len() as u32);
+        let bound = bypass_bound(state.scheduler.bypass_bound(), self.shard_states.len() as u32);
         let are_bounded = own.iter().all(|wait| match wait.phase {
             Phase::Queued => state.grants_before(wait.class, &own.exchanged).saturating_sub(wait.grants) <= bound,
             _ => wait.grants <= bound,
@@ -85,7 +85,7 @@ impl Shared {
             let own = |is_meant: fn(Phase) -> bool| {
                 let is_counted = |wait: &&OwnWait| wait.class == class && is_meant(wait.phase);
                 let of_shard = |shard| self.own_waits(shard).with(|own| own.iter().filter(is_counted).count() as u32);
-                (0..self.own_waits.len() as u32).map(of_shard).sum::<u32>()
+                (0..self.shard_states.len() as u32).map(of_shard).sum::<u32>()
             };
             let waits = tickets.iter().any(|ticket| ticket.class == class && may_have_more(ticket))
                 || own(|phase| phase == Phase::Queued) > 0;

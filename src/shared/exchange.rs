@@ -6,8 +6,9 @@
 use super::cache::Holder;
 use super::own_waits::{OwnWait, OwnWaits, Phase, PickedUp, Place, STAMPS};
 use super::placeholders::{Placeholder, Placeholders, Seen};
+use super::shard_state::ShardState;
 use super::shard_waits::State;
-use super::state::{Locked, ShardState, Shared};
+use super::state::{Locked, Shared};
 use super::sync::{Ordering, ShortLock};
 use super::{EXCHANGES_MAX, SchedulerShard, SharedSchedulerError};
 use crate::scheduler::{Grant, LeaseId, Outcome, Request, SchedulerError, WaitId, WaitInfo};
@@ -18,7 +19,7 @@ const RIGHTS_AT_ONCE: u32 = 16;
 impl Shared {
     #[inline(always)]
     pub(super) fn own_waits(&self, shard: u32) -> &ShortLock<OwnWaits> {
-        &self.own_waits[shard as usize].0
+        &self.shard_states[shard as usize].0.own_waits.0
     }
 
     /// The wait of a shard's own whose grant it picks up next.
@@ -112,7 +113,7 @@ impl Shared {
         let Some((shard, row)) = self.numbers.row_of(wait) else {
             return state.tickets.find(wait).map(|_| Place::Ticket(wait.index()));
         };
-        if shard as usize >= self.own_waits.len() {
+        if shard as usize >= self.shard_states.len() {
             return None;
         }
         match self.own_waits(shard).with(|own| own.find(row, wait).map(|found| found.phase))? {
@@ -189,21 +190,23 @@ impl SchedulerShard {
     }
 
     /// The time of the clock, if it were advanced to that of this shard.
-    fn now_ns(&self) -> u64 {
-        self.shared.clock_at(self.shard_state().last_ns())
+    #[inline(always)]
+    fn now_ns(&self, of: &ShardState) -> u64 {
+        self.shared.clock_at(of.last_ns())
     }
 
     /// Gives a buffer that is this shard's to one of its own waits, without the common lock. `false` if it has to go to
     /// the common queue.
     ///
     /// What was seen of the common queue may be old by now: then all this came before the change.
-    pub(super) fn exchange(&self, buffer: u32) -> bool {
-        let ShardState { shown, is_called, .. } = self.shard_state();
+    #[inline(always)]
+    pub(super) fn exchange(&self, of: &ShardState, buffer: u32) -> bool {
+        let ShardState { shown, is_called, own_waits, .. } = of;
         if shown.waiting.get() < 2 {
             return false;
         }
         let seen = self.shared.queue.see();
-        self.own_waits().with(|own| {
+        own_waits.0.with(|own| {
             let class = own.exchange_class().filter(|&class| self.may_exchange(own, class, seen));
             let Some(class) = class else {
                 own.run = 0;
@@ -218,7 +221,7 @@ impl SchedulerShard {
             own.show(shown, class);
             // Not woken: it is awake.
             if !is_called.load(Ordering::Relaxed) || self.shared.has_deadlines() {
-                self.shared.call(self.now_ns(), self.index, Some(self.index));
+                self.shared.call(self.now_ns(of), self.index, Some(self.index));
                 self.shared.expect_pick_up(self.index);
             }
             true
@@ -237,20 +240,20 @@ impl SchedulerShard {
     }
 
     /// Queues a request behind others of this shard and class. `None` if that is to be decided under the common lock.
-    #[inline]
-    pub(super) fn queue_behind_own(&self, request: &Request, holder: Holder) -> Option<WaitId> {
-        let ShardState { shown, counts, .. } = self.shard_state();
+    #[inline(always)]
+    pub(super) fn queue_behind_own(&self, of: &ShardState, request: &Request, holder: Holder) -> Option<WaitId> {
+        let ShardState { shown, counts, own_waits, .. } = of;
         if !self.is_own(request) || shown.waiting_by_class[usize::from(request.class)].get() == 0 {
             return None;
         }
         self.check_open_for(holder).ok()?;
-        self.own_waits().with(|own| {
+        own_waits.0.with(|own| {
             if own.rights == 0 || !own.is_waiting(request.class) || !own.has_room() {
                 return None;
             }
             let (queue, at) = (&self.shared.queue, usize::from(request.class));
             let grants = queue.grants.0[at].get() + own.exchanged[at];
-            let wait = own.queue(request, holder, [self.now_ns(), queue.stamp.0.get(), grants]);
+            let wait = own.queue(request, holder, [self.now_ns(of), queue.stamp.0.get(), grants]);
             own.show(shown, request.class);
             counts.queued.add_one();
             Some(wait)
@@ -314,9 +317,9 @@ impl SchedulerShard {
 
     /// Picks up the first grant among this shard's own waits.
     #[inline(always)]
-    pub(super) fn pick_up_own(&self) -> PickedUp {
-        let ShardState { shown, counts, called_ns, .. } = self.shard_state();
-        let (picked_up, has_tickets) = self.own_waits().with(|own| {
+    pub(super) fn pick_up_own(&self, of: &ShardState) -> PickedUp {
+        let ShardState { shown, counts, called_ns, own_waits, .. } = of;
+        let (picked_up, has_tickets) = own_waits.0.with(|own| {
             let picked_up = own.pick_up();
             if own.first_grant().is_none() && !own.has_tickets {
                 self.shared.forget_call(self.index);
@@ -325,12 +328,12 @@ impl SchedulerShard {
             (picked_up, own.has_tickets)
         });
         if self.shared.has_deadlines() {
-            called_ns.set(self.now_ns());
+            called_ns.set(self.now_ns(of));
         }
         match picked_up {
             Some((buffer, holder, grant)) => {
                 counts.picked_up.add_one();
-                PickedUp::Grant(Grant { lease: self.hold(buffer, grant.class, holder, false), ..grant })
+                PickedUp::Grant(Grant { lease: self.hold(of, buffer, grant.class, holder, false), ..grant })
             }
             None if has_tickets => PickedUp::LookAtTickets,
             None => PickedUp::Nothing,

@@ -168,7 +168,7 @@ impl OwnWaits {
     /// The stamp of the next wait, after a call that had this one.
     #[inline(always)]
     fn next_stamp(&mut self, of_call: u64) -> u64 {
-        self.last_stamp = (self.last_stamp + 1).clamp(of_call, of_call + STAMPS - 1);
+        self.last_stamp = (self.last_stamp + 1).max(of_call).min(of_call + STAMPS - 1);
         self.last_stamp
     }
 

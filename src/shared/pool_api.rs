@@ -18,7 +18,7 @@ impl SchedulerShard {
         request: &Request,
         holder: Holder,
     ) -> Result<Option<LeaseId>, SharedSchedulerError> {
-        if let Some(lease) = self.take_cached_now(request, holder) {
+        if let Some(lease) = self.take_cached_now(self.shard_state(), request, holder) {
             return Ok(Some(lease));
         }
         let outcome = self.locked(|state| {

@@ -2,8 +2,9 @@
 
 use super::cache::{Holder, LeaseWord};
 use super::own_waits::{PickedUp, Place};
+use super::shard_state::ShardState;
 use super::shard_waits::{State, Ticket, Tickets};
-use super::state::{Locked, ShardState, Shared};
+use super::state::{Locked, Shared};
 use super::sync::Ordering;
 use super::{CACHE_MAX, EXPORTS_MAX, SharedSchedulerError, SharedSchedulerStats};
 use crate::alloc_util::TryArc;
@@ -58,10 +59,11 @@ impl SchedulerShard {
 
     /// As `request_for`, also for receivers.
     pub(crate) fn request_any(&self, request: &Request, holder: Holder) -> Result<Outcome, SharedSchedulerError> {
-        if let Some(lease) = self.take_cached_now(request, holder) {
+        let of = self.shard_state();
+        if let Some(lease) = self.take_cached_now(of, request, holder) {
             return Ok(Outcome::Granted(lease));
         }
-        if let Some(wait) = self.queue_behind_own(request, holder) {
+        if let Some(wait) = self.queue_behind_own(of, request, holder) {
             return Ok(Outcome::Queued(wait));
         }
         let outcome = self.locked(|state| self.request_locked(state, request, holder));
@@ -88,13 +90,14 @@ impl SchedulerShard {
         let Some(hold) = buffer.and_then(|buffer| buffer.release(lease, may_end)) else {
             return self.count_refusal(Err(SchedulerError::StaleLease.into()));
         };
-        let ShardState { cache, counts, .. } = self.shard_state();
+        let of = self.shard_state();
+        let ShardState { cache, counts, .. } = of;
         counts.given_by_class[usize::from(hold.class)].add_one();
         if hold.is_capped || hold.is_named {
             self.locked(|state| self.take_back(state, lease.index()));
             return Ok(());
         }
-        if self.exchange(lease.index()) {
+        if self.exchange(of, lease.index()) {
             return Ok(());
         }
         let cached = cache.push(&self.shared.buffers, lease.index());
@@ -127,13 +130,14 @@ impl SchedulerShard {
     /// If leases have deadlines, it first takes grants from shards that were called a lease ago and have not looked
     /// since: those waits queue again, behind all others of their class.
     pub fn poll_grant(&self) -> Option<Grant> {
-        if self.is_overdue() {
+        let of = self.shard_state();
+        if self.is_overdue(of) {
             self.take_overdue();
         }
-        if !self.shard_state().is_called.load(Ordering::Acquire) {
+        if !of.is_called.load(Ordering::Acquire) {
             return None;
         }
-        match self.pick_up_own() {
+        match self.pick_up_own(of) {
             PickedUp::Grant(grant) => return Some(grant),
             PickedUp::Nothing => return None,
             PickedUp::LookAtTickets => {}
@@ -143,7 +147,7 @@ impl SchedulerShard {
             if state.tickets.first_grant(self.index).is_none() {
                 self.forget_tickets();
             }
-            self.shard_state().called_ns.set(state.now_ns());
+            of.called_ns.set(state.now_ns());
             grant
         })
     }
@@ -299,9 +303,10 @@ impl Drop for SchedulerShard {
 }
 
 impl SchedulerShard {
-    fn is_overdue(&self) -> bool {
+    #[inline(always)]
+    fn is_overdue(&self, of: &ShardState) -> bool {
         let is_past = |now_ns| self.shared.overdue_ns().is_some_and(|due_ns| now_ns >= due_ns);
-        self.shard_state().last_ns().is_some_and(is_past) && self.has_waiters()
+        of.last_ns().is_some_and(is_past) && self.has_waiters()
     }
 
     /// Goes on until the grants of shards that do not look are with others, though many waits of such shards may come
@@ -313,7 +318,7 @@ impl SchedulerShard {
                 self.shard_state().called_ns.set(state.now_ns());
                 self.shared.take_overdue(state);
             });
-            if !self.is_overdue() {
+            if !self.is_overdue(self.shard_state()) {
                 return;
             }
         }
@@ -418,7 +423,7 @@ impl SchedulerShard {
         holder: Holder,
         tenant: u32,
     ) -> Outcome {
-        let lease = self.hold(lease.index(), request.class, holder, tenant > 0);
+        let lease = self.hold(self.shard_state(), lease.index(), request.class, holder, tenant > 0);
         if self.shared.is_uncapped(request.class) {
             self.stock_up(state, request.class);
         }
@@ -484,7 +489,7 @@ impl SchedulerShard {
             wait: alias.unwrap_or(wait),
             token,
             class,
-            lease: self.hold(buffer, class, holder, is_named),
+            lease: self.hold(self.shard_state(), buffer, class, holder, is_named),
             has_deadline,
         }
     }
@@ -500,20 +505,21 @@ impl SchedulerShard {
     }
 
     /// Starts a lease of a buffer that this shard owns by now.
-    pub(super) fn hold(&self, index: u32, class: u8, holder: Holder, is_named: bool) -> LeaseId {
-        self.shard_state().counts.taken_by_class[usize::from(class)].add_one();
+    #[inline(always)]
+    pub(super) fn hold(&self, of: &ShardState, index: u32, class: u8, holder: Holder, is_named: bool) -> LeaseId {
+        of.counts.taken_by_class[usize::from(class)].add_one();
         let (is_capped, shard) = (!self.shared.is_uncapped(class), self.index);
         self.shared.buffers[index as usize].hold(index, LeaseWord { class, is_capped, holder, is_named, shard })
     }
 
     /// Takes a buffer from this shard's cache, without the lock.
     #[inline(always)]
-    pub(super) fn take_cached_now(&self, request: &Request, holder: Holder) -> Option<LeaseId> {
+    pub(super) fn take_cached_now(&self, of: &ShardState, request: &Request, holder: Holder) -> Option<LeaseId> {
         if !self.shared.is_uncapped(request.class) || request.tenant.is_some() || request.size_index > 0 {
             return None;
         }
-        let index = self.shard_state().cache.pop(&self.shared.buffers)?;
-        Some(self.hold(index, request.class, holder, false))
+        let index = of.cache.pop(&self.shared.buffers)?;
+        Some(self.hold(of, index, request.class, holder, false))
     }
 
     pub(super) fn count_refusal<T>(&self, outcome: Result<T, SharedSchedulerError>) -> Result<T, SharedSchedulerError> {

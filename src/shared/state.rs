@@ -4,9 +4,10 @@ use super::SharedSchedulerStats;
 use super::cache::{BufferState, Cache};
 use super::own_waits::{Numbers, OwnWaits};
 use super::placeholders::{CommonQueue, Placeholders, bypass_bound};
+use super::shard_state::ShardState;
 use super::shard_waits::{State, Tickets};
-use super::stats::{Counter, Counts, Earliest, PublishedStats, ShownWaits};
-use super::sync::{AtomicBool, AtomicU64, CachePadded, Lock, MutexGuard, Ordering, ShortLock};
+use super::stats::{Counter, Earliest, PublishedStats};
+use super::sync::{AtomicBool, AtomicU64, CachePadded, Lock, MutexGuard, Ordering};
 use super::totals::Totals;
 use crate::alloc_util::reserve;
 use crate::config_error::Allowed;
@@ -47,7 +48,6 @@ pub(super) struct Shared {
     published: CachePadded<PublishedStats>,
     /// What tenants hold.
     pub(super) totals: Totals,
-    pub(super) own_waits: Box<[CachePadded<ShortLock<OwnWaits>>]>,
     pub(super) numbers: Numbers,
     pub(super) queue: CommonQueue,
     pub(super) state: CachePadded<Lock<Locked>>,
@@ -55,38 +55,6 @@ pub(super) struct Shared {
 
 /// The most grants that are taken at once from shards that do not look.
 const TAKEN_AT_ONCE: u32 = 32;
-
-/// What one shard has; other threads write here only while the pool is exhausted.
-#[derive(Debug, Default)]
-pub(super) struct ShardState {
-    pub(super) cache: Cache,
-    /// There is a grant to pick up, or deadlines are to be polled from now on; or there was, and a thread cancelled or
-    /// exported it since.
-    pub(super) is_called: AtomicBool,
-    pub(super) is_in_use: AtomicBool,
-    /// The host's time at the shard's last advance and 1; 0 before the first.
-    time: Counter,
-    /// When `is_called` was set, or the shard looked last without picking all up.
-    pub(super) called_ns: Counter,
-    pub(super) counts: Counts,
-    pub(super) shown: ShownWaits,
-}
-
-impl ShardState {
-    pub(super) fn last_ns(&self) -> Option<u64> {
-        self.time.get().checked_sub(1)
-    }
-
-    /// Notes the host's time; returns whether it is before that of the last advance, which then stays.
-    pub(super) fn note_time(&self, now_ns: u64) -> bool {
-        let time = now_ns.saturating_add(1);
-        let is_backwards = time < self.time.get();
-        if !is_backwards {
-            self.time.set(time);
-        }
-        is_backwards
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Locked {
@@ -186,11 +154,9 @@ impl Shared {
         let mut buffers = reserve("buffers", config.buffers)?;
         buffers.extend((0..config.buffers).map(|_| BufferState::new(config.tag)));
         let mut shard_states = reserve("shards", shards)?;
-        shard_states.extend((0..shards).map(|_| CachePadded::default()));
         let numbers = Numbers::new(config.waiters_max, shards);
-        let mut own_waits = reserve("shards", shards)?;
         for shard in 0..shards {
-            own_waits.push(CachePadded(ShortLock::new(OwnWaits::new(numbers, shard, config.tag)?)));
+            shard_states.push(CachePadded(ShardState::new(OwnWaits::new(numbers, shard, config.tag)?)));
         }
         let placeholders = Placeholders::new(shards, config.classes)?;
         let mut wakes = reserve("shards", shards.div_ceil(u64::BITS))?;
@@ -217,7 +183,6 @@ impl Shared {
             clock_ns: CachePadded::default(),
             published: CachePadded::default(),
             totals,
-            own_waits: own_waits.into_boxed_slice(),
             numbers,
             queue: CommonQueue::default(),
             state: CachePadded(Lock::new(Locked {
@@ -240,7 +205,7 @@ impl Shared {
     /// Whether the pool was left half changed by a panic. Then it is not put in order any more when it ends: a second
     /// panic would end the process.
     pub(super) fn is_broken(&self) -> bool {
-        self.state.0.is_poisoned() || self.own_waits.iter().any(|own| own.0.is_broken())
+        self.state.0.is_poisoned() || self.shard_states.iter().any(|of| of.0.own_waits.0.is_broken())
     }
 
     pub(super) fn is_uncapped(&self, class: u8) -> bool {
@@ -430,6 +395,7 @@ impl Shared {
     }
 
     /// The time of the clock, if it were advanced to this time of the host.
+    #[inline(always)]
     pub(super) fn clock_at(&self, last_ns: Option<u64>) -> u64 {
         let advanced_ns = last_ns.map_or(0, |last_ns| last_ns.min(self.tick_ns.0.get()));
         advanced_ns.saturating_sub(self.lag_ns.0.get()).max(self.clock_ns.0.get())

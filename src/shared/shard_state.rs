@@ -1,0 +1,52 @@
+//! What one shard has.
+
+use super::cache::Cache;
+use super::own_waits::OwnWaits;
+use super::stats::{Counter, Counts, ShownWaits};
+use super::sync::{AtomicBool, CachePadded, ShortLock};
+
+/// Other threads write here only while the pool is exhausted.
+#[derive(Debug)]
+pub(super) struct ShardState {
+    pub(super) cache: Cache,
+    /// There is a grant to pick up, or deadlines are to be polled from now on; or there was, and a thread cancelled or
+    /// exported it since.
+    pub(super) is_called: AtomicBool,
+    pub(super) is_in_use: AtomicBool,
+    /// The host's time at the shard's last advance and 1; 0 before the first.
+    time: Counter,
+    /// When `is_called` was set, or the shard looked last without picking all up.
+    pub(super) called_ns: Counter,
+    pub(super) counts: Counts,
+    pub(super) shown: ShownWaits,
+    pub(super) own_waits: CachePadded<ShortLock<OwnWaits>>,
+}
+
+impl ShardState {
+    pub(super) fn new(own_waits: OwnWaits) -> ShardState {
+        ShardState {
+            cache: Cache::default(),
+            is_called: AtomicBool::new(false),
+            is_in_use: AtomicBool::new(false),
+            time: Counter::default(),
+            called_ns: Counter::default(),
+            counts: Counts::default(),
+            shown: ShownWaits::default(),
+            own_waits: CachePadded(ShortLock::new(own_waits)),
+        }
+    }
+
+    pub(super) fn last_ns(&self) -> Option<u64> {
+        self.time.get().checked_sub(1)
+    }
+
+    /// Notes the host's time; returns whether it is before that of the last advance, which then stays.
+    pub(super) fn note_time(&self, now_ns: u64) -> bool {
+        let time = now_ns.saturating_add(1);
+        let is_backwards = time < self.time.get();
+        if !is_backwards {
+            self.time.set(time);
+        }
+        is_backwards
+    }
+}

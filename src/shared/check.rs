@@ -190,6 +190,7 @@ mod tests {
         }));
         assert!(held.is_err() && shared.is_broken());
         here.leave_leases(|_| false);
+        here.leave_tenants(&[]);
         drop(here);
         drop(shards);
     }

@@ -87,3 +87,30 @@ impl LeaseDeadlines {
         known.is_some_and(|(known, _)| known == lease)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lease of a buffer, of as many that it had.
+    fn lease(buffer: u32, uses: u64) -> LeaseId {
+        LeaseId::from_bits(uses << 32 | u64::from(buffer))
+    }
+
+    /// What another thread ended is forgotten when the buffer is leased again.
+    #[test]
+    fn deadline_of_a_buffer_is_that_of_its_last_lease() {
+        let mut deadlines = LeaseDeadlines::new(Some(80), 4).expect("it is allowed").expect("there are deadlines");
+        deadlines.handle_timeout(0);
+        deadlines.start(lease(1, 1), 1);
+        deadlines.start(lease(2, 1), 2);
+        deadlines.handle_timeout(10);
+        deadlines.start(lease(1, 2), 3);
+        assert!(!deadlines.renew(lease(1, 1)), "it is over");
+        (2..9).for_each(|step| deadlines.handle_timeout(10 * step));
+        let polled: [_; 3] = core::array::from_fn(|_| deadlines.poll(|_| true));
+        assert_eq!(polled, [Some((lease(2, 1), 2)), None, None], "the one before counts no more");
+        deadlines.handle_timeout(90);
+        assert_eq!(deadlines.poll(|_| true), Some((lease(1, 2), 3)));
+    }
+}

@@ -109,7 +109,7 @@ fn s86_import_refuses_an_ended_connection() {
 
 /// Both threads wait for the one buffer that their receivers may still have: it serves the first, and goes to and fro no more.
 #[test]
-fn s10_last_buffer_below_the_cap_of_receivers_serves_one() {
+fn s10_last_buffer_below_the_cap_serves_one() {
     let mut config = PoolConfig { classes: 2, ..config_of(24) };
     config.class_caps[1] = 10;
     let (shared_pool, mut a, mut b) = two(&config);

@@ -272,6 +272,18 @@ fn capped_receivers_go_on_after_another_thread() {
     two.check();
 }
 
+/// No cap keeps a tenant of the thread from anything: it looks at none again, and sleeps.
+#[test]
+fn thread_sleeps_while_no_tenant_is_capped() {
+    let mut two = two();
+    let tenant = tenant(&mut two.a, TenantConfig { cap: 2, ..TenantConfig::default() });
+    let id = attach(&mut two.b, Some(tenant));
+    assert_eq!(two.b.poll_timeout(), None);
+    assert_eq!(flood(&mut two.b, id), BUFFER - 1);
+    assert_eq!((drain(&mut two.b), two.b.poll_timeout()), ((vec![], vec![]), None));
+    two.check();
+}
+
 /// A receiver that is off after its trial waits for nothing but its tenant's cap.
 #[test]
 fn off_receiver_of_a_capped_tenant_looks_again() {

@@ -90,7 +90,8 @@ fn status_table_matches_the_header() {
             continue;
         };
         if is_status(name) {
-            let meaning = lines[at - 1].trim_start_matches("// ");
+            let comment = lines[..at].iter().rev().map_while(|line| line.strip_prefix("// "));
+            let meaning = comment.collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join(" ");
             expected.push(format!("| `{name}` | {} | {meaning} |", number.trim_matches(['(', ')'])));
         }
     }

@@ -89,14 +89,13 @@ impl KeptCycle {
 impl<S: BufferSource> Pool<S> {
     /// One that keeps bytes, of which its decoder needs more, is readable.
     pub(super) fn try_receive_behind_kept(&mut self, index: u32) -> Option<Actions> {
-        if !self.is_nothing_scarce() {
-            return None;
-        }
         let buffer_bytes = self.cycle.buffer_bytes;
         let kept = self.memory.kept_in_cell(index, false)?;
-        if !self.table.connection_mut(index).try_receive_behind_kept(buffer_bytes) {
+        let mut receiving = self.table.connection(index).clone();
+        if !receiving.try_receive_behind_kept(buffer_bytes) || !self.makes_ready() {
             return None;
         }
+        *self.table.connection_mut(index) = receiving;
         let kept_bytes = self.memory.lend_with_kept(kept);
         self.open_kept_cycle(KeptCycle { phase: Phase::Receiving, index, kept_bytes, received_bytes: 0, buffer_bytes });
         self.memory.lend_receive_buffer(buffer_bytes);
@@ -124,12 +123,14 @@ impl<S: BufferSource> Pool<S> {
 
     /// The decoder is blocked no more: what it left is in a cell.
     pub(super) fn try_decode_kept(&mut self, index: u32, reasons: u32) -> Option<Actions> {
-        if !self.is_nothing_scarce() {
-            return None;
-        }
         let buffer_bytes = self.cycle.buffer_bytes;
         let kept = self.memory.kept_in_cell(index, true)?;
-        let actions = self.table.connection_mut(index).try_decode_kept(reasons)?;
+        let mut decoding = self.table.connection(index).clone();
+        let actions = decoding.try_decode_kept(reasons)?;
+        if !self.makes_ready() {
+            return None;
+        }
+        *self.table.connection_mut(index) = decoding;
         let kept_bytes = self.memory.lend_with_kept(kept);
         self.open_kept_cycle(KeptCycle { phase: Phase::Unblocked, index, kept_bytes, received_bytes: 0, buffer_bytes });
         self.memory.lend_receive_buffer(kept_bytes);
@@ -231,12 +232,17 @@ impl<S: BufferSource> Pool<S> {
         }
     }
 
-    /// Whether a cycle may begin.
-    fn is_nothing_scarce(&mut self) -> bool {
+    /// Whether a cycle may begin, of a receiver that asks for a buffer: as before any borrow, what that may take is made
+    /// ready.
+    fn makes_ready(&mut self) -> bool {
         if self.cycle.progress.phase == CommonPhase::Ready && !self.memory.has_caps() {
             return true;
         }
-        if !self.is_plentiful() || self.has_any_cycle() {
+        if self.has_any_cycle() {
+            return false;
+        }
+        self.memory.make_ready();
+        if !self.is_plentiful() {
             return false;
         }
         self.cycle.buffer = self.memory.receive_buffer_address();

@@ -146,7 +146,7 @@ impl<B: Buffers> Receiving<B> {
 
     /// Before a borrow: what it may take, and what the receive buffer may leave, is ready if it is free.
     #[inline(always)]
-    pub(super) fn make_ready(&mut self) {
+    pub(crate) fn make_ready(&mut self) {
         self.buffers.make_ready(1 + u32::from(self.is_receive_buffer_lent));
     }
 

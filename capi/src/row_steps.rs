@@ -125,6 +125,17 @@ pub(super) unsafe extern "C" fn received_and_decoded_slowly(
     receiver: u64,
     bytes: u32,
 ) -> demuxbuf_step {
+    let step = kept!(pool, receiver, receive_and_pass(bytes));
+    // SAFETY: as the module asks.
+    step.unwrap_or_else(|| unsafe { received_and_decoded_otherwise(pool, receiver, bytes) })
+}
+
+#[inline(never)]
+pub(super) unsafe extern "C" fn received_and_decoded_otherwise(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    bytes: u32,
+) -> demuxbuf_step {
     // SAFETY: as the module asks.
     unsafe { step(pool, receiver, ReceivedAndDecoded(bytes)) }
 }

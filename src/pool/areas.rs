@@ -171,7 +171,10 @@ impl<S: BufferSource> Pool<S> {
     /// As `received_and_decoded`, where the fast path does not apply.
     #[inline(never)]
     fn receive_and_decode_otherwise(&mut self, id: ReceiverId, bytes: u32) -> Result<Actions, PoolError> {
-        self.receive_and_decode_row(self.table.find(id)?, bytes)
+        match self.kept_path().receive_and_pass(id, bytes) {
+            Some(step) => Ok(step.actions()),
+            None => self.receive_and_decode_row(self.table.find(id)?, bytes),
+        }
     }
 
     /// As `received_and_decoded`, of the receiver in this row, the slow path.

@@ -94,6 +94,24 @@ impl<S: BufferSource> KeptPath<'_, S> {
         Some(step(Some(at), left_bytes, pending))
     }
 
+    /// It has received, there is room left, and all of that and of what it kept is decoded.
+    #[inline(always)]
+    pub fn receive_and_pass(&mut self, id: ReceiverId, bytes: u32) -> Option<RawStep> {
+        let KeptCycle { phase, index, kept_bytes, .. } = *self.kept_cycle;
+        let (row, connection) = self.table.find_fast(id)?;
+        let is_to_receive = phase == Phase::Receiving && row == index;
+        if !is_to_receive || bytes == 0 || bytes >= self.cycle.buffer_bytes - kept_bytes {
+            return None;
+        }
+        if !self.memory.try_end(index, kept_bytes + bytes) {
+            return None;
+        }
+        connection.receive_behind_kept(bytes);
+        let pending = connection.end_kept_cycle();
+        self.end((bytes, kept_bytes + bytes));
+        Some(OpenCycle::step_at_rest(pending))
+    }
+
     /// All is decoded of a receiver that kept bytes.
     #[inline(always)]
     pub fn pass(&mut self, id: ReceiverId, bytes: u32) -> Option<RawStep> {

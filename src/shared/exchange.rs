@@ -148,10 +148,14 @@ impl Shared {
 
     /// A shard has the lock: a wait that begins from now on is behind those that are there. The common queue learns of
     /// the shard's exchanges.
-    pub(super) fn stamp(&self, state: &mut Locked, shard: u32) {
+    pub(super) fn stamp(&self, state: &mut Locked, of: &ShardState) {
         state.stamp += STAMPS;
         self.queue.stamp.0.set(state.stamp);
-        self.own_waits(shard).with(|own| {
+        if of.has_exchanged.get() == 0 {
+            return;
+        }
+        of.has_exchanged.set(0);
+        of.own_waits.0.with(|own| {
             for (sum, exchanged) in state.exchanged.iter_mut().zip(&mut own.exchanged) {
                 *sum += core::mem::take(exchanged);
             }
@@ -217,6 +221,7 @@ impl SchedulerShard {
             for other in class..self.shared.classes {
                 own.exchanged[usize::from(other)] += u64::from(self.shared.is_reserve_whole(other));
             }
+            of.has_exchanged.set(1);
             shown.note_bypasses(bypasses);
             own.show(shown, class);
             // Not woken: it is awake.

@@ -360,7 +360,7 @@ impl SchedulerShard {
         counts.locked.add_one();
         self.shared.advance_clock(&mut state, shard_state);
         self.shared.note_peak(&state);
-        self.shared.stamp(&mut state, self.index);
+        self.shared.stamp(&mut state, shard_state);
         let outcome = act(&mut state);
         cache.forget_lowest();
         counts.wakes.add(self.shared.publish(&mut state, Some(self.index)));

@@ -19,6 +19,8 @@ pub(super) struct ShardState {
     pub(super) called_ns: Counter,
     pub(super) counts: Counts,
     pub(super) shown: ShownWaits,
+    /// 1 after an exchange that the common queue does not know of. The shard's thread alone uses it.
+    pub(super) has_exchanged: Counter,
     pub(super) own_waits: CachePadded<ShortLock<OwnWaits>>,
 }
 
@@ -32,6 +34,7 @@ impl ShardState {
             called_ns: Counter::default(),
             counts: Counts::default(),
             shown: ShownWaits::default(),
+            has_exchanged: Counter::default(),
             own_waits: CachePadded(ShortLock::new(own_waits)),
         }
     }

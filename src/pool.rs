@@ -479,10 +479,15 @@ impl<S: BufferSource> Pool<S> {
             self.borrow_to_decode(index)?;
             left = self.try_consume(index, consumed_bytes, needed_bytes)?;
         }
+        let needs_more_than_all = needed_bytes > 0 && left.buffered_bytes() == 0;
         if !self.try_report_to_memory(index, &left, consumed_bytes, usable_bytes) {
             self.consume_checked(index, left, consumed_bytes, needed_bytes);
         }
-        Ok(self.reconcile_with(index, usable_bytes))
+        let actions = self.reconcile_with(index, usable_bytes);
+        if needs_more_than_all {
+            self.note_usable(index, usable_bytes);
+        }
+        Ok(actions)
     }
 
     /// A decoder's report ends a borrow, whatever it leaves: the memory model has all of it at once.

@@ -385,6 +385,7 @@ impl<B: Buffers> Receiving<B> {
         Ok(Facts {
             kept_bytes: keeper.kept_bytes,
             needed_bytes: keeper.needed_bytes,
+            usable_bytes: keeper.usable_bytes,
             cell_bytes: self.cell_bytes(keeper.place),
             start_ns: keeper.start_ns,
             credit_bytes: self.credit_bytes(row.keeper),

@@ -119,10 +119,10 @@ pub unsafe extern "C" fn demuxbuf_receiver_received_and_decoded(
 }
 
 /// As `demuxbuf_receiver_decoded`, of a decoder that can use up to `usable` bytes at once, though `need_more` help:
-/// payload that is passed on in pieces needs 1, and can use all of it. While memory is short, the next receive takes as
-/// many, if bytes are left. Where all was consumed, nothing is remembered, and a receive that waited for its turn takes
-/// one byte: so leave the header of a frame, or the last byte, until the next one is there. 0 for the same as
-/// `need_more`.
+/// payload that is passed on in pieces needs 1, and can use what is left of it, or as much as can be passed on now. While
+/// memory is short, a receive that waited for its turn takes as many, also where all was consumed; one byte if no need
+/// was reported then. What the decoder leaves of them may have no place. 0 for the same as `need_more`, without which it
+/// has no effect.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`
 /// and the others of `demuxbuf_receiver_decoded`.

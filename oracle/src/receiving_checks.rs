@@ -518,6 +518,10 @@ impl<S: ReceivingSystem> ReceivingSystem for Checked<S> {
         self.demand_after(ReceivingOp::Decoded { receiver, consumed, rest })
     }
 
+    fn set_usable(&mut self, receiver: u32, usable: u32) {
+        self.demand(ReceivingOp::SetUsable { receiver, usable });
+    }
+
     fn end(&mut self, receiver: u32) {
         self.demand(ReceivingOp::End { receiver });
     }

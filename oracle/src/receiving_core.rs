@@ -188,6 +188,10 @@ impl ReceivingSystem for CoreReceiving {
         Delivered { accepted, in_place }
     }
 
+    fn set_usable(&mut self, receiver: u32, usable: u32) {
+        self.core.set_usable(receiver, usable).expect(LEGAL);
+    }
+
     fn dry(&mut self, receiver: u32) -> After {
         after(self.core.dry(receiver).expect(LEGAL))
     }
@@ -285,6 +289,7 @@ impl ReceivingSystem for CoreReceiving {
             kept: facts.kept_bytes,
             // Without a report it is 0 there.
             needed: facts.needed_bytes.max(1),
+            usable: facts.usable_bytes.max(1),
             cell_bytes: facts.cell_bytes,
             start: facts.start_ns,
             claim_since: facts.claim_since_ns,

@@ -27,6 +27,7 @@ pub enum ReceivingOp {
     Complete { receiver: u32 },
     Decode { receiver: u32 },
     Decoded { receiver: u32, consumed: u32, rest: Rest },
+    SetUsable { receiver: u32, usable: u32 },
     End { receiver: u32 },
     Advance { now_ns: u64 },
     Poll,
@@ -58,6 +59,7 @@ impl ReceivingOp {
             | ReceivingOp::Complete { receiver }
             | ReceivingOp::Decode { receiver }
             | ReceivingOp::Decoded { receiver, .. }
+            | ReceivingOp::SetUsable { receiver, .. }
             | ReceivingOp::End { receiver } => Some(receiver),
             ReceivingOp::Advance { .. } | ReceivingOp::Poll | ReceivingOp::Lease | ReceivingOp::Release => None,
         }
@@ -100,6 +102,7 @@ impl ReceivingOp {
             ReceivingOp::Decoded { receiver, consumed, rest } => {
                 return Answer::After(system.decoded(receiver, consumed, rest));
             }
+            ReceivingOp::SetUsable { receiver, usable } => system.set_usable(receiver, usable),
             ReceivingOp::End { receiver } => system.end(receiver),
             ReceivingOp::Advance { now_ns } => system.advance(now_ns),
             ReceivingOp::Poll => return Answer::Notice(system.poll()),
@@ -147,6 +150,8 @@ pub enum DrawnKind {
     Dry,
     /// A receive is submitted, or something happens while it is in flight.
     Submit,
+    /// What the decoder could use, where nothing is kept.
+    Use,
     /// The end of the stream.
     End,
     /// Time passes.
@@ -223,6 +228,11 @@ impl Drawn {
                 let receiver = receiver
                     .filter(|&receiver| model.legal(receiver).receive_max > 0 || model.legal(receiver).looked)?;
                 Some(ReceivingOp::Dry { receiver })
+            }
+            DrawnKind::Use => {
+                let receiver = receiver.filter(|&receiver| model.legal(receiver).set_usable)?;
+                let usable = share(self.amount, model.buffer_bytes() + 1).max(1);
+                Some(ReceivingOp::SetUsable { receiver, usable })
             }
             DrawnKind::End => {
                 let receiver = receiver.filter(|&receiver| model.legal(receiver).end)?;

@@ -213,6 +213,8 @@ pub struct Facts {
     pub kept: u32,
     /// The least that must arrive.
     pub needed: u32,
+    /// The most that could be used at once.
+    pub usable: u32,
     /// Size of its cell; 0 if it has none.
     pub cell_bytes: u32,
     /// Since when its frame arrives, or its claim waits for that.
@@ -315,6 +317,8 @@ pub trait ReceivingSystem {
     fn decode(&mut self, receiver: u32) -> bool;
     /// The decoder's report, after a receive or `decode`.
     fn decoded(&mut self, receiver: u32, consumed: u32, rest: Rest) -> After;
+    /// The decoder of a receiver that keeps nothing could use this much at once.
+    fn set_usable(&mut self, receiver: u32, usable: u32);
     /// The end of the stream, or a failure: what is kept is held.
     fn end(&mut self, receiver: u32);
     /// The clock, in host time.

@@ -78,9 +78,8 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// As `decoded`, of a decoder that can use up to `usable_bytes` at once, though `needed_bytes` help (0 for the
-    /// same): where memory is short, the next receive takes as many, if bytes are left. Where all was consumed, nothing
-    /// is remembered, and a receive that waited for its turn takes one byte: so leave the last one until the next one
-    /// is there.
+    /// same): where memory is short, a receive that waited for its turn takes as many, also where all was consumed; one
+    /// byte if no need was reported then. What the decoder leaves of them may have no place.
     ///
     /// # Errors
     ///

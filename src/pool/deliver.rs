@@ -106,7 +106,11 @@ impl<S: BufferSource> Pool<S> {
         let left = self.try_consume(index, consumed_bytes, needed_bytes)?;
         self.consume_checked(index, left, consumed_bytes, needed_bytes);
         self.place_rest(index, &data[consumed_bytes as usize..]);
-        Ok(self.reconcile(index))
+        let actions = self.reconcile(index);
+        if needed_bytes > 0 {
+            self.note_usable(index, 0);
+        }
+        Ok(actions)
     }
 
     /// How many bytes of a receiver are in the host's memory.

@@ -293,6 +293,15 @@ impl<S: BufferSource> Pool<S> {
         }
     }
 
+    /// A decoder that left nothing needs more, and could use this at once: so it is known where the receiver waits.
+    pub(super) fn note_usable(&mut self, index: u32, usable_bytes: u32) {
+        let connection = self.table.connection(index);
+        let needed_bytes = connection.needed_bytes();
+        if connection.buffered_bytes() == 0 && needed_bytes > 0 && !self.memory.is_shed(index) {
+            self.memory.set_usable(index, usable_bytes.max(needed_bytes)).expect("nothing is left");
+        }
+    }
+
     /// The machine holds a buffer while the receiver borrows, a slot while it keeps bytes, else nothing. But it goes on
     /// to see a frame that does not fit, or it would report that in each loop iteration.
     pub(super) fn follow_hold(&mut self, index: u32, stance: Stance) {

@@ -4,7 +4,7 @@ use super::buffers::Buffers;
 use super::config::{HEADER_BYTES, NS_PER_S, rate_ns};
 use super::keeper::{Keeper, Place, Row, Standing};
 use super::sizes::{HEADER, Size};
-use super::{NIL, Receiving, ReceivingConfig};
+use super::{NIL, Receiving, ReceivingConfig, ReceivingError};
 
 /// The most credit, and the most debt, in bytes.
 pub(super) const CREDIT_MAX: i32 = 65_536;
@@ -64,6 +64,28 @@ impl<B: Buffers> Receiving<B> {
         let state = &self.keepers[keeper];
         let room = self.config.buffer_bytes - state.kept_bytes;
         if self.rows[state.receiver as usize].unknown_length { room } else { state.usable_bytes.clamp(1, room) }
+    }
+
+    /// The decoder of a receiver that keeps nothing can use this number of bytes at once, 1 if it reported nothing.
+    ///
+    /// # Errors
+    ///
+    /// There is no such receiver, it was shed, or bytes are left, which a report is about.
+    pub fn set_usable(&mut self, receiver: u32, bytes: u32) -> Result<(), ReceivingError> {
+        if self.row(receiver)?.keeper == NIL && bytes <= 1 {
+            return Ok(());
+        }
+        let keeper = self.keeper(receiver);
+        let state = &mut self.keepers[keeper];
+        if state.is_shed() {
+            return Err(ReceivingError::Shed);
+        }
+        if state.kept_bytes > 0 {
+            return Err(ReceivingError::WrongRest);
+        }
+        state.usable_bytes = bytes;
+        self.forget_if_idle(keeper);
+        Ok(())
     }
 
     /// When its claim is tried, or from when on its content may be evicted, in pool time.

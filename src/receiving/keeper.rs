@@ -121,7 +121,7 @@ pub(super) struct Keeper {
     pub(super) kept_bytes: u32,
     /// Bytes that must arrive before the decoder can go on; 0 if it reported nothing.
     pub(super) needed_bytes: u32,
-    /// The most it could use at once; at least `needed_bytes`.
+    /// The most it could use at once; at least `needed_bytes`. Also if nothing is kept.
     pub(super) usable_bytes: u32,
     /// What a look reported of the frame in the kernel; 0 for nothing.
     pub(super) looked_bytes: u32,
@@ -245,7 +245,7 @@ impl Keeper {
     /// Whether it is as a receiver that has a row only.
     pub(super) fn is_idle(&self) -> bool {
         let rests = self.kept_bytes == 0 && self.borrow == NIL && self.standing == Standing::Resting;
-        rests && !self.is_full && self.mark_bytes == 1
+        rests && !self.is_full && self.mark_bytes == 1 && self.usable_bytes <= 1
     }
 }
 

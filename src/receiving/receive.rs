@@ -486,7 +486,8 @@ impl<B: Buffers> Receiving<B> {
         self.check_not_looked_at(receiver)?;
         self.land(keeper);
         self.set_held(keeper);
-        self.keepers[keeper].start_ns = None;
+        let state = &mut self.keepers[keeper];
+        (state.start_ns, state.usable_bytes) = (None, 0);
         if self.keepers[keeper].borrow != NIL {
             self.keep_leftovers(keeper);
         }

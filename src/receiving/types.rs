@@ -206,6 +206,8 @@ pub struct Facts {
     pub kept_bytes: u32,
     /// Bytes that must arrive before the decoder can go on; 0 if it reported nothing.
     pub needed_bytes: u32,
+    /// The most that the decoder could use at once, also of one that keeps nothing; 0 if it reported nothing.
+    pub usable_bytes: u32,
     /// Size of its cell, 0 for none.
     pub cell_bytes: u32,
     /// When its frame began, in pool time.

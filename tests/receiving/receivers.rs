@@ -154,32 +154,45 @@ fn time_of_a_frame_does_not_run_from_a_late_edge() {
     assert_eq!(tried, [20], "its frame began with the second edge, and has 1 s and 31 ms");
 }
 
-/// A decoder may need bytes of which none is there yet. The receive of a trial begins with one byte then, and goes on.
+/// A pool without room: the host has leased what was free, and no cell of 64 bytes is left. In it, a receiver that has
+/// decoded all of 5 bytes, and reported these two numbers then.
+fn shortage_after(mode: Mode, needed: u32, usable: u32) -> (Pool, ReceiverId) {
+    let mut pool = pool_of_eight_in(mode, 0);
+    pool.handle_timeout(0);
+    let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
+    assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
+    pool.handle(id, Event::Received { bytes: 5 }).expect("there is room");
+    pool.decoded_usable(id, 5, needed, usable).expect("they are buffered");
+    pool.handle(id, Event::WouldBlock).expect("it is attached");
+    for token in 1..5 {
+        let other = pool.attach(&AttachOptions::new(0, token)).expect("there is room");
+        receive(&mut pool, other, &[1; 20], 10);
+        pool.handle(other, Event::WouldBlock).expect("it is attached");
+    }
+    while let Ok(Outcome::Granted(_)) = pool.request(0, 0) {}
+    pool.handle_timeout(1);
+    (pool, id)
+}
+
+/// Something is there for a receiver that has to wait; time passes until its trial. How much that may receive.
+fn wait_for_trial(pool: &mut Pool, id: ReceiverId, now_ns: &mut u64) -> u32 {
+    assert!(!pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv), "it claims");
+    for _ in 1..=26 {
+        *now_ns += 125 * MS;
+        pool.handle_timeout(*now_ns);
+    }
+    let is_trial =
+        |notice: &Notice| matches!(notice, Notice::Receiver { token: 0, actions, .. } if actions.has(Action::Recv));
+    assert!(std::iter::from_fn(|| pool.poll_notice()).any(|notice| is_trial(&notice)), "its deadline has come");
+    pool.receive_area(id).expect("it is attached").len() as u32
+}
+
+/// A decoder may not have said what it needs. The receive of a trial begins with one byte then, and goes on.
 #[test]
 fn trial_goes_on_when_nothing_was_kept() {
     in_modes(&MODES, |mode| {
-        let mut pool = pool_of_eight_in(mode, 0);
-        pool.handle_timeout(0);
-        let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
-        assert!(pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv));
-        pool.handle(id, Event::Received { bytes: 5 }).expect("there is room");
-        pool.decoded(id, 5, 141).expect("they are buffered");
-        pool.handle(id, Event::WouldBlock).expect("it is attached");
-        // No cell of 64 bytes is left, and no buffer.
-        for token in 1..5 {
-            let other = pool.attach(&AttachOptions::new(0, token)).expect("there is room");
-            receive(&mut pool, other, &[1; 20], 10);
-            pool.handle(other, Event::WouldBlock).expect("it is attached");
-        }
-        while let Ok(Outcome::Granted(_)) = pool.request(0, 0) {}
-        pool.handle_timeout(1);
-        assert!(!pool.handle(id, Event::Readable).expect("it is attached").has(Action::Recv), "it claims");
-        for step in 1..=26 {
-            pool.handle_timeout(1 + step * 125 * MS);
-        }
-        let is_trial =
-            |notice: &Notice| matches!(notice, Notice::Receiver { token: 0, actions, .. } if actions.has(Action::Recv));
-        assert!(std::iter::from_fn(|| pool.poll_notice()).any(|notice| is_trial(&notice)), "its deadline has come");
+        let (mut pool, id) = shortage_after(mode, 0, 0);
+        assert_eq!(wait_for_trial(&mut pool, id, &mut 1), 1);
         for (bytes, needed) in [(1, 140), (140, 0)] {
             assert_eq!(pool.receive_area(id).expect("it is attached").len(), bytes as usize);
             pool.handle(id, Event::Received { bytes }).expect("there is room");
@@ -187,6 +200,44 @@ fn trial_goes_on_when_nothing_was_kept() {
             assert_eq!((actions.has(Action::Recv), pool.check_invariants()), (needed > 0, Ok(())));
         }
     });
+}
+
+/// A decoder that takes content in pieces has all that it said it can use in each trial, not a byte.
+#[test]
+fn trial_brings_what_the_decoder_can_use() {
+    in_modes(&MODES, |mode| {
+        let (mut pool, id) = shortage_after(mode, 1, 1_000);
+        let (mut left, mut now_ns) = (1_000, 1);
+        for bytes in [256, 256, 100, 256] {
+            assert_eq!(wait_for_trial(&mut pool, id, &mut now_ns), 256.min(left), "the size of a buffer");
+            left -= bytes;
+            pool.handle(id, Event::Received { bytes }).expect("there is room");
+            pool.decoded_usable(id, bytes, 1, left).expect("they are buffered");
+            pool.handle(id, Event::WouldBlock).expect("it is attached");
+            assert_eq!((pool.totals().shed_at_deadline, pool.check_invariants()), (0, Ok(())));
+        }
+        assert_eq!(wait_for_trial(&mut pool, id, &mut now_ns), left);
+        // At the end of the content, what comes next is not the decoder's to use.
+        pool.handle(id, Event::Received { bytes: left }).expect("there is room");
+        pool.decoded(id, left, 0).expect("they are buffered");
+        pool.handle(id, Event::WouldBlock).expect("it is attached");
+        assert_eq!(wait_for_trial(&mut pool, id, &mut now_ns), 1);
+    });
+}
+
+/// The last report counts, also one without bytes; what only a need was named for is used at once, too.
+#[test]
+fn decoder_says_anew_what_it_can_use() {
+    for (needed, usable, expected) in [(9, 0, 9), (1, 0, 1), (1, 40, 40), (60, 70, 70)] {
+        let (mut pool, id) = shortage_after(Mode::Level, 1, 1_000);
+        pool.decoded_usable(id, 0, needed, usable).expect("it is attached");
+        assert_eq!((wait_for_trial(&mut pool, id, &mut 1), pool.check_invariants()), (expected, Ok(())));
+    }
+    // Of content that was dropped, or after the end, nothing is known.
+    let (mut pool, id) = shortage_after(Mode::Level, 1, 1_000);
+    pool.handle(id, Event::EndOfStream).expect("it is attached");
+    assert_eq!(pool.memory().facts(0).map(|facts| facts.usable_bytes), Ok(0));
+    assert_eq!(pool.check_invariants(), Ok(()));
 }
 
 /// Content is evicted for the sake of another receiver; the host may call for the one that lost it before it has polled

@@ -253,6 +253,11 @@ impl Client {
         Rest::Short { needed, usable: needed }
     }
 
+    /// How many bytes the decoder could use at once, if it has consumed all, and knows that more are to come.
+    pub(super) fn usable(&self) -> Option<u32> {
+        Some(self.frame.payload_bytes).filter(|&bytes| bytes > 0 && self.kept == 0)
+    }
+
     /// How many bytes the decoder needs in all, when it looks at the front of what the kernel has, and nothing is kept.
     pub(super) fn look(&self, bytes: u32) -> u32 {
         let Frame { bytes: whole, first_part_bytes, payload_bytes, .. } = self.frame;

@@ -88,6 +88,7 @@ pub fn drawn() -> impl Strategy<Value = Drawn> {
         2 => Just(DrawnKind::Guess),
         4 => Just(DrawnKind::Dry),
         16 => Just(DrawnKind::Submit),
+        6 => Just(DrawnKind::Use),
         1 => Just(DrawnKind::End),
         16 => Just(DrawnKind::Advance),
         18 => Just(DrawnKind::Poll),

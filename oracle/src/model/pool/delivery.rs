@@ -54,8 +54,13 @@ impl ModelPool {
     /// The decoder's report, with what is left in place.
     pub(super) fn decode_delivered(&mut self, id: u64, consumed: u32, need_more: u32) -> Result<Actions, i32> {
         self.consume(id, consumed, need_more, true)?;
+        let leaves_nothing = self.connection(id).buffered_bytes() == 0;
         self.copy_undecodable(id);
-        Ok(self.settle(id))
+        let actions = self.settle(id);
+        if leaves_nothing && need_more > 0 {
+            self.note_usable(id, 0);
+        }
+        Ok(actions)
     }
 
     /// What is not decoded next does not stay in place.

@@ -172,7 +172,20 @@ impl ModelPool {
     /// The decoder's report.
     pub(super) fn decode(&mut self, id: u64, consumed: u32, need_more: u32, usable: u32) -> Result<Actions, i32> {
         self.consume(id, consumed, need_more, false)?;
-        Ok(self.settle_as(id, usable, false))
+        let leaves_nothing = self.connection(id).buffered_bytes() == 0;
+        let actions = self.settle_as(id, usable, false);
+        if leaves_nothing && need_more > 0 {
+            self.note_usable(id, usable);
+        }
+        Ok(actions)
+    }
+
+    /// After a report that left nothing, and named a need.
+    pub(super) fn note_usable(&mut self, id: u64, usable: u32) {
+        let needed = self.connection(id).facts().needed_bytes;
+        if needed > 0 && self.standing(id) != Standing::Shed {
+            self.memory.set_usable(self.row(id), usable.max(needed));
+        }
     }
 
     /// What is consumed, and what is needed. What is left in place, and is not decoded next, the report `has_rest` of.

@@ -149,11 +149,17 @@ impl ReceivingSystem for ModelReceiving {
         }
     }
 
+    fn set_usable(&mut self, id: u32, usable: u32) {
+        let receiver = self.receiver_mut(id);
+        assert!(receiver.bytes.is_empty(), "what is left is what a report is about");
+        receiver.usable = usable;
+    }
+
     fn end(&mut self, id: u32) {
         self.end_flight(id);
         self.hold(id);
         let receiver = self.receiver_mut(id);
-        (receiver.start, receiver.is_guess, receiver.ended) = (None, false, true);
+        (receiver.start, receiver.is_guess, receiver.ended, receiver.usable) = (None, false, true, 1);
         let borrows = receiver.borrow.is_some();
         self.unborrow(id);
         if borrows && !self.keep_leftovers(id) {
@@ -213,6 +219,7 @@ impl ReceivingSystem for ModelReceiving {
         Facts {
             kept: receiver.kept(),
             needed: receiver.needed,
+            usable: receiver.usable,
             cell_bytes: receiver.cell.map_or(0, |cell| self.sizes[cell]),
             start: receiver.start,
             claim_since: receiver.claim_since,

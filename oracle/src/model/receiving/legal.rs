@@ -16,6 +16,8 @@ pub struct Legal {
     /// `decoded`, with a rest that fits: `Nothing` exactly if all is consumed, `Short` only if the buffer has room and
     /// the stream has not ended.
     pub decoded: bool,
+    /// `set_usable`.
+    pub set_usable: bool,
     /// `end`.
     pub end: bool,
     /// The stream has ended.
@@ -72,6 +74,7 @@ impl ModelReceiving {
             deliver: receive_max > 0 && !receiver.counts && !receiver.is_in_flight() && !self.has_in_place(),
             decode: is_held && receiver.borrow.is_none(),
             decoded: receiver.borrow.is_some() && may_receive == 0 && receiver.owes() == 0,
+            set_usable: receiver.bytes.is_empty() && !receiver.ended,
             end: !receiver.ended && !self.is_in_place(id) && !receiver.is_looked_at(),
             ended: receiver.ended,
             close: true,

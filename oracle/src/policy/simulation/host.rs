@@ -208,10 +208,19 @@ impl<S: ReceivingSystem> Simulation<S> {
         let rest = self.clients[client].rest();
         let after = self.system.decoded(client as u32, decoded.consumed, rest);
         self.clients[client].leave_seen();
+        self.report_usable(client);
         if decoded.is_request_done {
             self.answer(client);
         }
         self.follow(client, after)
+    }
+
+    /// After a report that leaves nothing of a payload that is decoded in pieces.
+    fn report_usable(&mut self, client: usize) {
+        let state = &self.clients[client];
+        if let Some(usable) = state.usable().filter(|_| !self.system.facts(client as u32).shed) {
+            self.system.set_usable(client as u32, usable);
+        }
     }
 
     pub(super) fn follow(&mut self, client: usize, after: After) -> Option<After> {

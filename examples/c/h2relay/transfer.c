@@ -71,7 +71,6 @@ static demuxbuf_step forward(struct endpoint *endpoint, demuxbuf_step step) {
         return inlet_decoded(&endpoint->inlet, 0, (struct need){.more = FRAME_HEAD_BYTES});
     }
     cannot_fit = cannot_fit || gate->is_misfit;
-    bool is_at_head = gate->cleared == 0;
     struct gate_view view = gate_look(gate, step.data, step.bytes, cannot_fit);
     if (gate->cleared == 0) {
         if (view.error_code == 0) {
@@ -83,11 +82,6 @@ static demuxbuf_step forward(struct endpoint *endpoint, demuxbuf_step step) {
     }
     gate->is_misfit = false;
     uint32_t bytes = gate->cleared < step.bytes ? gate->cleared : step.bytes;
-    if (!cannot_fit && gate->cleared > bytes && bytes == (is_at_head ? FRAME_HEAD_BYTES : 1)) {
-        /* Where a receive waits for its turn, it takes what was asked for, and 1 byte where nothing was. The rest is to come
-           with it, not in further turns. */
-        return inlet_decoded(&endpoint->inlet, 0, (struct need){.more = 1, .usable = gate->cleared - bytes});
-    }
     counts_of(endpoint)->send_calls++;
     ssize_t sent = send(endpoint->peer->registration.fd, step.data, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0) {
@@ -98,12 +92,14 @@ static demuxbuf_step forward(struct endpoint *endpoint, demuxbuf_step step) {
     }
     gate->cleared -= (uint32_t)sent;
     counts_of(endpoint)->relayed_bytes += (uint64_t)sent;
-    if (cannot_fit) {
-        /* The rest of a frame that passes in pieces is worth decoding as soon as there is any of it. */
-        return inlet_decoded(&endpoint->inlet, (uint32_t)sent, (struct need){.more = 1});
-    }
     bool is_all = (uint32_t)sent == bytes && view.error_code == 0;
-    return inlet_decoded(&endpoint->inlet, (uint32_t)sent, (struct need){.more = is_all ? view.need_more : 0});
+    struct need need = {.more = is_all ? view.need_more : 0};
+    if (cannot_fit || (is_all && gate->cleared > 0)) {
+        /* The rest of a frame that passes in pieces is worth decoding as soon as there is any of it. While memory is short,
+           it comes in turns, each of which takes as much as is asked for here. */
+        need = (struct need){.more = 1, .usable = is_all ? gate->cleared : 0};
+    }
+    return inlet_decoded(&endpoint->inlet, (uint32_t)sent, need);
 }
 
 /* Everything this endpoint sent was passed on, but for a frame that will never be whole. */

@@ -134,7 +134,7 @@ impl<B: Buffers> Receiving<B> {
             if lender == Lender::Thread {
                 self.retire(buffer);
             } else if to.0 == buffer {
-                self.wipe_around(size, to);
+                self.wipe_around(to, kept_bytes);
             }
         }
         spare.into_iter().chain(left_over).for_each(|buffer| self.give(buffer));

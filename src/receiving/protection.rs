@@ -48,10 +48,10 @@ impl<B: Buffers> Receiving<B> {
         self.take_back(buffer);
     }
 
-    /// A buffer that was borrowed is cut, and only this cell of it is in use.
-    pub(super) fn wipe_around(&mut self, size: Size, (buffer, start): (u32, usize)) {
+    /// A buffer that was borrowed is cut, and of its cells this content alone is there.
+    pub(super) fn wipe_around(&mut self, (buffer, start): (u32, usize), bytes: u32) {
         if self.wipes {
-            let end = start + self.cells.sizes.bytes(size) as usize;
+            let end = start + bytes as usize;
             self.arena.wipe(buffer, 0..start);
             self.arena.wipe(buffer, end..self.config.buffer_bytes as usize);
         }
@@ -79,6 +79,7 @@ impl<B: Buffers> Receiving<B> {
 mod tests {
     use crate::connection::{Action, Event};
     use crate::pool::{AttachOptions, Pool, PoolConfig, ReceiverId};
+    use crate::scheduler::Request;
     use alloc::vec::Vec;
 
     const SECRET: u8 = 0x5e;
@@ -109,7 +110,7 @@ mod tests {
     #[test]
     fn what_is_not_needed_is_wiped() {
         type Way = fn(&mut Pool, ReceiverId);
-        let ways: [(&str, usize, Way); 8] = [
+        let ways: [(&str, usize, Way); 9] = [
             ("decoded", 0, |pool, id| {
                 receive(pool, id, 100);
                 pool.decoded(id, 100, 0).expect("they are there");
@@ -136,6 +137,14 @@ mod tests {
                 pool.decoded(id, 0, 1).expect("they are there");
                 receive(pool, id, 1);
                 pool.decoded(id, 101, 0).expect("they are there");
+            }),
+            ("kept where it was received", 100, |pool, id| {
+                let beside = attach(pool);
+                pool.handle(beside, Event::Readable).expect("it is attached");
+                receive(pool, id, 100);
+                // No other place is left.
+                while let Ok(Some(_)) = pool.try_request(&Request::new(0, 0)) {}
+                pool.decoded(id, 0, 1).expect("they are there");
             }),
             ("taken and released", 0, |pool, id| {
                 receive(pool, id, 100);

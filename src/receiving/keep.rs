@@ -126,7 +126,7 @@ impl<B: Buffers> Receiving<B> {
             self.keepers[keeper].place = Place::Whole { buffer, start };
         } else {
             let buffers = &mut self.buffers;
-            let next = || spare.take().or_else(|| buffers.take()).or_else(|| left_over.take()).expect("there is room");
+            let next = || spare.take().or_else(|| left_over.take()).or_else(|| buffers.take()).expect("there is room");
             let index = self.cells.take(size, keeper, next);
             let to = self.cells.locate(size, index);
             self.move_bytes((buffer, start as usize), kept_bytes, to);

@@ -56,6 +56,18 @@ fn decoder_works_in_place() {
     assert_eq!(pool.data(beside), Ok(&b"beside"[..]));
 }
 
+/// What is left in a buffer that was free stays where it is, if that is cut for it.
+#[test]
+fn cut_buffer_keeps_what_it_has() {
+    let mut pool = pool_of_eight(0);
+    let [beside, id] = [1, 2].map(|token| pool.attach(&AttachOptions::new(0, token)).expect("there is room"));
+    assert!(pool.handle(beside, Event::Readable).expect("it is attached").has(Action::Recv));
+    let free = pool.memory().free_buffers();
+    receive(&mut pool, id, &[7; 100], 30);
+    assert_eq!((pool.data(id), pool.totals().copied_bytes), (Ok(&[7; 100][..]), 0));
+    assert_eq!((pool.memory().free_buffers(), pool.check_invariants()), (free - 1, Ok(())));
+}
+
 #[test]
 fn received_unasked_is_refused_by_its_cause() {
     let mut pool = pool_of_eight(1);

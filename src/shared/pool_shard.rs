@@ -224,6 +224,7 @@ impl Buffers for PoolShard {
         while self.stock.len() > 1 {
             let buffer = self.take().expect("there is more than one");
             self.release_at(buffer);
+            self.look();
         }
         // One that is in credit has what it needs.
         let wanted = wanted.filter(|wanted| *wanted == Wanted::BesideReserve || self.stock.is_empty());

@@ -1,0 +1,28 @@
+//! What a thread of a shared pool holds and sees: its spare, what it releases, and what reserves leave beside it.
+
+mod common;
+
+use common::{attach, config_of, granted};
+use demuxbuf::connection::{Action, Event, Policy};
+use demuxbuf::pool::AttachOptions;
+use demuxbuf::shared::SharedPool;
+
+/// A thread that has nothing left to poll releases what it holds beyond its spare, and sees that it is free.
+#[test]
+fn poll_shows_what_it_released() {
+    let shared_pool = SharedPool::new(&config_of(8), 1).unwrap();
+    let mut pool = shared_pool.shard(0).unwrap();
+    let [first, last] = [1, 3].map(|token| attach(&mut pool, token));
+    let policy = Some(Policy { reads_ahead: true, ..Policy::default() });
+    let claims = pool.attach(&AttachOptions { policy, ..AttachOptions::new(0, 2) }).unwrap();
+    assert!(pool.handle(first, Event::Readable).unwrap().has(Action::Recv));
+    // The spare is left, and one more.
+    (0..4).for_each(|token| _ = granted(&mut pool, token));
+    assert!(!pool.handle(claims, Event::Readable).unwrap().has(Action::Recv), "both are held, and it reads ahead");
+    assert_eq!((pool.poll_notice(), pool.stats().scheduler.free), (None, 1));
+    pool.handle(claims, Event::Close).unwrap();
+    pool.handle(first, Event::WouldBlock).unwrap();
+    // More than the reserve is free.
+    assert!(pool.handle(last, Event::Readable).unwrap().has(Action::Recv));
+    assert_eq!(pool.receive_area(last).map(|area| area.len()), Ok(256));
+}

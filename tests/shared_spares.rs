@@ -7,7 +7,8 @@ use demuxbuf::connection::{Action, Event, Policy};
 use demuxbuf::pool::AttachOptions;
 use demuxbuf::shared::SharedPool;
 
-/// A thread that has nothing left to poll releases what it holds beyond its spare, and sees that it is free.
+/// A thread that has nothing left to poll releases what it holds beyond its spare, and sees that it is free. While a
+/// receiver borrows, a poll takes nothing.
 #[test]
 fn poll_shows_what_it_released() {
     let shared_pool = SharedPool::new(&config_of(8), 1).unwrap();
@@ -20,6 +21,8 @@ fn poll_shows_what_it_released() {
     (0..4).for_each(|token| _ = granted(&mut pool, token));
     assert!(!pool.handle(claims, Event::Readable).unwrap().has(Action::Recv), "both are held, and it reads ahead");
     assert_eq!((pool.poll_notice(), pool.stats().scheduler.free), (None, 1));
+    let granted_at_once = pool.stats().scheduler.granted_at_once;
+    assert_eq!((pool.poll_notice(), pool.stats().scheduler.granted_at_once), (None, granted_at_once));
     pool.handle(claims, Event::Close).unwrap();
     pool.handle(first, Event::WouldBlock).unwrap();
     // More than the reserve is free.

@@ -159,9 +159,12 @@ impl<B: Buffers> Receiving<B> {
 
     fn poll_claims(&mut self) -> Option<Notice> {
         while self.buffers.is_wanted() && self.evict() {}
-        self.make_ready();
         if self.open_borrows > 0 {
             return None;
+        }
+        // Those that borrow have receives in flight.
+        if self.off > 0 || self.first_tried().is_some() || !self.borrows.is_empty() {
+            self.make_ready();
         }
         if let Some(keeper) = self.first_due().filter(|&keeper| self.trials_left > 0 && self.may_borrow(keeper)) {
             self.trials_left -= 1;

@@ -2,10 +2,24 @@
 
 mod common;
 
-use common::{attach, config_of, granted};
+use common::{attach, check, config, config_of, granted, two};
 use demuxbuf::connection::{Action, Event, Policy};
-use demuxbuf::pool::AttachOptions;
+use demuxbuf::pool::{AttachOptions, LeasedContent};
+use demuxbuf::scheduler::SchedulerError;
 use demuxbuf::shared::SharedPool;
+
+/// The number of a lease ends when a receiver has its buffer, also if the buffer is the host's once more.
+#[test]
+fn number_of_an_adopted_lease_ends() {
+    let (_shared_pool, mut a, b) = two(&config());
+    let lease = granted(&mut a, 1);
+    let id = a.adopt(&AttachOptions::new(0, 1), LeasedContent { lease, offset: 0, buffered_bytes: 100 }).unwrap();
+    let taken = a.take(id).unwrap().lease;
+    assert_eq!(taken.index(), lease.index(), "the content leaves with the buffer that it is in");
+    assert_eq!(a.release(lease), Err(SchedulerError::StaleLease.into()));
+    a.release(taken).unwrap();
+    check(&a, &b);
+}
 
 /// A thread that has nothing left to poll releases what it holds beyond its spare, and sees that it is free. While a
 /// receiver borrows, a poll takes nothing.

@@ -100,6 +100,12 @@ impl BufferState {
         self.replace(lease, |hold| change(hold).map(|next| generation | next.bits())).map(LeaseWord::of)
     }
 
+    /// As `change`, and the lease has another number from then on.
+    pub(super) fn renew(&self, lease: LeaseId, change: impl Fn(LeaseWord) -> Option<LeaseWord>) -> Option<LeaseWord> {
+        let generation = free(lease.generation().next());
+        self.replace(lease, |hold| change(hold).map(|next| generation | next.bits())).map(LeaseWord::of)
+    }
+
     /// Decides and writes in one step: what `next` decided on is what is replaced. Returns the word that was replaced.
     fn replace(&self, lease: LeaseId, next: impl Fn(LeaseWord) -> Option<u64>) -> Option<u64> {
         loop {

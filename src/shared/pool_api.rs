@@ -82,15 +82,17 @@ impl SchedulerShard {
         Ok(())
     }
 
-    /// Makes a lease of the host's own one of this shard's receivers. Of several threads that adopt or release one
-    /// lease, one succeeds.
+    /// Makes a lease of the host's own one of this shard's receivers, and ends its number. Of several threads that adopt
+    /// or release one lease, one succeeds.
     ///
     /// # Errors
     ///
     /// As [`SchedulerShard::check_host_lease`].
     pub(crate) fn adopt_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), SharedSchedulerError> {
         let adopted = |hold| LeaseWord { shard: self.index, holder: Holder::Receivers, is_named: false, ..hold };
-        let before = self.change_lease(lease, |hold| self.is_host_lease(hold, reach).then(|| adopted(hold)))?;
+        let buffer = self.shared.buffers.get(lease.index() as usize);
+        let change = |hold| self.is_host_lease(hold, reach).then(|| adopted(hold));
+        let before = buffer.and_then(|buffer| buffer.renew(lease, change)).ok_or(SchedulerError::StaleLease)?;
         if before.is_named {
             self.end_lease_of_tenant(lease.index());
         }
@@ -320,9 +322,11 @@ mod tests {
             let (there, b) = other.join().unwrap();
             assert!(here != there, "exactly one has its way");
             let winner = if here { &a } else { &b };
-            if winner.check_lease(lease).is_ok() {
+            // Adopted, it has another number.
+            let adopted = winner.lease_at(lease.index());
+            if winner.check_lease(adopted).is_ok() {
                 assert_eq!(shards.stats().scheduler.leased, 1);
-                winner.release_of_receivers(lease).unwrap();
+                winner.release_of_receivers(adopted).unwrap();
             }
             assert_eq!((shards.stats().scheduler.leased, shards.stats().scheduler.free), (0, 1));
             shards.check_invariants().unwrap();

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{attach, check, config, config_of, granted, two};
+use common::{COMMON, attach, check, config, config_of, granted, two};
 use demuxbuf::connection::{Action, Event, Policy};
-use demuxbuf::pool::{AttachOptions, LeasedContent};
+use demuxbuf::pool::{AttachOptions, LeasedContent, PoolConfig};
 use demuxbuf::scheduler::SchedulerError;
 use demuxbuf::shared::SharedPool;
 
@@ -19,6 +19,30 @@ fn number_of_an_adopted_lease_ends() {
     assert_eq!(a.release(lease), Err(SchedulerError::StaleLease.into()));
     a.release(taken).unwrap();
     check(&a, &b);
+}
+
+/// While nothing is used but what each thread holds, each class can be granted a buffer.
+#[test]
+fn reserve_leaves_a_buffer_beside_the_spares() {
+    let mut config = PoolConfig { classes: 2, ..config() };
+    config.reserves[0] = COMMON;
+    let error = SharedPool::new(&config, 2).expect_err("a request would wait forever");
+    assert_eq!(error.to_string(), format!("reserves[0] is 10; allowed is 0 to {}", COMMON - 1));
+    config.reserves[0] = COMMON - 1;
+    let (_shared_pool, mut a, b) = two(&config);
+    granted(&mut a, 1);
+    check(&a, &b);
+}
+
+/// While nothing is used, a receiver without credit is not in shortage, however many threads hold a spare.
+#[test]
+fn nothing_is_short_beside_the_spares() {
+    let mut config = PoolConfig { buffer_bytes: 128, ..PoolConfig::new(96 * 128, 12) };
+    config.reserves[0] = 79;
+    let (_shared_pool, mut a, _b) = two(&config);
+    let id = attach(&mut a, 1);
+    assert!(a.handle(id, Event::Readable).unwrap().has(Action::Recv));
+    assert_eq!(a.receive_area(id).map(|area| area.len()), Ok(128));
 }
 
 /// A thread that has nothing left to poll releases what it holds beyond its spare, and sees that it is free. While a

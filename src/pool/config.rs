@@ -40,7 +40,8 @@ pub struct PoolConfig {
     /// Classes of the host's requests, 1 to 8. Class 0 is the most critical; receivers use memory in the last.
     pub classes: u8,
     /// As [`SchedulerConfig::reserves`]. Each has to leave one buffer beside those that receivers always have: the one
-    /// to receive into, and those for the smallest cells. That of the last class has to leave two.
+    /// to receive into, and those for the smallest cells. That of the last class has to leave two. In a pool
+    /// that threads share, each has to leave one beside those of all threads and a spare for each.
     pub reserves: [u32; 8],
     /// As [`SchedulerConfig::class_caps`]. That of the last class is at least what its reserve has to leave.
     pub class_caps: [u32; 8],
@@ -96,10 +97,10 @@ impl PoolConfig {
     /// A setting of the memory is out of range, memory is too small, or the policy of receivers does not go with
     /// counting.
     pub fn split(&self) -> Result<Split, ConfigError> {
-        self.split_for(1)
+        Ok(Split { spares: 0, ..self.split_for(1)? })
     }
 
-    /// As `split`, for as many threads with receivers and header buffers of their own.
+    /// As `split`, of a pool that this many threads share, each with receivers, header buffers and a spare of its own.
     pub(crate) fn split_for(&self, threads: u32) -> Result<Split, ConfigError> {
         let split = self.memory().split_for(threads)?;
         check_config(&self.policy)?;

@@ -48,14 +48,15 @@ impl Limits {
     }
 }
 
-/// Buffers that a class leaves beside its reserve: those that receivers always have, and one; that of receivers two.
+/// Buffers that a class leaves beside its reserve: those that receivers always have or hold, and one; that of receivers
+/// of one thread two.
 pub(super) fn needed_beside(split: &Split, is_of_receivers: bool) -> u32 {
-    if is_of_receivers { split.in_use } else { split.always + 1 }
+    if is_of_receivers { split.in_use } else { split.always + split.spares + 1 }
 }
 
 /// The reserve of receivers that have this part of the buffers: a class of their own with this reserve and cap.
-/// Something more is free while nothing is used, or what is off would be so forever.
+/// Something more is free for each thread while nothing is used, or what is off would be so forever.
 pub(super) fn receivers_reserve(split: &Split, reserve: u32, cap: u32) -> u32 {
     let reachable = split.buffers.saturating_sub(reserve).min(cap);
-    (reachable / 8).min(reachable.saturating_sub(split.always + 1))
+    (reachable / 8).min(reachable.saturating_sub(split.always + split.spares.max(1)))
 }

@@ -197,6 +197,7 @@ mod tests {
             header_buffers: 2,
             header_cells: 3,
             always: 3,
+            spares: 0,
             in_use: 5,
             reserve: 1,
             receivers_max: 9,

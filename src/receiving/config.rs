@@ -51,7 +51,9 @@ pub struct Split {
     pub header_cells: u32,
     /// Buffers that receivers always have: of each thread the receive buffer, and header buffers.
     pub always: u32,
-    /// Buffers that receivers need: those, one more for each thread, and another one.
+    /// Buffers that threads hold beside, which no request gets: of a pool that threads share, one for each.
+    pub spares: u32,
+    /// Buffers that receivers need: those that they always have, one more for each thread, and another one.
     pub in_use: u32,
     /// At most this number is free while a receiver without credit is in shortage.
     pub reserve: u32,
@@ -87,10 +89,10 @@ impl ReceivingConfig {
     ///
     /// A setting is out of range, or memory is too small.
     pub fn split(&self) -> Result<Split, ConfigError> {
-        self.split_for(1)
+        Ok(Split { spares: 0, ..self.split_for(1)? })
     }
 
-    /// As `split`, for as many threads with receivers and header buffers of their own.
+    /// As `split`, of a pool that this many threads share, each with receivers, header buffers and a spare of its own.
     pub(crate) fn split_for(&self, threads: u32) -> Result<Split, ConfigError> {
         let ReceivingConfig { memory_bytes, receivers_max, buffer_bytes, .. } = *self;
         in_range("receivers_max", receivers_max.into(), 1, INDEX_MAX.into())?;
@@ -120,6 +122,7 @@ impl ReceivingConfig {
             header_buffers: header_buffers as u32,
             header_cells: header_cells as u32,
             always: always as u32,
+            spares: threads as u32,
             in_use: in_use as u32,
             reserve: buffers as u32 / 8,
             receivers_max,

@@ -117,6 +117,18 @@ impl<M: System, S: System> Differential<M, S> {
             if let Some(seen) = self.system.system.describe_lease(system) {
                 ensure_equal("a lease", &self.model.system.describe_lease(model), &Some(seen))?;
             }
+        }
+        for (model, system) in self.model.tenants().into_iter().zip(self.system.tenants()) {
+            let (expected, seen) =
+                (self.model.system.describe_tenant(model), self.system.system.describe_tenant(system));
+            ensure_equal("a tenant", &expected, &seen)?;
+        }
+        self.compare_contents()
+    }
+
+    /// What the host's own buffers have.
+    pub(crate) fn compare_contents(&mut self) -> Result<(), String> {
+        for (model, system) in self.model.leases().into_iter().zip(self.system.leases()) {
             let (Ok(expected), Ok(seen)) = (self.model.system.content(model), self.system.system.content(system))
             else {
                 continue;
@@ -126,15 +138,10 @@ impl<M: System, S: System> Differential<M, S> {
                 return Err(format!("a buffer of the host's: the model has {expected:?}, the system {seen:?}"));
             }
         }
-        for (model, system) in self.model.tenants().into_iter().zip(self.system.tenants()) {
-            let (expected, seen) =
-                (self.model.system.describe_tenant(model), self.system.system.describe_tenant(system));
-            ensure_equal("a tenant", &expected, &seen)?;
-        }
         Ok(())
     }
 
-    fn compare_receivers(&mut self) -> Result<(), String> {
+    pub(crate) fn compare_receivers(&mut self) -> Result<(), String> {
         ensure_equal("the bound", &self.model.system.bypass_bound(), &self.system.system.bypass_bound())?;
         let pairs: Vec<_> = self.model.receivers().into_iter().zip(self.system.receivers()).collect();
         for (model, system) in pairs {
@@ -189,7 +196,7 @@ impl<S: System> Differential<ModelPool, S> {
     }
 
     /// Nothing waits, and nothing is kept.
-    fn is_drained(&mut self) -> bool {
+    pub(crate) fn is_drained(&mut self) -> bool {
         let receivers = self.model.receivers();
         let model = &self.model.system;
         let rests =
@@ -197,7 +204,7 @@ impl<S: System> Differential<ModelPool, S> {
         receivers.iter().all(rests) && self.system.system.stats().scheduler.waiting == 0
     }
 
-    fn serve_all(&mut self) -> Result<(), String> {
+    pub(crate) fn serve_all(&mut self) -> Result<(), String> {
         let mut at = 0;
         while at < self.model.receivers().len() {
             at += usize::from(self.behave(at)?);
@@ -206,7 +213,7 @@ impl<S: System> Differential<ModelPool, S> {
     }
 
     /// As `play`; after it no receiver has lost its wait.
-    fn play_fairly(&mut self, op: Op) -> Result<Reply, String> {
+    pub(crate) fn play_fairly(&mut self, op: Op) -> Result<Reply, String> {
         let mut waiting = self.model.receivers();
         waiting.retain(|&id| self.model.system.waits(id));
         let reply = self.play(op)?;

@@ -384,6 +384,16 @@ impl<S: System> Driver<S> {
         self.tokens
     }
 
+    /// A receiver moved to another system.
+    pub(crate) fn moved_away(&mut self, id: u64) {
+        self.receivers.end(id);
+    }
+
+    /// A receiver came from another system; what is pending.
+    pub(crate) fn moved_here(&mut self, id: u64) -> Result<Reply, i32> {
+        self.attached(id, 0)
+    }
+
     fn attached(&mut self, id: u64, sent: u64) -> Result<Reply, i32> {
         let receiver = self.receivers.add(id);
         self.sent.push(sent);

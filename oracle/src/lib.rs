@@ -12,6 +12,7 @@
 //! | [`ModelConnection`] | the model of the connection machine alone |
 //! | [`explore`] | visits every state of a bounded [`Instance`] until no new one appears |
 //! | [`ReceivingDifferential`] | plays receives on the model of the memory model and on the core at once; [`Checked`] has the rules |
+//! | [`SharedDifferential`] | plays on the model ([`ModelSharedPool`]) and on the pools of several threads at once |
 //! | [`policy`] | the memory model under attack, in virtual time |
 //! | [`targets`] | what the fuzzers run, and the tests replay |
 //!
@@ -41,19 +42,21 @@ mod receiving_differential;
 mod receiving_ops;
 pub mod receiving_system;
 mod search;
+mod shared_differential;
 mod system;
 pub mod targets;
 
 pub use differential::{Differential, check_refusal};
 pub use driver::{Driver, Reply, Response};
 pub use facts::{Facts, check_facts};
-pub use model::{Legal, ModelConnection, ModelPool, ModelReceiving, ModelScheduler};
+pub use model::{Legal, ModelConnection, ModelExported, ModelPool, ModelReceiving, ModelScheduler, ModelSharedPool};
 pub use op::{HandleRef, Op};
 pub use receiving_checks::Checked;
 pub use receiving_core::CoreReceiving;
 pub use receiving_differential::ReceivingDifferential;
 pub use receiving_ops::{Answer, Drawn, DrawnKind, ReceivingOp};
 pub use search::{Explored, Instance, explore};
+pub use shared_differential::SharedDifferential;
 pub use system::{
     Ask, Asked, Attach, CConnection, CPool, Cell, Demand, Info, Notice, RustPool, RustScheduler, Step, System, Taken,
 };

@@ -11,6 +11,7 @@ mod h2_frames;
 mod ops;
 mod receiving;
 mod reference;
+mod shared_ops;
 mod shared_pools;
 mod shared_scheduler;
 mod text;
@@ -30,11 +31,12 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "ops", run: ops::run, examples: ops::EXAMPLES },
     Target { name: "ffi_ops", run: ffi_ops::run, examples: ffi_ops::EXAMPLES },
     Target { name: "shared_scheduler", run: shared_scheduler::run, examples: shared_scheduler::EXAMPLES },
     Target { name: "shared_pools", run: shared_pools::run, examples: shared_pools::EXAMPLES },
+    Target { name: "shared_ops", run: shared_ops::run, examples: shared_ops::EXAMPLES },
     Target { name: "receiving", run: receiving::run, examples: receiving::EXAMPLES },
     Target { name: "h2_frames", run: h2_frames::run, examples: h2_frames::EXAMPLES },
     Target { name: "fcgi_records", run: fcgi_records::run, examples: fcgi_records::EXAMPLES },

@@ -1,4 +1,4 @@
-//! Random texts for the targets `ops`, `receiving`, `shared_scheduler` and `shared_pools`: calls of every kind in any
+//! Random texts for the targets `ops`, `receiving`, `shared_scheduler`, `shared_ops` and `shared_pools`: calls of every kind in any
 //! order, most of them those that were asked for.
 
 use demuxbuf_oracle::targets::{TARGETS, Target};
@@ -90,6 +90,12 @@ fn receivers_bear_any_calls_in_any_order() {
 #[test]
 fn shards_bear_any_calls_in_any_order() {
     bears_any_calls("shared_scheduler", TEXTS);
+}
+
+#[test]
+fn pools_of_threads_bear_any_calls_in_any_order() {
+    // All threads are compared after each call.
+    bears_any_calls("shared_ops", TEXTS / 2);
 }
 
 #[test]

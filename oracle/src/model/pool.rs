@@ -2,17 +2,22 @@
 //! ([`ModelScheduler`](super::ModelScheduler)), put together as `docs/memory-model.md` has it for pools.
 
 mod counting;
+mod deadlines;
 mod delivery;
 mod host;
 mod look;
+mod shard;
 mod state;
 mod step;
+
+pub use shard::ModelExported;
 
 use super::{ModelConnection, ModelReceiving};
 use crate::receiving_system::{Notice as MemoryNotice, ReceivingConfig, ReceivingSystem};
 use crate::system::{Ask, Asked, Attach, Cell, Info, Notice, Stats, Step, System, Taken};
 use crate::{Facts, check_facts, receiving_system};
 use counting::check_counting;
+use deadlines::Deadlines;
 use demuxbuf::connection::{Action, Actions, Event, Policy};
 use demuxbuf::pool::{MemoryModelStats, PoolConfig, PoolStats};
 use demuxbuf::scheduler::{SchedulerConfig, TenantConfig, TenantInfo, WaitInfo};
@@ -45,6 +50,10 @@ struct Receiver {
 pub struct ModelPool {
     config: PoolConfig,
     memory: ModelReceiving,
+    /// Those that share it.
+    threads: u32,
+    /// Of leases of the host's own that one of these has.
+    deadlines: Option<Deadlines>,
     receivers: BTreeMap<u64, Receiver>,
     /// Numbers in the memory that are free again, and how many were ever used.
     free_rows: Vec<u32>,
@@ -78,21 +87,26 @@ fn requests_of(config: &PoolConfig) -> SchedulerConfig {
     }
 }
 
+/// Those of its memory.
+fn memory_of(config: &PoolConfig) -> ReceivingConfig {
+    let PoolConfig { memory_bytes, buffer_bytes, receivers_max, frame_grace_ns, blocked_ns, .. } = *config;
+    let in_flight_max = config.in_flight_max;
+    let memory = ReceivingConfig::new(memory_bytes, receivers_max);
+    ReceivingConfig { buffer_bytes, frame_grace_ns, blocked_ns, in_flight_max, ..memory }
+}
+
 impl ModelPool {
     /// A pool with this configuration.
     pub fn new(config: &PoolConfig) -> ModelPool {
-        let PoolConfig { memory_bytes, buffer_bytes, receivers_max, frame_grace_ns, blocked_ns, .. } = *config;
-        let in_flight_max = config.in_flight_max;
-        let memory = ReceivingConfig {
-            buffer_bytes,
-            frame_grace_ns,
-            blocked_ns,
-            in_flight_max,
-            ..ReceivingConfig::new(memory_bytes, receivers_max)
-        };
+        ModelPool::with_memory(config, ModelReceiving::with_requests(memory_of(config), requests_of(config)))
+    }
+
+    fn with_memory(config: &PoolConfig, memory: ModelReceiving) -> ModelPool {
         ModelPool {
             config: *config,
-            memory: ModelReceiving::with_requests(memory, requests_of(config)),
+            memory,
+            threads: 1,
+            deadlines: None,
             receivers: BTreeMap::new(),
             free_rows: Vec::new(),
             rows: 0,
@@ -192,10 +206,7 @@ impl ModelPool {
             return Err(DEMUXBUF_ERR_TABLE_FULL);
         }
         check_tenant(tenant)?;
-        let row = self.free_rows.pop().unwrap_or_else(|| {
-            self.rows += 1;
-            self.rows - 1
-        });
+        let row = self.take_row();
         self.memory.attach(row, unknown_length);
         self.next_receiver += 1;
         let connection = ModelConnection::new(without_parking(policy));
@@ -204,6 +215,13 @@ impl ModelPool {
         self.receivers.insert(self.next_receiver, receiver);
         self.follow_policy(self.next_receiver);
         Ok(self.next_receiver)
+    }
+
+    fn take_row(&mut self) -> u32 {
+        self.free_rows.pop().unwrap_or_else(|| {
+            self.rows += 1;
+            self.rows - 1
+        })
     }
 
     fn remove(&mut self, id: u64) {
@@ -271,6 +289,7 @@ impl System for ModelPool {
             return self.refuse_attached(id);
         }
         self.buffers.remove(&lease);
+        self.stop_deadline(lease);
         self.begin_attached(id, &bytes);
         Ok(id)
     }
@@ -356,7 +375,8 @@ impl System for ModelPool {
 
     fn release(&mut self, lease: u64) -> Result<(), i32> {
         self.buffers.remove(&lease).ok_or(DEMUXBUF_ERR_STALE)?;
-        self.memory.scheduler().release(lease)
+        self.stop_deadline(lease);
+        self.memory.release_own(lease)
     }
 
     fn drain(&mut self) {
@@ -374,17 +394,24 @@ impl System for ModelPool {
     }
 
     fn set_limit(&mut self, buffers: u64) -> Result<(), i32> {
-        let requests = requests_of(&self.config);
-        self.memory.set_limit(&requests, buffers as u32).map_err(|()| DEMUXBUF_ERR_CONFIG)
+        let (requests, buffers) = (requests_of(&self.config), buffers as u32);
+        let limited = match self.is_of_thread() {
+            true => self.limit_all(&requests, buffers),
+            false => self.memory.set_limit(&requests, buffers),
+        };
+        limited.map_err(|()| DEMUXBUF_ERR_CONFIG)
     }
 
     fn progress(&mut self, lease: u64, _bytes: u64) -> Result<(), i32> {
         self.buffers.get(&lease).ok_or(DEMUXBUF_ERR_STALE)?;
-        self.memory.scheduler().renew(lease)
+        if self.is_of_thread() {
+            return self.renew_own(lease);
+        }
+        self.memory.call_scheduler(|scheduler| scheduler.renew(lease))
     }
 
     fn cancel(&mut self, wait: u64) -> Result<(), i32> {
-        self.memory.scheduler().cancel(wait)
+        self.memory.cancel_own(wait)
     }
 
     fn content(&mut self, lease: u64) -> Result<Vec<Cell>, i32> {
@@ -402,24 +429,32 @@ impl System for ModelPool {
             self.follow_end_of_borrow(id);
         }
         self.memory.advance(now_ns);
-        self.memory.scheduler().tick(now_ns);
+        if !self.is_of_thread() {
+            self.memory.call_scheduler(|scheduler| scheduler.tick(now_ns));
+        } else if let Some(deadlines) = &mut self.deadlines {
+            deadlines.advance(now_ns);
+        }
     }
 
     fn poll_timeout(&mut self) -> Option<u64> {
-        let of_lease = self.memory.scheduler_seen().next_overdue_ns(self.memory.has_waiting_receivers());
+        let receivers_wait = self.memory.has_waiting_receivers();
+        let of_lease = match self.is_of_thread() {
+            true => self.next_overdue_ns_here(),
+            false => self.memory.look_at_scheduler(|scheduler| scheduler.next_overdue_ns(receivers_wait)),
+        };
         [ReceivingSystem::poll_timeout(&self.memory), of_lease].into_iter().flatten().min()
     }
 
     fn create_tenant(&mut self, tenant_config: TenantConfig) -> Result<u64, i32> {
-        self.memory.scheduler().create_tenant(tenant_config)
+        self.memory.call_scheduler(|scheduler| scheduler.create_tenant(tenant_config))
     }
 
     fn remove_tenant(&mut self, tenant: u64) -> Result<(), i32> {
-        self.memory.scheduler().remove_tenant(tenant)
+        self.memory.call_scheduler(|scheduler| scheduler.remove_tenant(tenant))
     }
 
     fn describe_tenant(&mut self, tenant: u64) -> Result<TenantInfo, i32> {
-        self.memory.scheduler().describe_tenant(tenant)
+        self.memory.call_scheduler(|scheduler| scheduler.describe_tenant(tenant))
     }
 
     fn describe(&mut self, id: u64) -> Result<Info, i32> {
@@ -435,15 +470,16 @@ impl System for ModelPool {
     }
 
     fn describe_wait(&self, wait: u64) -> Option<Result<WaitInfo, i32>> {
-        self.memory.scheduler_seen().describe_wait(wait)
+        self.memory.describe_own_wait(wait)
     }
 
     fn bypass_bound(&mut self) -> u64 {
-        self.memory.scheduler().bypass_bound()
+        let of_one = self.memory.call_scheduler(System::bypass_bound);
+        self.memory.shard().map_or(of_one, |shard| shard.bypass_bound(of_one))
     }
 
     fn stats(&mut self) -> Stats {
-        let mut below = self.memory.scheduler().stats();
+        let mut below = self.memory.call_scheduler(System::stats);
         if let Some(withheld) = self.memory.next_withheld() {
             below.scheduler.to_withhold = withheld.saturating_sub(below.scheduler.withheld);
         }
@@ -472,15 +508,17 @@ impl System for ModelPool {
     }
 
     fn check_invariants(&mut self) -> Result<(), String> {
-        self.memory.scheduler().check_invariants()?;
+        if !self.is_of_thread() {
+            self.memory.call_scheduler(System::check_invariants)?;
+        }
         let open = self.receivers.values().filter(|receiver| receiver.connection.is_open());
         let received = |of: &Receiver| of.connection.buffered_bytes() - self.memory.facts(of.row).seen;
         let buffered: u64 = open.map(|of| u64::from(received(of))).sum();
         let PoolStats { received_bytes, consumed_bytes, dropped_bytes, taken_bytes, .. } = self.counts;
         let left = consumed_bytes + dropped_bytes + taken_bytes;
-        let leased = self.memory.scheduler().stats().scheduler.leased;
+        let leased = self.memory.call_scheduler(System::stats).scheduler.leased;
         let mut rules = vec![
-            ("I1: receivers and the host have all that is leased", self.has_all(leased)),
+            ("I1: receivers and the host have all that is leased", self.is_of_thread() || self.has_all(leased)),
             ("I5: every byte is somewhere or was counted", received_bytes == left + buffered),
         ];
         for (&id, receiver) in self.receivers.iter().filter(|(_, receiver)| receiver.connection.is_open()) {
@@ -513,6 +551,10 @@ impl ModelPool {
             }
             let marked = self.memory.under_mark();
             let Some(notice) = self.memory.poll() else {
+                if self.memory.is_called() {
+                    // What was evicted, or another thread released, was assigned to a wait of this thread.
+                    continue;
+                }
                 return self.next_lease().or_else(|| self.next_overdue()).or_else(|| self.next_awaited());
             };
             let (MemoryNotice::Shed { receiver: row, .. }
@@ -546,7 +588,8 @@ impl ModelPool {
     /// An attach can be repeated, or nothing is left.
     fn next_awaited(&mut self) -> Option<Notice> {
         if self.is_drain_awaited {
-            let is_drained = self.receivers.is_empty() && self.buffers.is_empty() && !self.memory.has_requests();
+            let has_leases = !self.is_of_thread() && !self.buffers.is_empty();
+            let is_drained = self.receivers.is_empty() && !has_leases && !self.memory.has_requests();
             self.is_drain_awaited &= !is_drained;
             return is_drained.then_some(Notice::Drained);
         }

@@ -12,10 +12,13 @@ mod look;
 mod memory;
 mod requests;
 mod service;
+mod shard;
 mod tenants;
 
+pub(super) use for_pool::{Fixed, Limited, Moved, reserve};
 pub use legal::Legal;
-pub(super) use requests::Requests;
+use requests::Requests;
+pub(super) use shard::Shard;
 
 use crate::receiving_system::{After, Begin, Reason, ReceivingConfig, ReceivingSystem, Rest, Totals};
 use counting::Access;
@@ -198,8 +201,11 @@ impl ModelReceiving {
     ///
     /// The memory is too small, or a number is not allowed.
     pub fn new(config: ReceivingConfig) -> Result<ModelReceiving, String> {
-        let split = memory::Split::new(&config)?;
-        Ok(ModelReceiving {
+        Ok(ModelReceiving::with_split(config, memory::Split::new(&config, 1)?))
+    }
+
+    fn with_split(config: ReceivingConfig, split: memory::Split) -> ModelReceiving {
+        ModelReceiving {
             config,
             usable_buffers: split.buffers - 1 - split.header_buffers,
             reserve: split.buffers / 8,
@@ -221,7 +227,7 @@ impl ModelReceiving {
             next_place: 0,
             counts: Totals::default(),
             evictions_for_tenants: 0,
-        })
+        }
     }
 
     /// Buffers of which only receivers in credit may use the last.
@@ -379,6 +385,7 @@ impl ModelReceiving {
 
     /// Section 6; a claim that begins so is a guess or not.
     fn begin_as(&mut self, id: u32, is_guess: bool) -> Begin {
+        self.make_ready();
         let Some((place, mut free)) = self.place_to_borrow(id) else {
             return Begin::Later;
         };

@@ -1,6 +1,7 @@
 //! The scheduler, as the docs of `demuxbuf::scheduler` have it.
 
 mod deadlines;
+mod for_shards;
 mod state;
 mod turns;
 

@@ -5,13 +5,15 @@ use crate::Facts;
 use crate::receiving_system::Reason;
 use demuxbuf::connection::{Action, Actions, Event, Policy};
 use demuxbuf::pool::{
-    self, AttachOptions, Delivery, LeasedContent, Pool, PoolConfig, PoolError, PoolStats, ReceiverId,
+    self, AttachOptions, Budget, BufferSource, Delivery, LeasedContent, Pool, PoolConfig, PoolError, PoolStats,
+    ReceiverId,
 };
 use demuxbuf::receiving::ShedReason;
 use demuxbuf::scheduler::{
     self, LeaseId, LeaseInfo, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, WaitId, WaitInfo,
 };
 use demuxbuf::scheduler::{TenantConfig, TenantId, TenantInfo};
+use demuxbuf::shared::{ExportedReceiver, PoolShard};
 use demuxbuf_capi::*;
 
 /// A pool alone.
@@ -20,7 +22,7 @@ pub struct RustScheduler(Scheduler);
 
 /// Receivers, and bytes that were delivered and are in place.
 #[derive(Clone, Debug)]
-pub struct RustPool(Pool, Vec<u8>);
+pub struct RustPool<S: BufferSource = Budget>(Pool<S>, Vec<u8>);
 
 impl RustScheduler {
     /// A pool with this configuration, which is allowed.
@@ -48,7 +50,39 @@ impl RustPool {
         let (wait, lease) = (|wait: WaitId| name(wait.to_bits()), |lease: LeaseId| name(lease.to_bits()));
         self.0.state_key(state, Some(age_ns_max), &receiver, &wait, &lease);
     }
+}
 
+impl RustPool<PoolShard> {
+    /// Those of one of several threads.
+    pub fn of_thread(pool: Pool<PoolShard>) -> RustPool<PoolShard> {
+        RustPool(pool, Vec::new())
+    }
+
+    /// Takes a receiver off this thread.
+    ///
+    /// # Errors
+    ///
+    /// The status of the refusal.
+    pub fn export(&mut self, receiver: u64) -> Result<ExportedReceiver, i32> {
+        self.0.export(ReceiverId::from_bits(receiver)).map_err(code)
+    }
+
+    /// Takes in a receiver of another thread; its handle here.
+    ///
+    /// # Errors
+    ///
+    /// The status of the refusal; it can be imported elsewhere then.
+    pub fn import(&mut self, exported: &mut ExportedReceiver) -> Result<u64, i32> {
+        self.0.import(exported).map(ReceiverId::to_bits).map_err(code)
+    }
+
+    /// A thread that is to be signalled.
+    pub fn poll_wake(&mut self) -> Option<usize> {
+        self.0.poll_wake().map(|thread| thread as usize)
+    }
+}
+
+impl<S: BufferSource> RustPool<S> {
     fn show(&mut self, id: ReceiverId, actions: Actions) -> Step {
         if actions.has(Action::Recv) || actions.has(Action::Peek) {
             let area = self.0.receive_area(id).map_or(0, |area| area.len() as u32);
@@ -104,6 +138,7 @@ fn code(error: PoolError) -> i32 {
         PoolError::CannotCount { .. } => DEMUXBUF_ERR_CANNOT_COUNT,
         PoolError::DeadlinesOff => DEMUXBUF_ERR_DEADLINES_OFF,
         PoolError::NoDeadline => DEMUXBUF_ERR_NO_DEADLINE,
+        PoolError::NotMovable => DEMUXBUF_ERR_NOT_MOVABLE,
         PoolError::Event(error) => error.code(),
         other => unreachable!("no operation leads to {other:?}"),
     }
@@ -210,7 +245,7 @@ impl System for RustScheduler {
     }
 }
 
-impl System for RustPool {
+impl<S: BufferSource> System for RustPool<S> {
     fn attach(&mut self, with: Attach, bytes: &[u8]) -> Result<u64, i32> {
         self.0.attach_with(&options(with), bytes).map(ReceiverId::to_bits).map_err(code)
     }
@@ -375,6 +410,10 @@ impl System for RustPool {
 
     fn describe_tenant(&mut self, tenant: u64) -> Result<TenantInfo, i32> {
         self.0.describe_tenant(TenantId::from_bits(tenant)).map_err(code)
+    }
+
+    fn describe_wait(&self, wait: u64) -> Option<Result<WaitInfo, i32>> {
+        Some(self.0.describe_wait(WaitId::from_bits(wait)).map_err(code))
     }
 
     fn bypass_bound(&mut self) -> u64 {

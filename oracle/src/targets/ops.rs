@@ -215,7 +215,7 @@ fn unknown(number: u64) -> Option<HandleRef> {
     (number > 0).then_some(HandleRef::Unknown)
 }
 
-fn op(line: Line<'_>) -> Option<Op> {
+pub(super) fn op(line: Line<'_>) -> Option<Op> {
     let (first, second, third) = (which(line.number(0)), line.short(1), line.short(2));
     Some(match line.word {
         "attach" => {

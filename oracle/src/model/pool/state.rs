@@ -9,6 +9,8 @@ impl ModelPool {
         let ModelPool {
             config: _,
             memory,
+            threads: _,
+            deadlines: _, // of threads alone
             receivers,
             free_rows: _, // another order makes no difference but that of numbers
             rows: _,
@@ -27,6 +29,6 @@ impl ModelPool {
         }
         state.extend([u64::MAX, (*is_attach_awaited).into(), (*is_draining).into(), (*is_drain_awaited).into()]);
         memory.state_key(state);
-        memory.scheduler_seen().state_key(state, &|handle| buffers.contains_key(&handle).into())
+        memory.look_at_scheduler(|scheduler| scheduler.state_key(state, &|handle| buffers.contains_key(&handle).into()))
     }
 }

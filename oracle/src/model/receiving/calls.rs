@@ -109,6 +109,7 @@ impl ReceivingSystem for ModelReceiving {
     }
 
     fn decode(&mut self, id: u32) -> bool {
+        self.make_ready();
         let Some((place, _)) = self.place_to_borrow(id) else {
             return false;
         };
@@ -179,11 +180,13 @@ impl ReceivingSystem for ModelReceiving {
         self.skipped += since_last.saturating_sub(step_max);
         self.advanced_at = self.advanced_at.max(Some(now_ns));
         self.apply_limit();
+        self.see();
         (self.trials_left, self.evictions_left) = (EACH_ITERATION_MAX, EACH_ITERATION_MAX);
     }
 
     fn poll(&mut self) -> Option<Notice> {
-        self.next_notice()
+        let notice = self.next_notice();
+        if notice.is_none() && self.rest_at_shard() { self.next_notice() } else { notice }
     }
 
     fn poll_timeout(&self) -> Option<u64> {

@@ -1,5 +1,7 @@
 //! What a pool calls beside: the section on pools.
 
+use super::memory::Split;
+use super::shard::Shard;
 use super::{CREDIT_MAX, ModelReceiving, Place, Purpose, Requests};
 use crate::model::ModelScheduler;
 use crate::receiving_system::{Reason, ReceivingConfig};
@@ -11,33 +13,123 @@ pub(in crate::model) struct Left {
     pub(in crate::model) offset: u32,
 }
 
-/// Of what receivers may have of this many buffers; when nothing is used, more is free.
-fn reserve(requests: &SchedulerConfig, buffers: u32, fixed: u32) -> u32 {
+/// Of what receivers may have of this many buffers; when nothing is used, but what threads have in any case, more is
+/// free.
+pub(in crate::model) fn reserve(requests: &SchedulerConfig, buffers: u32, fixed: Fixed) -> u32 {
     let last = usize::from(requests.classes) - 1;
     let most = (buffers - requests.reserves[last]).min(requests.class_caps[last]);
-    (most / 8).min(most - fixed - 1)
+    (most / 8).min(most - fixed.always - fixed.spares.max(1))
+}
+
+/// What receivers have in any case.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::model) struct Fixed {
+    pub(in crate::model) threads: u32,
+    /// Receive buffers and header buffers.
+    pub(in crate::model) always: u32,
+    /// Of threads that share a pool, one for each.
+    pub(in crate::model) spares: u32,
+}
+
+/// The fewest buffers that a limit may leave.
+fn least(requests: &SchedulerConfig, Fixed { threads, always, spares }: Fixed) -> u32 {
+    let last = usize::from(requests.classes) - 1;
+    let needs = |class: usize| requests.reserves[class] + always + if class == last { threads } else { spares } + 1;
+    (0..=last).map(needs).fold((8 * threads).max(always + threads + 1), u32::max)
+}
+
+/// A limit of memory.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::model) struct Limited {
+    /// Buffers that are out of use.
+    pub(in crate::model) withheld: u32,
+    pub(in crate::model) reserve: u32,
+}
+
+impl Limited {
+    /// None if it is not allowed.
+    pub(in crate::model) fn new(requests: &SchedulerConfig, fixed: Fixed, limit: u32) -> Option<Limited> {
+        let is_allowed = (least(requests, fixed)..=requests.buffers).contains(&limit);
+        let limited = || Limited { withheld: requests.buffers - limit, reserve: reserve(requests, limit, fixed) };
+        is_allowed.then(limited)
+    }
+}
+
+/// What is known of a receiver beside its content, as it goes to another thread.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::model) struct Moved {
+    age: Option<u64>,
+    credit: i64,
+    pub(in crate::model) unknown_length: bool,
 }
 
 impl ModelReceiving {
+    /// What a receiver takes along to another thread.
+    pub(in crate::model) fn moved(&self, id: u32) -> Moved {
+        let receiver = self.receiver(id);
+        let age = receiver.start.map(|start| self.now - start);
+        Moved { age, credit: self.credit_now(id), unknown_length: receiver.unknown_length }
+    }
+
+    /// A receiver came from another thread with this.
+    pub(in crate::model) fn set_moved(&mut self, id: u32, moved: Moved) {
+        let now = self.now;
+        let receiver = self.receiver_mut(id);
+        receiver.credit = moved.credit;
+        if !receiver.bytes.is_empty() {
+            receiver.start = moved.age.map(|age| now.saturating_sub(age));
+        }
+    }
+
+    /// A receiver came with a buffer: it borrows that.
+    pub(in crate::model) fn import(&mut self, id: u32, lease: u64, offset: u32, bytes: u32) {
+        self.requests.as_mut().expect("a pool has requests").import(lease);
+        self.begin_in_buffer(id, offset, bytes);
+    }
+
+    fn begin_in_buffer(&mut self, id: u32, offset: u32, bytes: u32) {
+        let whole = self.sizes.len() - 1;
+        self.set_cell(id, Some(whole));
+        self.begin_content(id, bytes);
+        self.receiver_mut(id).offset = offset;
+        self.borrow(id, Place::OwnCell, Purpose::Plain, 0);
+    }
+
     /// Memory whose buffers the host's own requests have as well.
     pub(in crate::model) fn with_requests(config: ReceivingConfig, requests: SchedulerConfig) -> ModelReceiving {
         let mut model = ModelReceiving::new(config).expect("an allowed configuration");
         let fixed = requests.buffers - model.usable_buffers;
-        model.reserve = reserve(&requests, requests.buffers, fixed);
+        model.reserve = reserve(&requests, requests.buffers, Fixed { threads: 1, always: fixed, spares: 0 });
         model.requests = Some(Requests::new(ModelScheduler::new(&requests), fixed));
         model
     }
 
-    /// From the next advance on, this many buffers of all are out of use.
+    /// The header buffers of each of this many threads.
+    pub(in crate::model) fn header_buffers_of(config: &ReceivingConfig, threads: u32) -> u32 {
+        Split::new(config, threads).expect("an allowed configuration").header_buffers
+    }
+
+    /// Memory of one of several threads, with the buffers that it always has.
+    pub(in crate::model) fn with_shard(
+        config: ReceivingConfig,
+        threads: u32,
+        class: u8,
+        shard: Shard,
+    ) -> ModelReceiving {
+        let split = Split::new(&config, threads).expect("an allowed configuration");
+        let fixed = 1 + split.header_buffers;
+        let mut model = ModelReceiving::with_split(config, split);
+        model.requests = Some(Requests::of_shard(shard, class, fixed));
+        model.see();
+        model
+    }
+
+    /// From the next advance on, this many buffers of all are in use. With threads it is in force now.
     pub(in crate::model) fn set_limit(&mut self, requests: &SchedulerConfig, limit: u32) -> Result<(), ()> {
-        let fixed = requests.buffers - self.usable_buffers;
-        let last = usize::from(requests.classes) - 1;
-        let needs = |class: usize| requests.reserves[class] + fixed + if class == last { 2 } else { 1 };
-        let least = (0..=last).map(needs).chain([8, fixed + 2]).max();
-        if limit > requests.buffers || Some(limit) < least {
-            return Err(());
-        }
-        self.next_limit = Some((requests.buffers - limit, reserve(requests, limit, fixed)));
+        let always = requests.buffers - self.usable_buffers;
+        let fixed = Fixed { threads: 1, always, spares: 0 };
+        let Limited { withheld, reserve } = Limited::new(requests, fixed, limit).ok_or(())?;
+        self.next_limit = Some((withheld, reserve));
         Ok(())
     }
 
@@ -45,7 +137,7 @@ impl ModelReceiving {
     pub(super) fn apply_limit(&mut self) {
         if let Some((withheld, reserve)) = self.next_limit.take() {
             self.reserve = reserve;
-            self.scheduler().set_withheld(withheld);
+            self.call_scheduler(|scheduler| scheduler.set_withheld(withheld));
         }
     }
 
@@ -61,17 +153,18 @@ impl ModelReceiving {
 
     /// Whether a request of the host's own waits, or was granted and not picked up.
     pub(in crate::model) fn has_requests(&self) -> bool {
-        self.scheduler_seen().waits() > 0
+        let of_shard = self.shard().map(|shard| shard.host_waits() > 0);
+        of_shard.unwrap_or_else(|| self.look_at_scheduler(|scheduler| scheduler.waits() > 0))
     }
 
-    /// The scheduler of the host's own requests.
-    pub(in crate::model) fn scheduler(&mut self) -> &mut ModelScheduler {
-        &mut self.requests.as_mut().expect("a pool has requests").scheduler
+    /// Calls the scheduler of the host's own requests.
+    pub(in crate::model) fn call_scheduler<R>(&mut self, act: impl FnOnce(&mut ModelScheduler) -> R) -> R {
+        self.requests.as_mut().expect("a pool has requests").call(act)
     }
 
-    /// As `scheduler`, for looking.
-    pub(in crate::model) fn scheduler_seen(&self) -> &ModelScheduler {
-        &self.requests.as_ref().expect("a pool has requests").scheduler
+    /// Looks at it.
+    pub(in crate::model) fn look_at_scheduler<R>(&self, look: impl FnOnce(&ModelScheduler) -> R) -> R {
+        self.requests.as_ref().expect("a pool has requests").look(look)
     }
 
     /// Buffers that receivers have.
@@ -81,7 +174,7 @@ impl ModelReceiving {
 
     /// Whether a request of the host's own waits that a buffer could serve.
     pub(super) fn is_wanted(&self) -> bool {
-        self.requests.as_ref().is_some_and(|requests| requests.scheduler.is_wanted())
+        self.requests.is_some() && self.look_at_scheduler(ModelScheduler::is_wanted)
     }
 
     /// Content goes for requests of the host's own that wait.
@@ -206,8 +299,10 @@ impl ModelReceiving {
         self.skipped
     }
 
-    /// A receiver that was just attached gets bytes that came before it. False if there is no room for what its decoder may leave.
+    /// A receiver that was just attached gets bytes that came before it. False if there is no room for what its decoder
+    /// may leave.
     pub(in crate::model) fn receive_earlier(&mut self, id: u32, bytes: u32) -> bool {
+        self.make_ready();
         let whole = self.sizes.len() - 1;
         let has_hole = (self.size_for(bytes, false)..whole).any(|size| self.has_hole(size));
         let Some((place, _)) = self.place_to_borrow(id).filter(|&(_, free)| free > 0 || has_hole) else {
@@ -218,18 +313,14 @@ impl ModelReceiving {
         true
     }
 
-    /// A receiver that was just attached gets a buffer of the host's, with its content where it is; without any, that is free. False
-    /// if receivers have as many as they may.
+    /// A receiver that was just attached gets a buffer of the host's, with its content where it is; without any, that
+    /// is free. False if receivers have as many as they may.
     pub(in crate::model) fn adopt(&mut self, id: u32, lease: u64, offset: u32, bytes: u32) -> bool {
         if !self.requests.as_mut().expect("a pool has requests").adopt(lease) {
             return false;
         }
         if bytes > 0 {
-            let whole = self.sizes.len() - 1;
-            self.set_cell(id, Some(whole));
-            self.begin_content(id, bytes);
-            self.receiver_mut(id).offset = offset;
-            self.borrow(id, Place::OwnCell, Purpose::Plain, 0);
+            self.begin_in_buffer(id, offset, bytes);
         }
         self.settle_buffers();
         true

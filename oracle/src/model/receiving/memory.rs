@@ -13,7 +13,8 @@ pub(super) struct Split {
 }
 
 impl Split {
-    pub(super) fn new(config: &ReceivingConfig) -> Result<Split, String> {
+    /// Of memory that this many threads share: what one of them has.
+    pub(super) fn new(config: &ReceivingConfig, threads: u32) -> Result<Split, String> {
         let ReceivingConfig {
             memory_bytes,
             buffer_bytes,
@@ -31,9 +32,9 @@ impl Split {
         }
         let buffers = u32::try_from(memory_bytes / u64::from(buffer_bytes)).map_err(|_| "memory_bytes is too large")?;
         let whole_bytes = u64::from(buffers) * u64::from(buffer_bytes);
-        let header_cells = u64::from(receivers_max).min(whole_bytes / 512) as u32;
+        let header_cells = u64::from(receivers_max).min(whole_bytes / (512 * u64::from(threads))) as u32;
         let header_buffers = header_cells.div_ceil(buffer_bytes / 64);
-        let least = 8.max(3 + header_buffers);
+        let least = (8 * threads).max(threads * (1 + header_buffers) + threads + 1);
         if buffers < least {
             return Err(format!(
                 "memory_bytes has {buffers} buffers of {buffer_bytes} bytes; at least {least} are needed"
@@ -42,7 +43,7 @@ impl Split {
         if in_flight_max > buffers {
             return Err(format!("in_flight_max is {in_flight_max}; at most {buffers} is allowed"));
         }
-        let in_flight_max = if in_flight_max == 0 { 1.max(buffers / 8) } else { in_flight_max };
+        let in_flight_max = if in_flight_max == 0 { 1.max(buffers / 8 / threads) } else { in_flight_max };
         Ok(Split { buffers, header_buffers, header_cells, in_flight_max, sizes: sizes(buffer_bytes) })
     }
 }

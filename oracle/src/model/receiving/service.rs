@@ -10,6 +10,7 @@ impl ModelReceiving {
         self.next_shed()
             .or_else(|| {
                 self.evict_for_requests();
+                self.make_ready_to_serve();
                 self.next_trial()
             })
             .or_else(|| self.next_grant())
@@ -25,6 +26,14 @@ impl ModelReceiving {
         let (_, id, reason) = self.receivers.iter().filter_map(waiting).min()?;
         self.receiver_mut(id).shed = Some((reason, None));
         Some(Notice::Shed { receiver: id, reason })
+    }
+
+    /// A shard takes what one that is served may need.
+    fn make_ready_to_serve(&mut self) {
+        let waits = |receiver: &Receiver| receiver.has_trial() || receiver.off.is_some() || receiver.borrow.is_some();
+        if !self.is_borrowed() && self.live().any(|(_, receiver)| waits(receiver)) {
+            self.make_ready();
+        }
     }
 
     /// Claims, and receivers under a mark, whose deadline has passed, in the order of their trials.
@@ -155,13 +164,17 @@ impl ModelReceiving {
         After::Shed { reason: Reason::Deadline }
     }
 
+    /// The receiver that is off, and goes on first.
+    pub(super) fn first_off(&self) -> Option<u32> {
+        let off = self.served_first(|receiver| receiver.off.is_some());
+        off.into_iter().map(|id| (self.receiver(id).off, id)).min().map(|(_, id)| id)
+    }
+
     fn next_resume(&mut self) -> Option<Notice> {
         if self.is_borrowed() {
             return None;
         }
-        let off = self.served_first(|receiver| receiver.off.is_some());
-        let off = off.into_iter().map(|id| (self.receiver(id).off, id));
-        let (_, id) = off.min()?;
+        let id = self.first_off()?;
         if self.is_in_shortage(id, self.free()) {
             return None;
         }

@@ -1,0 +1,251 @@
+//! Plays the same operations on the model and on the pools of several threads, and compares. One thread has all of
+//! them, so each call is over before the next begins.
+
+use crate::driver::{Reply, Response};
+use crate::model::{ModelExported, ModelPool, ModelSharedPool};
+use crate::system::{RustPool, Stats, System};
+use crate::{Differential, HandleRef, Op};
+use demuxbuf::pool::PoolConfig;
+use demuxbuf::scheduler::WaitInfo;
+use demuxbuf::shared::{ExportedReceiver, PoolShard, SharedPool};
+
+/// Advances of the clock while a grant is not picked up. It lapses after 8 at least, and the clock of all may be behind
+/// by one for each thread.
+const ADVANCES_MAX: u32 = 4;
+
+/// The model and the pools of all threads, which get the same operations.
+#[derive(Debug)]
+pub struct SharedDifferential {
+    model: ModelSharedPool,
+    shared_pool: SharedPool,
+    /// By thread.
+    pools: Vec<Differential<ModelPool, RustPool<PoolShard>>>,
+    /// Receivers that no thread has.
+    exported: Vec<(ModelExported, ExportedReceiver)>,
+    /// Since something was assigned and not picked up.
+    advances: u32,
+}
+
+impl SharedDifferential {
+    /// Compares pools that were not used yet.
+    pub fn new(config: &PoolConfig, threads: u32) -> SharedDifferential {
+        let shared_pool = SharedPool::new(config, threads).expect("an allowed configuration");
+        let (model, models) = ModelSharedPool::new(config, threads);
+        let pair = |(model, index)| {
+            let pool = shared_pool.shard(index).expect("it is free");
+            // What is shared is compared here.
+            Differential { answers_only: true, ..Differential::new(model, RustPool::of_thread(pool)) }
+        };
+        let pools = models.into_iter().zip(0..).map(pair).collect();
+        SharedDifferential { model, shared_pool, pools, exported: Vec::new(), advances: 0 }
+    }
+
+    /// How many threads there are.
+    pub fn threads(&self) -> usize {
+        self.pools.len()
+    }
+
+    /// Plays an operation on both sides of a thread; compares the answers, then all that can be seen on all threads.
+    ///
+    /// # Errors
+    ///
+    /// The two differ, or a rule is broken.
+    pub fn play(&mut self, thread: usize, op: Op) -> Result<Reply, String> {
+        if matches!(op, Op::Tick { .. } | Op::Later { .. }) {
+            self.pick_up_in_time()?;
+        }
+        let reply = self.pools[thread].play(op)?;
+        self.compare().map_err(|difference| format!("after {op:?}: {difference}"))?;
+        Ok(reply)
+    }
+
+    /// Grants that are not picked up go to others, at a time that is not specified to the nanosecond: none is left for
+    /// as long.
+    fn pick_up_in_time(&mut self) -> Result<(), String> {
+        let has_grants = |thread: &usize| self.model.is_called(*thread);
+        let late: Vec<usize> = (0..self.threads()).filter(has_grants).collect();
+        self.advances = if late.is_empty() { 0 } else { self.advances + 1 };
+        if self.advances > ADVANCES_MAX {
+            self.advances = 0;
+            late.into_iter().try_for_each(|thread| self.poll_all(thread))?;
+        }
+        Ok(())
+    }
+
+    /// Polls until there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`play`](SharedDifferential::play), or the notices have no end.
+    pub fn poll_all(&mut self, thread: usize) -> Result<(), String> {
+        let Differential { model, .. } = &self.pools[thread];
+        for _ in 0..4 * (model.receivers().len() + model.waits().len()) + 64 {
+            if self.play(thread, Op::PollNotice)?.response == Response::Nothing {
+                return Ok(());
+            }
+        }
+        Err("the notices have no end".into())
+    }
+
+    /// A thread asks which others are to be signalled.
+    ///
+    /// # Errors
+    ///
+    /// The two differ.
+    pub fn signal(&mut self, thread: usize) -> Result<(), String> {
+        let expected: Vec<usize> = std::iter::from_fn(|| self.model.poll_wake(thread)).collect();
+        let seen: Vec<usize> = std::iter::from_fn(|| self.pools[thread].system.system.poll_wake()).collect();
+        if expected == seen { Ok(()) } else { Err(format!("threads to be signalled: {expected:?}, seen {seen:?}")) }
+    }
+
+    /// The receiver at this place leaves a thread.
+    ///
+    /// # Errors
+    ///
+    /// The two differ, or a rule is broken.
+    pub fn export(&mut self, thread: usize, at: usize) -> Result<(), String> {
+        let Differential { model, system, .. } = &mut self.pools[thread];
+        let Some(at) = at.checked_rem(model.receivers().len()) else { return Ok(()) };
+        let (in_model, in_system) = (model.receivers()[at], system.receivers()[at]);
+        match (model.system.export(in_model), system.system.export(in_system)) {
+            (Ok(expected), Ok(seen)) => {
+                model.moved_away(in_model);
+                system.moved_away(in_system);
+                self.exported.push((expected, seen));
+            }
+            (Err(expected), Err(seen)) if expected == seen => {}
+            (expected, seen) => {
+                let [expected, seen] = [expected.map(drop), seen.map(drop)];
+                return Err(format!("an export: expected {expected:?}, seen {seen:?}"));
+            }
+        }
+        self.compare()
+    }
+
+    /// A receiver that no thread has comes to this one.
+    ///
+    /// # Errors
+    ///
+    /// The two differ, or a rule is broken.
+    pub fn import(&mut self, thread: usize, at: usize) -> Result<(), String> {
+        let Some(at) = at.checked_rem(self.exported.len()) else { return Ok(()) };
+        let Differential { model, system, .. } = &mut self.pools[thread];
+        let (in_model, in_system) = &mut self.exported[at];
+        match (model.system.import(in_model), system.system.import(in_system)) {
+            (Ok(expected), Ok(seen)) => {
+                let [expected, seen] = [model.moved_here(expected), system.moved_here(seen)];
+                let agree =
+                    expected.as_ref().is_ok_and(|expected| seen.as_ref().is_ok_and(|seen| expected.agrees_with(seen)));
+                if !agree {
+                    return Err(format!("an import: expected {expected:?}, seen {seen:?}"));
+                }
+                _ = self.exported.remove(at);
+            }
+            (Err(expected), Err(seen)) if expected == seen => {}
+            (expected, seen) => return Err(format!("an import: expected {expected:?}, seen {seen:?}")),
+        }
+        self.compare()
+    }
+
+    /// Compares all that can be seen, and checks the invariants of both.
+    fn compare(&mut self) -> Result<(), String> {
+        for (thread, pool) in self.pools.iter_mut().enumerate() {
+            compare_pool(pool, self.model.has_waiters())
+                .map_err(|difference| format!("thread {thread}: {difference}"))?;
+        }
+        self.shared_pool.check_invariants().map_err(|rule| format!("the system breaks {rule}"))
+    }
+
+    /// As [`Differential::drain`], on all threads.
+    ///
+    /// # Errors
+    ///
+    /// As [`play`](SharedDifferential::play), or a waiter is never served.
+    pub fn drain(&mut self) -> Result<(), String> {
+        let waits = |pool: &Differential<ModelPool, _>| pool.model.waits().len() + pool.model.receivers().len();
+        let steps = self.pools.iter().map(|pool| pool.model.system.steps_max() as usize).max().unwrap_or(0);
+        let rounds = self.pools.iter().map(waits).sum::<usize>() + self.exported.len() + 2 * steps;
+        for _ in 0..rounds + 2 {
+            for thread in 0..self.threads() {
+                for at in (0..self.exported.len()).rev() {
+                    self.import(thread, at)?;
+                }
+            }
+            for pool in &mut self.pools {
+                while pool.play_fairly(Op::PollNotice)?.response != Response::Nothing {
+                    pool.serve_all()?;
+                }
+                while !pool.model.leases().is_empty() {
+                    pool.play_fairly(Op::Release { lease: HandleRef::Live(0) })?;
+                }
+                pool.serve_all()?;
+            }
+            self.compare()?;
+            if self.exported.is_empty() && self.pools.iter_mut().all(Differential::is_drained) {
+                return Ok(());
+            }
+            for thread in 0..self.threads() {
+                let ns = self.pools[thread].model.system.step_ns();
+                self.play(thread, Op::Later { ns })?;
+            }
+        }
+        Err(format!("I6: not every waiter was served: {:?}", self.model))
+    }
+}
+
+fn compare_pool(pool: &mut Differential<ModelPool, RustPool<PoolShard>>, has_waiters: bool) -> Result<(), String> {
+    pool.compare_receivers()?;
+    pool.compare_contents()?;
+    compare_waits(pool)?;
+    let (expected, seen) = (pool.model.system.stats(), pool.system.system.stats());
+    compare_stats(expected, seen)?;
+    let (expected, seen) = (pool.model.system.poll_timeout(), pool.system.system.poll_timeout());
+    // While others wait, it may be earlier: a thread also looks for grants that another one does not pick up.
+    let is_earlier = has_waiters && seen.is_some() && expected.is_none_or(|expected| seen <= Some(expected));
+    if expected != seen && !is_earlier {
+        return Err(format!("when to advance the clock: expected {expected:?}, seen {seen:?}"));
+    }
+    pool.model.system.check_invariants().map_err(|rule| format!("the model breaks {rule}"))?;
+    pool.system.system.check_invariants().map_err(|rule| format!("the system breaks {rule}"))
+}
+
+/// Ages and bypasses are counted under the lock of all threads.
+fn compare_waits(pool: &Differential<ModelPool, RustPool<PoolShard>>) -> Result<(), String> {
+    let known = |info: Option<Result<WaitInfo, i32>>| {
+        info.map(|info| info.map(|info| (info.token, info.class, info.has_deadline, info.is_assigned)))
+    };
+    for (model, system) in pool.model.waits().into_iter().zip(pool.system.waits()) {
+        let expected = known(pool.model.system.describe_wait(model));
+        let seen = known(pool.system.system.describe_wait(system));
+        if expected != seen {
+            return Err(format!("a wait: expected {expected:?}, seen {seen:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Where the buffers of receivers go is specified, but not by which ways.
+fn compare_stats(expected: Stats, seen: Stats) -> Result<(), String> {
+    let known = |stats: &Stats| {
+        let scheduler = &stats.scheduler;
+        let counts =
+            [scheduler.queued, scheduler.cancelled, scheduler.granted_at_once.wrapping_sub(scheduler.released)];
+        let buffers = [
+            scheduler.capacity,
+            scheduler.free,
+            scheduler.leased,
+            scheduler.assigned,
+            scheduler.waiting,
+            scheduler.withheld,
+            scheduler.to_withhold,
+        ];
+        (counts, buffers, scheduler.waiting_by_class)
+    };
+    if known(&expected) != known(&seen) {
+        return Err(format!("statistics of the budget: expected {expected:?}, seen {seen:?}"));
+    }
+    let mut expected = expected;
+    expected.scheduler = seen.scheduler;
+    expected.memory_model.copied_bytes = seen.memory_model.copied_bytes;
+    if expected == seen { Ok(()) } else { Err(format!("statistics: expected {expected:?}, seen {seen:?}")) }
+}

@@ -355,7 +355,9 @@ impl<B: Buffers> Receiving<B> {
         if state.borrow == NIL && state.kept_bytes == 0 {
             return None; // The buffer that it would borrow may be lent to another.
         }
-        let (buffer, start) = self.where_is(keeper);
+        let borrow = self.borrows.get(state.borrow as usize);
+        let (buffer, start) =
+            borrow.map_or_else(|| self.where_is(keeper), |borrow| (borrow.buffer, borrow.start as usize));
         // What a receive in flight writes to stays lent.
         let is_in_flight = poison::IS_ON && self.is_in_flight(keeper);
         let in_flight_bytes = if is_in_flight { self.borrows[state.borrow as usize].max_bytes } else { 0 };

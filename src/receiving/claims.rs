@@ -5,9 +5,21 @@ use super::buffers::{Buffers, LoadOrder, Wanted};
 use super::heap::Entry;
 use super::keeper::Queue;
 use super::keeper::Standing;
+use super::sizes::Size;
 use super::types::Notice;
 use super::{NIL, Receiving, ReceivingConfig};
 use crate::config_error::ConfigError;
+
+/// What has its trial at its deadline.
+const TRIED: [Queue; 3] = [Queue::CreditedClaims, Queue::Claims, Queue::Marks];
+
+/// The claim that is next.
+struct FirstClaim {
+    keeper: u32,
+    /// That of the cell that it needs.
+    size: Size,
+    is_in_credit: bool,
+}
 
 impl<B: Buffers> Receiving<B> {
     /// A receiver waits for room from now on, if it does not already.
@@ -50,8 +62,10 @@ impl<B: Buffers> Receiving<B> {
     }
 
     pub(super) fn enqueue_claim(&mut self, keeper: u32) {
-        let queue = if self.is_in_credit(keeper) { Queue::CreditedClaims } else { Queue::Claims };
-        let deadline_ns = self.deadline_ns(keeper);
+        let length_bytes = self.length_bytes(keeper);
+        let is_in_credit = self.has_credit_for(keeper, self.cells.sizes.fitting_above_header(length_bytes));
+        let queue = if is_in_credit { Queue::CreditedClaims } else { Queue::Claims };
+        let deadline_ns = self.deadline_of(keeper, length_bytes);
         self.enqueue(queue, keeper, deadline_ns);
     }
 
@@ -136,8 +150,9 @@ impl<B: Buffers> Receiving<B> {
     /// Nothing is left to poll: a receiver that waits for memory waits where memory comes from.
     #[inline]
     fn settle(&mut self) -> bool {
-        let first = self.first_claim().or_else(|| self.next_off());
-        let wanted = first.map(|keeper| if self.is_in_credit(keeper) { Wanted::Any } else { Wanted::BesideReserve });
+        let first = self.first_claim().map(|claim| claim.is_in_credit);
+        let first = first.or_else(|| self.next_off().map(|keeper| self.is_in_credit(keeper)));
+        let wanted = first.map(|is_in_credit| if is_in_credit { Wanted::Any } else { Wanted::BesideReserve });
         // What comes while a receiver borrows serves none: two threads would pass it to each other without end.
         self.buffers.settle(wanted, self.open_borrows == 0)
     }
@@ -172,11 +187,12 @@ impl<B: Buffers> Receiving<B> {
             let (receiver, max_bytes) = self.serve(keeper, Purpose::Trial);
             return Some(Notice::Trial { receiver, max_bytes });
         }
-        let keeper = self.first_claim()?;
+        let FirstClaim { keeper, size, is_in_credit } = self.first_claim()?;
         if self.may_not_submit(keeper) {
             return None;
         }
-        let (size, floor) = (self.claimed_size(keeper), self.floor(keeper));
+        let floor = self.floor(is_in_credit);
+        let size = if self.submits(keeper) { self.cells.sizes.whole() } else { size };
         while !self.has_room(size, floor) || !self.may_borrow(keeper) {
             if !self.evict() && !self.evict_for(keeper, size) {
                 return None;
@@ -221,28 +237,36 @@ impl<B: Buffers> Receiving<B> {
 
     /// The claim, or the wait under a mark, with the earliest deadline.
     fn first_tried(&self) -> Option<Entry> {
-        let firsts = [Queue::CreditedClaims, Queue::Claims, Queue::Marks].map(|queue| self.heaps.first(queue));
-        firsts.into_iter().flatten().min()
+        TRIED.map(|queue| self.heaps.first(queue)).into_iter().flatten().min()
     }
 
     /// The one whose deadline passed first.
+    #[inline]
     fn first_due(&self) -> Option<u32> {
-        let first = self.first_tried()?;
-        (first.deadline_ns <= self.clock.now_ns()).then_some(first.keeper)
+        let now_ns = self.clock.now_ns();
+        let is_due = |queue| self.heaps.first_deadline_ns(queue) <= now_ns;
+        if TRIED.into_iter().any(is_due) { self.first_tried().map(|first| first.keeper) } else { None }
     }
 
     /// The claim that is next: of the tenant that comes first, in credit first, then the earliest deadline.
-    fn first_claim(&mut self) -> Option<u32> {
+    fn first_claim(&mut self) -> Option<FirstClaim> {
         let tenant = self.next_tenant(LoadOrder::Claiming)?;
         // While it waits, its credit only falls.
         while let Some(first) = self.first_claim_of(tenant, true) {
-            if self.is_in_credit(first.keeper) {
-                return Some(first.keeper);
+            let claim = self.look_at_claim(first.keeper);
+            if claim.is_in_credit {
+                return Some(claim);
             }
             self.dequeue(first.keeper);
             self.enqueue(Queue::Claims, first.keeper, first.deadline_ns);
         }
-        self.first_claim_of(tenant, false).map(|first| first.keeper)
+        self.first_claim_of(tenant, false).map(|first| self.look_at_claim(first.keeper))
+    }
+
+    #[inline]
+    fn look_at_claim(&self, keeper: u32) -> FirstClaim {
+        let size = self.cells.sizes.fitting_above_header(self.length_bytes(keeper));
+        FirstClaim { keeper, size, is_in_credit: self.has_credit_for(keeper, size) }
     }
 
     /// Receivers that claim.
@@ -260,7 +284,7 @@ impl<B: Buffers> Receiving<B> {
             .first_tenant(LoadOrder::Claiming)
             .and_then(|tenant| self.first_claim_of(tenant, true).or_else(|| self.first_claim_of(tenant, false)));
         let granted = claim.map(|first| first.keeper).filter(|&keeper| {
-            let has_room = self.has_room(self.claimed_size(keeper), self.floor(keeper));
+            let has_room = self.has_room(self.claimed_size(keeper), self.floor(self.is_in_credit(keeper)));
             has_room && !self.may_not_submit(keeper) && self.may_borrow(keeper)
         });
         let resumed = self.next_off().filter(|&keeper| !self.is_in_shortage(keeper, self.free_buffers()));

@@ -90,12 +90,18 @@ impl<B: Buffers> Receiving<B> {
 
     /// When its claim is tried, or from when on its content may be evicted, in pool time.
     pub(super) fn deadline_ns(&self, keeper: u32) -> u64 {
+        self.deadline_of(keeper, self.length_bytes(keeper))
+    }
+
+    /// As `deadline_ns`, of a receiver of this length.
+    #[inline]
+    pub(super) fn deadline_of(&self, keeper: u32, length_bytes: u32) -> u64 {
         let state = &self.keepers[keeper];
         if let Standing::Held { since_ns } = state.standing {
             return since_ns.saturating_add(self.config.blocked_ns);
         }
         let start_ns = state.start_ns.unwrap_or(self.clock.now_ns());
-        self.config.deadline_ns(start_ns, self.length_bytes(keeper))
+        self.config.deadline_ns(start_ns, length_bytes)
     }
 
     pub(super) fn size_of(&self, place: Place) -> Option<Size> {
@@ -147,8 +153,13 @@ impl<B: Buffers> Receiving<B> {
     }
 
     pub(super) fn is_in_credit(&self, keeper: u32) -> bool {
-        let sizes = &self.cells.sizes;
-        let cell_bytes = sizes.bytes(sizes.fitting_above_header(self.length_bytes(keeper)));
+        self.has_credit_for(keeper, self.cells.sizes.fitting_above_header(self.length_bytes(keeper)))
+    }
+
+    /// Whether its credit is enough for a cell of this size.
+    #[inline]
+    pub(super) fn has_credit_for(&self, keeper: u32, size: Size) -> bool {
+        let cell_bytes = self.cells.sizes.bytes(size);
         self.credit_bytes(keeper) >= cell_bytes.saturating_mul(2).min(CREDIT_MAX as u32) as i32
     }
 
@@ -161,9 +172,9 @@ impl<B: Buffers> Receiving<B> {
             || self.is_capped(self.keepers[keeper].receiver)
     }
 
-    /// Free buffers that are not for this receiver.
-    pub(super) fn floor(&self, keeper: u32) -> u32 {
-        if self.is_in_credit(keeper) { 0 } else { self.split.reserve }
+    /// Free buffers that are not for a receiver, which is in credit or not.
+    pub(super) fn floor(&self, is_in_credit: bool) -> u32 {
+        if is_in_credit { 0 } else { self.split.reserve }
     }
 
     /// Before a borrow: what it may take, and what the receive buffer may leave, is ready if it is free.

@@ -18,10 +18,17 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
+    /// Whether the deadline of some content passed before the latest advance of the clock, and it may still go in this
+    /// iteration.
+    #[inline]
+    pub(super) fn may_evict(&self) -> bool {
+        let is_late = self.heaps.first(Queue::Evictable).is_some_and(|first| first.deadline_ns <= self.before_ns);
+        is_late && self.evictions_left > 0
+    }
+
     /// Sheds the receiver whose deadline passed first, if it passed before the latest advance of the clock.
     pub(super) fn evict(&mut self) -> bool {
-        let first = self.heaps.first(Queue::Evictable).filter(|first| first.deadline_ns <= self.before_ns);
-        let Some(first) = first.filter(|_| self.evictions_left > 0) else {
+        let Some(first) = self.heaps.first(Queue::Evictable).filter(|_| self.may_evict()) else {
             return false;
         };
         self.evictions_left -= 1;

@@ -324,6 +324,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// Lists a new borrow, which is open.
+    #[inline]
     pub(super) fn list_borrow(&mut self, borrow: Borrow) {
         let at = self.borrows.len() as u32;
         self.flights.counted += u32::from(borrow.is_counted);
@@ -338,19 +339,36 @@ impl<B: Buffers> Receiving<B> {
     /// Removes a borrow that is open.
     #[inline]
     pub(super) fn unlist_borrow(&mut self, keeper: u32) -> Borrow {
-        debug_assert!(!self.is_in_flight(keeper));
-        self.open_borrows -= 1;
-        let at = self.keepers[keeper].borrow;
-        if at != self.open_borrows {
-            self.swap_borrows(at, self.open_borrows);
-        }
-        let borrow = self.borrows.swap_remove(self.open_borrows as usize);
-        self.keepers[keeper].borrow = NIL;
-        if let Some(moved) = self.borrows.get(self.open_borrows as usize) {
-            self.keepers[moved.keeper].borrow = self.open_borrows;
-        }
-        self.flights.counted -= u32::from(borrow.is_counted);
+        let borrow = *self.borrow_of(keeper);
+        self.drop_borrow(keeper, borrow.is_counted);
         borrow
+    }
+
+    /// As `unlist_borrow`, of one that is known to count as one of the receives in flight, or not to.
+    #[inline]
+    pub(super) fn drop_borrow(&mut self, keeper: u32, is_counted: bool) {
+        debug_assert!(!self.is_in_flight(keeper));
+        self.flights.counted -= u32::from(is_counted);
+        self.open_borrows -= 1;
+        let at = core::mem::replace(&mut self.keepers[keeper].borrow, NIL);
+        if at as usize + 1 == self.borrows.len() {
+            self.borrows.truncate(at as usize);
+        } else {
+            self.fill_borrow(at);
+        }
+    }
+
+    /// A borrow that was open is over, and not the last: the last one that is open takes its place, and the last of all
+    /// that of this one.
+    fn fill_borrow(&mut self, at: u32) {
+        let last_open = self.open_borrows as usize;
+        self.borrows.swap(at as usize, last_open);
+        self.borrows.swap_remove(last_open);
+        for filled in [at, self.open_borrows] {
+            if let Some(moved) = self.borrows.get(filled as usize) {
+                self.keepers[moved.keeper].borrow = filled;
+            }
+        }
     }
 
     fn swap_borrows(&mut self, one: u32, other: u32) {

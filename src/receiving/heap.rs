@@ -5,6 +5,7 @@ use super::keeper::{Keepers, Queue};
 use crate::alloc_util::reserve;
 use crate::config_error::ConfigError;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 /// The heaps; a keeper is in at most one of them.
 #[cfg_attr(feature = "model-check", derive(Clone))]
@@ -14,11 +15,38 @@ pub(super) struct Heaps {
 }
 
 /// Earliest deadline first, then the lowest row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) deadline_ns: u64,
     pub(super) receiver: u32,
     pub(super) keeper: u32,
+}
+
+impl Entry {
+    /// One comparison is all that it takes: a receiver has one keeper.
+    #[inline(always)]
+    fn order(&self) -> u128 {
+        u128::from(self.deadline_ns) << 32 | u128::from(self.receiver)
+    }
+}
+
+impl PartialOrd for Entry {
+    #[inline(always)]
+    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+
+    #[inline(always)]
+    fn lt(&self, other: &Entry) -> bool {
+        self.order() < other.order()
+    }
+}
+
+impl Ord for Entry {
+    #[inline(always)]
+    fn cmp(&self, other: &Entry) -> Ordering {
+        self.order().cmp(&other.order())
+    }
 }
 
 impl Heaps {
@@ -31,6 +59,12 @@ impl Heaps {
     #[inline]
     pub(super) fn first(&self, queue: Queue) -> Option<Entry> {
         self.heaps[queue as usize].first().copied()
+    }
+
+    /// The earliest deadline; that of none is never.
+    #[inline]
+    pub(super) fn first_deadline_ns(&self, queue: Queue) -> u64 {
+        self.heaps[queue as usize].first().map_or(u64::MAX, |first| first.deadline_ns)
     }
 
     pub(super) fn len(&self, queue: Queue) -> u32 {
@@ -80,16 +114,17 @@ impl Heaps {
         let (heap, at) = (&mut self.heaps[queue as usize], at as usize);
         heap.swap_remove(at);
         if at < heap.len() {
-            let at = sift_up(heap, queue, at, keepers);
-            sift_down(heap, queue, at, keepers);
+            let is_earlier = at > 0 && heap[at] < heap[(at - 1) / 2];
+            let sift = if is_earlier { sift_up } else { sift_down };
+            sift(heap, queue, at, keepers);
         }
         Some(queue)
     }
 }
 
-/// Moves an entry before those that it is earlier than; returns where it is then.
+/// Moves an entry before those that it is earlier than.
 #[inline(never)]
-fn sift_up(heap: &mut [Entry], queue: Queue, mut at: usize, keepers: &mut Keepers) -> usize {
+fn sift_up(heap: &mut [Entry], queue: Queue, mut at: usize, keepers: &mut Keepers) {
     let entry = heap[at];
     while at > 0 && entry < heap[(at - 1) / 2] {
         let parent = (at - 1) / 2;
@@ -97,26 +132,25 @@ fn sift_up(heap: &mut [Entry], queue: Queue, mut at: usize, keepers: &mut Keeper
         at = parent;
     }
     put(heap, queue, at, entry, keepers);
-    at
 }
 
+/// Moves an entry behind those that it is later than.
 #[inline(never)]
 fn sift_down(heap: &mut [Entry], queue: Queue, mut at: usize, keepers: &mut Keepers) {
     let entry = heap[at];
-    while let Some(child) = earlier_child(heap, at).filter(|&child| heap[child] < entry) {
-        put(heap, queue, at, heap[child], keepers);
+    loop {
+        let mut child = 2 * at + 1;
+        let Some(&(mut first)) = heap.get(child) else { break };
+        if let Some(&right) = heap.get(child + 1).filter(|&&right| right < first) {
+            (child, first) = (child + 1, right);
+        }
+        if entry < first {
+            break;
+        }
+        put(heap, queue, at, first, keepers);
         at = child;
     }
     put(heap, queue, at, entry, keepers);
-}
-
-fn earlier_child(heap: &[Entry], at: usize) -> Option<usize> {
-    let left = 2 * at + 1;
-    let right = left + 1;
-    match (heap.get(left), heap.get(right)) {
-        (Some(one), Some(other)) => Some(if other < one { right } else { left }),
-        (one, _) => one.map(|_| left),
-    }
 }
 
 fn put(heap: &mut [Entry], queue: Queue, at: usize, entry: Entry, keepers: &mut Keepers) {

@@ -57,11 +57,11 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
-    fn begin_at(&mut self, keeper: u32, is_reported: bool) -> Begin {
+    pub(super) fn begin_at(&mut self, keeper: u32, is_reported: bool) -> Begin {
         let Some(mut free) = self.free_while_borrowing(keeper) else {
             return Begin::Later;
         };
-        if free == 0 {
+        if free == 0 && self.may_evict() {
             self.evict_for_receive(keeper);
             free = self.free_buffers();
         }
@@ -109,7 +109,7 @@ impl<B: Buffers> Receiving<B> {
     pub(super) fn borrow(&mut self, keeper: u32, purpose: Purpose, max_bytes: u32) {
         self.end_rest(keeper);
         let kept_bytes = self.keepers[keeper].kept_bytes;
-        let (from, from_start) = self.where_is(keeper);
+        let (from, from_start) = if kept_bytes > 0 { self.where_is(keeper) } else { (NIL, 0) };
         let (buffer, lender) = match self.keepers[keeper].place {
             Place::Whole { buffer, .. } => (buffer, Lender::Receiver),
             _ if self.is_receive_buffer_lent => (self.buffers.take().expect("one is free"), Lender::Pool),
@@ -128,8 +128,10 @@ impl<B: Buffers> Receiving<B> {
     /// A receiver is about to borrow: it is in no order any more.
     pub(super) fn end_rest(&mut self, keeper: u32) {
         self.dequeue(keeper);
-        self.end_off(keeper);
-        self.end_mark(keeper);
+        if matches!(self.keepers[keeper].standing, Standing::Off | Standing::Marked) {
+            self.end_off(keeper);
+            self.end_mark(keeper);
+        }
     }
 
     /// Copies content to another place, if it is not there.

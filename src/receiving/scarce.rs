@@ -70,9 +70,11 @@ impl<B: Buffers> Receiving<B> {
         if has_consumed && (borrow.receives == 0 || borrow.consumed_bytes >= borrow.before_bytes) {
             state.start_ns = Some(now_ns);
         }
-        let Borrow { buffer, start, lender, purpose, .. } = *borrow;
+        let Borrow { buffer, start, lender, purpose, is_counted, .. } = *borrow;
         if state.kept_bytes == 0 {
-            self.end_listed(keeper, buffer, lender);
+            self.close_listed(keeper, lender, is_counted);
+            self.end_use(buffer, lender);
+            self.end_listed(keeper);
             return After::Ended;
         }
         self.note_rest(keeper, rest, has_consumed);
@@ -83,16 +85,20 @@ impl<B: Buffers> Receiving<B> {
             self.rest(keeper);
             return self.acknowledge_shed(keeper, after);
         };
-        self.unlist_listed(keeper, lender);
+        self.close_listed(keeper, lender, is_counted);
         self.put(keeper, size, (buffer, start), lender);
         self.make_evictable(keeper);
         After::Ended
     }
 
-    /// All is decoded that was in this buffer.
-    fn end_listed(&mut self, keeper: u32, buffer: u32, lender: Lender) {
-        self.unlist_listed(keeper, lender);
-        self.end_use(buffer, lender);
+    fn close_listed(&mut self, keeper: u32, lender: Lender, is_counted: bool) {
+        self.drop_borrow(keeper, is_counted);
+        self.keepers[keeper].looked_bytes = 0;
+        self.is_receive_buffer_lent &= lender != Lender::Thread;
+    }
+
+    /// All is decoded that a receiver had, and its borrow is over.
+    fn end_listed(&mut self, keeper: u32) {
         self.settle_charge(keeper);
         self.free_place(keeper);
         let state = &mut self.keepers[keeper];
@@ -100,11 +106,5 @@ impl<B: Buffers> Receiving<B> {
         (state.is_kept_for_good, state.is_full) = (false, false);
         (state.start_ns, state.is_guess) = (None, false);
         self.forget_if_idle(keeper);
-    }
-
-    fn unlist_listed(&mut self, keeper: u32, lender: Lender) {
-        self.unlist_borrow(keeper);
-        self.keepers[keeper].looked_bytes = 0;
-        self.is_receive_buffer_lent &= lender != Lender::Thread;
     }
 }

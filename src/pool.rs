@@ -471,6 +471,9 @@ impl<S: BufferSource> Pool<S> {
         self.check_open(index)?;
         self.leave_fast_path();
         self.follow_shed(index);
+        if consumed_bytes | needed_bytes == 0 {
+            self.check_may_report_nothing(index)?;
+        }
         let mut left = self.try_consume(index, consumed_bytes, needed_bytes)?;
         if self.memory.is_in_place(index) && left.buffered_bytes() > 0 && !left.pending().has(Action::Decode) {
             self.check_not_in_place(index)?;

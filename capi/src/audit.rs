@@ -34,6 +34,9 @@ pub const DEMUXBUF_FINDING_OVERSLEPT: u32 = 10;
 /// Delivered bytes are in place, and are not to be decoded now: you blocked before you reported on them. No other
 /// receiver is granted meanwhile.
 pub const DEMUXBUF_FINDING_IN_PLACE_LEFT: u32 = 11;
+/// `DEMUXBUF_CANNOT_FIT` is pending, and nothing of the frame was received that a report without a need could be about.
+/// To pass the frame on in pieces, report what its next piece needs, which is its header if that was looked at.
+pub const DEMUXBUF_FINDING_MISFIT_UNREAD: u32 = 12;
 
 /// A mistake of the host, as an audit sees it.
 #[allow(non_camel_case_types)]
@@ -158,6 +161,7 @@ mod tests {
             (FindingKind::ClockStopped, DEMUXBUF_FINDING_CLOCK_STOPPED),
             (FindingKind::Overslept, DEMUXBUF_FINDING_OVERSLEPT),
             (FindingKind::InPlaceLeft, DEMUXBUF_FINDING_IN_PLACE_LEFT),
+            (FindingKind::MisfitUnread, DEMUXBUF_FINDING_MISFIT_UNREAD),
         ];
         for (kind, number) in numbers {
             assert_eq!(kind as u32, number);

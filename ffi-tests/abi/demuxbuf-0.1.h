@@ -833,7 +833,8 @@ int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER_FREE`
-// (`DEMUXBUF_DECODE` is not pending, and no buffer is free to decode in), `DEMUXBUF_ERR_CLOSED`.
+// (`DEMUXBUF_DECODE` is not pending, and no buffer is free to decode in), `DEMUXBUF_ERR_CLOSED`,
+// `DEMUXBUF_ERR_ZERO_BYTES` (both are 0 in answer to `DEMUXBUF_CANNOT_FIT` with 0 bytes).
 demuxbuf_step demuxbuf_receiver_decoded(demuxbuf_pool *pool,
                                         uint64_t receiver,
                                         uint32_t consumed,
@@ -1113,6 +1114,10 @@ int32_t demuxbuf_pool_poll_notice(demuxbuf_pool *pool,
 // Delivered bytes are in place, and are not to be decoded now: you blocked before you reported on them. No other
 // receiver is granted meanwhile.
 #define DEMUXBUF_FINDING_IN_PLACE_LEFT 11
+
+// `DEMUXBUF_CANNOT_FIT` is pending, and nothing of the frame was received that a report without a need could be about.
+// To pass the frame on in pieces, report what its next piece needs, which is its header if that was looked at.
+#define DEMUXBUF_FINDING_MISFIT_UNREAD 12
 
 // A mistake of the host, as an audit sees it.
 typedef struct {

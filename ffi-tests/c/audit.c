@@ -185,18 +185,41 @@ static void text_is_cut_at_the_end_of_the_room(void) {
     CHECK_SAME(line, "pool:\0.", 7);
     CHECK_NUMBER(demuxbuf_finding_str(&finding, line, sizeof line), sizeof whole);
     CHECK(strcmp(line, whole) == 0);
-    for (uint32_t kind = DEMUXBUF_FINDING_ACTION_UNDONE; kind <= DEMUXBUF_FINDING_IN_PLACE_LEFT; kind++) {
+    for (uint32_t kind = DEMUXBUF_FINDING_ACTION_UNDONE; kind <= DEMUXBUF_FINDING_MISFIT_UNREAD; kind++) {
         finding.kind = kind;
         CHECK(demuxbuf_finding_str(&finding, line, sizeof line) > 40);
     }
-    finding.kind = DEMUXBUF_FINDING_IN_PLACE_LEFT + 1;
+    finding.kind = DEMUXBUF_FINDING_MISFIT_UNREAD + 1;
     CHECK_NUMBER(demuxbuf_finding_str(&finding, line, sizeof line), 0);
+}
+
+/* The host goes on while it is asked to, and answers a frame that is too long, of which it has consumed the header, as
+   if it had decoded nothing of it. */
+static void misfit_that_is_answered_with_nothing_is_named(void) {
+    demuxbuf_pool *pool = make_pool(DEMUXBUF_MODE_LEVEL, 2);
+    uint64_t receiver = attach(pool, 7);
+    CHECK_NUMBER(demuxbuf_receiver_readable(pool, receiver).actions, DEMUXBUF_RECV);
+    CHECK_NUMBER(demuxbuf_receiver_received(pool, receiver, 9).actions, DEMUXBUF_DECODE);
+    demuxbuf_step step = demuxbuf_receiver_decoded(pool, receiver, 9, 257);
+    CHECK((step.actions & DEMUXBUF_CANNOT_FIT) != 0 && step.bytes == 0);
+    demuxbuf_receiver_done(pool, receiver, step.actions & DEMUXBUF_STOP_RECV);
+    int answers = 0;
+    for (; (step.actions & DEMUXBUF_CANNOT_FIT) != 0 && answers < 9; answers++) {
+        step = demuxbuf_receiver_decoded(pool, receiver, 0, 0);
+    }
+    CHECK_NUMBER(answers, 1);
+    CHECK_NUMBER(demuxbuf_step_status(step), DEMUXBUF_ERR_ZERO_BYTES);
+    audit(pool, receiver, 7,
+          "a frame is larger than the buffer, and nothing of it was received: fail or close; to pass it on in pieces, "
+          "report what its next piece needs, which is its header if that was looked at");
+    demuxbuf_pool_free(pool);
 }
 
 int main(void) {
     s66_ignored_error_leaves_an_action_undone();
     ignored_step_of_a_notice_is_named();
     bytes_in_place_that_are_left_are_named();
+    misfit_that_is_answered_with_nothing_is_named();
     s72_hang_up_that_is_not_masked_is_named();
     refusals_write_nothing();
     text_is_cut_at_the_end_of_the_room();

@@ -71,7 +71,7 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// # Errors
     ///
-    /// As [`handle`](Pool::handle).
+    /// As [`handle`](Pool::handle); both are 0 while `CannotFit` is pending, and nothing is undecoded.
     #[inline(always)]
     pub fn decoded(&mut self, id: ReceiverId, consumed_bytes: u32, needed_bytes: u32) -> Result<Actions, PoolError> {
         self.decoded_usable(id, consumed_bytes, needed_bytes, 0)

@@ -114,6 +114,7 @@ enum Condition {
     Undone,
     Scheduled,
     Misfit,
+    MisfitUnread,
     TakenBack,
     InFlight,
     InPlace,
@@ -244,7 +245,9 @@ impl Finding {
 impl Condition {
     fn of(pool: &impl Audited, row: u32, actions: Actions) -> Condition {
         let connection = pool.table().connection(row);
-        if !actions.is_empty() {
+        if actions.has(Action::CannotFit) && connection.buffered_bytes() == 0 {
+            Condition::MisfitUnread
+        } else if !actions.is_empty() {
             Condition::Undone
         } else if pool.awaits_wake(row) {
             Condition::Scheduled
@@ -299,6 +302,7 @@ impl Seen {
             Condition::Scheduled => if_old(FindingKind::NotWoken),
             Condition::Misfit => if_old(FindingKind::MisfitLeft),
             Condition::InPlace => Some((FindingKind::InPlaceLeft, 0)),
+            Condition::MisfitUnread => Some((FindingKind::MisfitUnread, 0)),
             Condition::TakenBack => if_overdue(FindingKind::OutcomeMissing, 0),
             Condition::InFlight if round.waiting > 0 => if_overdue(FindingKind::ReceiveIdle, round.waiting),
             Condition::Rest if u32::from(self.iterations) >= SPINNING_MIN => {

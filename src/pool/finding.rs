@@ -56,11 +56,13 @@ pub enum FindingKind {
     /// Delivered bytes are in place, and are not to be decoded now: the host blocked before it reported on them. No
     /// other receiver is granted meanwhile.
     InPlaceLeft = 11,
+    /// `CannotFit` is pending, and nothing of the frame was received that a report without a need could be about.
+    MisfitUnread = 12,
 }
 
 impl FindingKind {
     /// Every kind, in the order of the numbers.
-    pub const ALL: [FindingKind; 11] = [
+    pub const ALL: [FindingKind; 12] = [
         FindingKind::ActionUndone,
         FindingKind::AreaOutlived,
         FindingKind::NotWoken,
@@ -72,6 +74,7 @@ impl FindingKind {
         FindingKind::ClockStopped,
         FindingKind::Overslept,
         FindingKind::InPlaceLeft,
+        FindingKind::MisfitUnread,
     ];
 }
 
@@ -159,6 +162,11 @@ impl Finding {
                 f,
                 "delivered bytes are in place for {age} and not to be decoded: report them as delivered, with 0 consumed if \
                  need be, before you sleep"
+            ),
+            FindingKind::MisfitUnread => write!(
+                f,
+                "a frame is larger than the buffer, and nothing of it was received: fail or close; to pass it on in \
+                 pieces, report what its next piece needs, which is its header if that was looked at"
             ),
             FindingKind::Overslept => {
                 write!(f, "slept {age} too long: sleep at most until poll_timeout, or no deadline is noticed")

@@ -1,8 +1,8 @@
 //! What happens inside a step: the machine and the memory model ask things of each other, until only the host's actions
 //! are left.
 
-use super::{BufferSource, Pool};
-use crate::connection::{Action, Actions, Connection, Event, Hold, Mode, Policy};
+use super::{BufferSource, Pool, PoolError};
+use crate::connection::{Action, Actions, Connection, Event, EventError, Hold, Mode, Policy};
 use crate::receiving::{After, Begin, Rest, Stance};
 
 impl<S: BufferSource> Pool<S> {
@@ -209,6 +209,16 @@ impl<S: BufferSource> Pool<S> {
     /// The machine holds what it takes for the buffer that a frame does not fit into.
     pub(super) fn is_misfit_seen(&self, index: u32) -> bool {
         self.table.connection(index).hold() == Hold::Buffer && self.is_misfit(index)
+    }
+
+    /// Refuses a report of nothing as the answer to a frame that does not fit, of which nothing is there: all would be
+    /// as it was, also for a host that goes on until nothing is to be done.
+    pub(super) fn check_may_report_nothing(&self, index: u32) -> Result<(), PoolError> {
+        let is_unread = self.table.connection(index).buffered_bytes() == 0;
+        if is_unread && self.pending_at(index).has(Action::CannotFit) {
+            return Err(EventError::ZeroBytes.into());
+        }
+        Ok(())
     }
 
     /// The machine has to see that the frame does not fit into a whole buffer, whatever the room was; `false` if it

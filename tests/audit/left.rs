@@ -1,6 +1,7 @@
 //! Notices that are not picked up, and delivered bytes that are not reported on.
 
 use super::*;
+use demuxbuf::connection::EventError;
 use demuxbuf::pool::Notice;
 
 /// It is named in each iteration in which the host does not pick it up.
@@ -75,4 +76,47 @@ fn bytes_in_place_that_are_left_are_named() {
     let id = host.attach(7);
     let findings = host.iterate(|pool| assert!(pool.deliver(id, &memory).is_ok()));
     assert_eq!(findings[0].kind, FindingKind::ActionUndone);
+}
+
+/// A host that does what it is asked to until nothing is left, and answers a misfit of which it only looked at the
+/// header, or has consumed it, as if it had decoded nothing: the call is refused, and what is undone is named.
+#[test]
+fn misfit_of_which_nothing_is_there_is_named() {
+    for counting in [false, true] {
+        let mut config = config(Mode::Level);
+        config.policy.counting = counting;
+        let mut host = Host::new(Pool::new(&config).expect("the configuration is allowed"));
+        let id = host.attach(7);
+        if counting {
+            lease_all(&mut host.pool);
+        }
+        let answer = |pool: &mut Pool| {
+            for _ in 0..3 {
+                let answered = pool.decoded(id, 0, 0);
+                assert_eq!(answered, Err(PoolError::Event(EventError::ZeroBytes)));
+            }
+        };
+        let findings = host.iterate(|pool| {
+            report(pool, id, Event::Readable);
+            if counting {
+                report(pool, id, Event::NeedMore { bytes: 1025 });
+            } else {
+                report(pool, id, Event::Received { bytes: 9 });
+                pool.decoded(id, 9, 1025).expect("they are buffered");
+                do_notices(pool, id);
+            }
+            answer(pool);
+        });
+        let line = "a frame is larger than the buffer, and nothing of it was received: fail or close; to pass it on in \
+                    pieces, report what its next piece needs, which is its header if that was looked at";
+        assert_eq!(only(Some(id), &findings), line);
+        assert_eq!(only(Some(id), &host.iterate(answer)), line, "it does so again");
+        let goes_on = |pool: &mut Pool| {
+            report(pool, id, Event::NeedMore { bytes: 9 });
+            report(pool, id, Event::Readable);
+            report(pool, id, Event::WouldBlock);
+        };
+        assert_eq!(host.iterate(goes_on), []);
+        assert!(host.pool.decoded(id, 0, 0).is_ok(), "it has no effect, but there is no misfit");
+    }
 }

@@ -1,8 +1,8 @@
 //! Receivers that count: in shortage a frame stays in the kernel until it is whole there.
 
 use crate::{MS, pool_of_eight_with};
-use demuxbuf::connection::{Action, Actions, Event, Hold, Mode, Policy};
-use demuxbuf::pool::{AttachOptions, Notice, Pool, ReceiverId};
+use demuxbuf::connection::{Action, Actions, Event, EventError, Hold, Mode, Policy};
+use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolError, ReceiverId};
 use demuxbuf::receiving::{Facts, ShedReason};
 use demuxbuf::scheduler::{LeaseId, Request};
 use demuxbuf_testkit::in_modes;
@@ -542,6 +542,8 @@ fn frame_that_cannot_fit_stays_in_the_kernel() {
         assert!(actions.has(Action::CannotFit) && !actions.has(Action::Recv), "{actions}");
         let connection = case.pool.connection(case.id).expect("it is attached");
         assert_eq!((connection.hold(), connection.capacity(), case.awaited()), (Hold::Buffer, 256, 0));
+        let nothing = Err(PoolError::Event(EventError::ZeroBytes));
+        assert_eq!((case.pool.decoded(case.id, 0, 0), case.pool.pending(case.id)), (nothing, Ok(actions)));
         case.on(Event::done(Action::CannotFit));
         case.advance(SECOND);
         assert_eq!(case.pool.handle(case.id, Event::Close), Ok(Action::Finished.into()));

@@ -190,6 +190,10 @@ impl ModelPool {
 
     /// What is consumed, and what is needed. What is left in place, and is not decoded next, the report `has_rest` of.
     pub(super) fn consume(&mut self, id: u64, consumed: u32, need_more: u32, has_rest: bool) -> Result<(), i32> {
+        let is_unread = self.host_actions(id).has(Action::CannotFit) && self.connection(id).buffered_bytes() == 0;
+        if is_unread && consumed == 0 && need_more == 0 {
+            return Err(DEMUXBUF_ERR_ZERO_BYTES);
+        }
         let mut trial = self.connection(id).clone();
         trial.handle(Event::Consumed { bytes: consumed }, &[]).map_err(|refusal| refusal.code())?;
         if need_more > 0 {

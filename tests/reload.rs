@@ -246,7 +246,10 @@ fn limit_is_met_as_memory_comes_back() {
     pool.set_memory_limit(10 * 256 + 255).expect("it is allowed");
     assert_eq!(sizes(pool.stats().scheduler), [2, 18, 0], "what is borrowed may need a place");
     assert_eq!(pool.stats().scheduler.to_withhold, 10);
+    assert_eq!(pool.poll_timeout(), Some(0), "an advance is asked for at once");
     pool.handle_timeout(1);
+    pool.set_memory_limit(10 * 256).expect("it is allowed");
+    assert_eq!(pool.poll_timeout(), None, "it is in force already");
     assert_eq!((sizes(pool.stats().scheduler), pool.check_invariants()), ([0, 18, 2], Ok(())));
     assert_eq!(pool.stats().scheduler.to_withhold, 8);
     let Ok(Outcome::Queued(wait)) = pool.request(0, 1) else { panic!("nothing is free") };
@@ -282,7 +285,7 @@ fn limit_evicts_what_is_past_its_deadline() {
     let (mut now_ns, mut shed) = (0, Vec::new());
     while pool.stats().scheduler.withheld < 10 {
         assert!(now_ns < 1_500 * MS, "{:?}", pool.stats());
-        now_ns = pool.poll_timeout().unwrap_or(now_ns).max(now_ns + 1);
+        now_ns = pool.poll_timeout().expect("the limit is not met").max(now_ns + 1);
         pool.handle_timeout(now_ns);
         while let Some(notice) = pool.poll_notice() {
             let Notice::Receiver { token, actions, .. } = notice else { panic!("{notice:?}") };

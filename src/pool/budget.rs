@@ -119,6 +119,10 @@ impl Buffers for Budget {
         }
     }
 
+    fn awaits_advance(&self) -> bool {
+        self.next_limit.is_some()
+    }
+
     fn reserve(&self, _before: u32) -> u32 {
         self.limit.reserve
     }
@@ -345,7 +349,7 @@ impl Source for Budget {
     }
 
     fn set_limit(&mut self, bytes: u64) -> Result<(), ConfigError> {
-        self.next_limit = Some(self.limits.check(bytes)?);
+        self.next_limit = Some(self.limits.check(bytes)?).filter(|&next| next != self.limit);
         Ok(())
     }
 

@@ -21,6 +21,11 @@ pub trait Buffers {
     #[inline(always)]
     fn look(&mut self) {}
 
+    /// Another limit of memory is set, which the next advance of the clock brings into force.
+    fn awaits_advance(&self) -> bool {
+        false
+    }
+
     /// At most this number is free while a receiver without credit is in shortage. It is `before` unless a limit of
     /// memory changes it.
     fn reserve(&self, before: u32) -> u32 {

@@ -312,7 +312,8 @@ impl<B: Buffers> Receiving<B> {
     pub fn poll_timeout(&self) -> Option<u64> {
         let flights_due_ns = self.flights_due_ns();
         let is_trial_due = self.first_due().is_some_and(|keeper| self.may_borrow(keeper));
-        if !self.shed.is_empty() || is_trial_due || flights_due_ns == Some(0) {
+        let is_due = !self.shed.is_empty() || is_trial_due || flights_due_ns == Some(0);
+        if is_due || self.buffers.awaits_advance() {
             return self.clock.host_ns(0);
         }
         let first = self.first_tried().map(|first| first.deadline_ns);

@@ -161,6 +161,8 @@ pub struct ModelReceiving {
     /// Buffers that are free when nothing is used, and how many of them only receivers in credit may use.
     usable_buffers: u32,
     reserve: u32,
+    /// Buffers that the limit in force puts out of use.
+    withheld: u32,
     /// Buffers out of use and the reserve, from the next advance on.
     next_limit: Option<(u32, u32)>,
     /// Receives in flight at most, trials aside.
@@ -209,6 +211,7 @@ impl ModelReceiving {
             config,
             usable_buffers: split.buffers - 1 - split.header_buffers,
             reserve: split.buffers / 8,
+            withheld: 0,
             next_limit: None,
             in_flight_max: split.in_flight_max,
             header_cells: split.header_cells,

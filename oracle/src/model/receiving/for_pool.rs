@@ -129,14 +129,15 @@ impl ModelReceiving {
         let always = requests.buffers - self.usable_buffers;
         let fixed = Fixed { threads: 1, always, spares: 0 };
         let Limited { withheld, reserve } = Limited::new(requests, fixed, limit).ok_or(())?;
-        self.next_limit = Some((withheld, reserve));
+        let next = (withheld, reserve);
+        self.next_limit = Some(next).filter(|&next| next != (self.withheld, self.reserve));
         Ok(())
     }
 
     /// Nothing is borrowed: the limit is in force.
     pub(super) fn apply_limit(&mut self) {
         if let Some((withheld, reserve)) = self.next_limit.take() {
-            self.reserve = reserve;
+            (self.withheld, self.reserve) = (withheld, reserve);
             self.call_scheduler(|scheduler| scheduler.set_withheld(withheld));
         }
     }

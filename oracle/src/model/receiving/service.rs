@@ -189,7 +189,8 @@ impl ModelReceiving {
         let take_back = self.wants_take_back();
         let trial = self.due().first().copied();
         let is_trial_blocked = |id| self.is_receive_buffer_in_flight() && self.place_to_borrow(id).is_none();
-        if is_shed || take_back == Some(true) || trial.is_some_and(|id| !is_trial_blocked(id)) {
+        let has_limit = self.next_limit.is_some();
+        if is_shed || has_limit || take_back == Some(true) || trial.is_some_and(|id| !is_trial_blocked(id)) {
             return Some(last);
         }
         let waiting = self.live().filter(|(_, receiver)| receiver.has_trial());

@@ -207,8 +207,11 @@ impl<S: BufferSource> Pool<S> {
             Event::EndOfStream | Event::TransportError => self.fast_path().end(id, event),
             _ => None,
         };
-        let fast = fast.or_else(|| self.kept_path().step(id, event));
-        match fast {
+        if let Some(step) = fast {
+            return Ok(step.actions());
+        }
+        let kept = if self.is_about_kept(id, event) { self.kept_path().step(id, event) } else { None };
+        match kept {
             Some(step) => Ok(step.actions()),
             None => self.handle_row(self.table.find(id)?, event),
         }

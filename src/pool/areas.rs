@@ -61,7 +61,8 @@ impl<S: BufferSource> Pool<S> {
     /// As `received`, where the fast path does not apply.
     #[inline(never)]
     fn received_otherwise(&mut self, id: ReceiverId, bytes: u32) -> Result<Step<'_>, PoolError> {
-        match self.kept_path().receive(id, bytes) {
+        let kept = if self.kept_cycle.is_open() { self.kept_path().receive(id, bytes) } else { None };
+        match kept {
             Some(step) => Ok(self.with_area_anywhere(step)),
             None => self.step(id, Event::Received { bytes }),
         }
@@ -108,10 +109,10 @@ impl<S: BufferSource> Pool<S> {
         needed_bytes: u32,
         usable_bytes: u32,
     ) -> Result<Actions, PoolError> {
-        let mut path = self.kept_path();
         let step = match needed_bytes {
-            0 => path.pass(id, consumed_bytes),
-            _ => path.keep(id, consumed_bytes, needed_bytes, usable_bytes),
+            0 if !self.kept_cycle.is_open() => None,
+            0 => self.kept_path().pass(id, consumed_bytes),
+            _ => self.kept_path().keep(id, consumed_bytes, needed_bytes, usable_bytes),
         };
         match step {
             Some(step) => Ok(step.actions()),
@@ -170,7 +171,8 @@ impl<S: BufferSource> Pool<S> {
     /// As `received_and_decoded`, where the fast path does not apply.
     #[inline(never)]
     fn receive_and_decode_otherwise(&mut self, id: ReceiverId, bytes: u32) -> Result<Actions, PoolError> {
-        match self.kept_path().receive_and_pass(id, bytes) {
+        let kept = if self.kept_cycle.is_open() { self.kept_path().receive_and_pass(id, bytes) } else { None };
+        match kept {
             Some(step) => Ok(step.actions()),
             None => self.receive_and_decode_row(self.table.find(id)?, bytes),
         }

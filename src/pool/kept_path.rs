@@ -32,6 +32,18 @@ impl<S: BufferSource> Pool<S> {
             memory: self.memory.in_cells(),
         }
     }
+
+    /// Whether an event may be a step of a cycle with kept bytes, as far as a short look shows.
+    #[inline(always)]
+    pub(super) fn is_about_kept(&mut self, id: ReceiverId, event: Event) -> bool {
+        match event {
+            Event::Received { .. } | Event::Consumed { .. } => self.kept_cycle.is_open(),
+            Event::NeedMore { .. } | Event::Block { .. } => self.has_any_cycle(),
+            Event::Readable | Event::Unblock { .. } => self.fast_path().keeps(id),
+            Event::Done(actions) => actions.bits() == Action::StopRecv as u32 && self.fast_path().keeps(id),
+            _ => false,
+        }
+    }
 }
 
 impl<S: BufferSource> KeptPath<'_, S> {

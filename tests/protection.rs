@@ -33,6 +33,15 @@ fn receive<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId, bytes: u32) {
     report(pool, id, Event::Received { bytes });
 }
 
+/// The host does what is asked about read interest.
+fn arm<S: BufferSource>(pool: &mut Pool<S>, id: ReceiverId) {
+    let interest = Action::WantRecv | Action::StopRecv;
+    let asked = pool.pending(id).expect("it is attached").intersection(interest);
+    if !asked.is_empty() {
+        report(pool, id, Event::Done(asked));
+    }
+}
+
 /// The decoder needs more than these bytes.
 fn keep<S: BufferSource>(pool: &mut Pool<S>, bytes: u32) -> ReceiverId {
     let id = attach(pool);
@@ -63,7 +72,7 @@ fn has_secrets<S: BufferSource>(pool: &mut Pool<S>) -> bool {
 #[test]
 fn released_memory_is_wiped() {
     type Way = fn(&mut Pool);
-    let ways: [(&str, Way); 9] = [
+    let ways: [(&str, Way); 12] = [
         ("decoded", |pool| {
             let id = attach(pool);
             receive(pool, id, 100);
@@ -95,6 +104,28 @@ fn released_memory_is_wiped() {
         ("kept in half a buffer, then failed", |pool| {
             let id = keep(pool, 100);
             report(pool, id, Event::Fail);
+        }),
+        ("kept, then decoded with the rest", |pool| {
+            let id = keep(pool, 20);
+            arm(pool, id);
+            receive(pool, id, 100);
+            report(pool, id, Event::Consumed { bytes: 120 });
+        }),
+        ("kept, then decoded but for a part", |pool| {
+            let id = keep(pool, 20);
+            arm(pool, id);
+            receive(pool, id, 100);
+            report(pool, id, Event::Consumed { bytes: 110 });
+            report(pool, id, Event::NeedMore { bytes: 100 });
+        }),
+        ("blocked, then decoded", |pool| {
+            let id = attach(pool);
+            arm(pool, id);
+            receive(pool, id, 100);
+            report(pool, id, Event::Block { reasons: 1 });
+            arm(pool, id);
+            report(pool, id, Event::Unblock { reasons: 1 });
+            report(pool, id, Event::Consumed { bytes: 100 });
         }),
         ("taken and released", |pool| {
             let id = keep(pool, 100);

@@ -205,6 +205,31 @@ static void write_after_close(void) {
     step.data[0] = 'x';
 }
 
+/* The rest of a frame came, and all of it was decoded. */
+static void write_after_both_parts(void) {
+    uint64_t receiver = attach();
+    received(receiver, 60);
+    demuxbuf_receiver_decoded(pool, receiver, 0, 40);
+    receive_area(receiver);
+    demuxbuf_step step = demuxbuf_receiver_received(pool, receiver, 40);
+    CHECK(step.bytes == 100 && step.data[59] == 'd' && step.data[99] == 'r');
+    demuxbuf_receiver_decoded(pool, receiver, 100, 0);
+    step.data[50] = 'x';
+}
+
+/* The decoder could go on, and all was decoded. */
+static void write_after_a_block(void) {
+    uint64_t receiver = attach();
+    received(receiver, 100);
+    demuxbuf_step step = demuxbuf_receiver_block(pool, receiver, 1);
+    if ((step.actions & DEMUXBUF_STOP_RECV) != 0)
+        demuxbuf_receiver_done(pool, receiver, DEMUXBUF_STOP_RECV);
+    step = demuxbuf_receiver_unblock(pool, receiver, 1);
+    CHECK((step.actions & DEMUXBUF_DECODE) != 0 && step.bytes == 100 && step.data[99] == 'd');
+    demuxbuf_receiver_decoded(pool, receiver, 100, 0);
+    step.data[50] = 'x';
+}
+
 /* What others use lies beside it. */
 static void write_beyond_the_buffer(void) {
     demuxbuf_step step = receive_area(attach());
@@ -226,6 +251,8 @@ int main(int argc, char **argv) {
         {"consumed", read_of_what_was_consumed},
         {"behind", write_behind_what_was_received},
         {"close", write_after_close},
+        {"both-parts", write_after_both_parts},
+        {"block", write_after_a_block},
         {"beyond", write_beyond_the_buffer},
     };
     for (size_t at = 0; argc == 2 && at < sizeof mistakes / sizeof mistakes[0]; at++) {

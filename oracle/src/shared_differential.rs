@@ -4,7 +4,7 @@
 use crate::driver::{Reply, Response};
 use crate::model::{ModelExported, ModelPool, ModelSharedPool};
 use crate::system::{RustPool, Stats, System};
-use crate::{Differential, HandleRef, Op};
+use crate::{Differential, Driver, HandleRef, Op};
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::WaitInfo;
 use demuxbuf::shared::{ExportedReceiver, PoolShard, SharedPool};
@@ -57,6 +57,21 @@ impl SharedDifferential {
         let reply = self.pools[thread].play(op)?;
         self.compare().map_err(|difference| format!("after {op:?}: {difference}"))?;
         Ok(reply)
+    }
+
+    /// As `play`, for what was played and compared before.
+    pub fn replay(&mut self, thread: usize, op: Op) {
+        self.pools[thread].play(op).expect("it was played before");
+    }
+
+    /// The model of a thread.
+    pub fn model(&mut self, thread: usize) -> &mut Driver<ModelPool> {
+        &mut self.pools[thread].model
+    }
+
+    /// Writes down all that the future of the model depends on.
+    pub fn state_key(&self, state: &mut Vec<u64>) {
+        self.pools.iter().for_each(|pool| pool.model.system.thread_key(state));
     }
 
     /// Grants that are not picked up go to others, at a time that is not specified to the nanosecond: none is left for

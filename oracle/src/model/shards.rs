@@ -145,6 +145,13 @@ impl Desk {
         homes.iter().filter(|&(&wait, &home)| home == self.here && Some(wait) != own).count() as u32
     }
 
+    /// For the search: whether the shard is called, and what it gave.
+    pub(super) fn state_key(&self) -> [u64; 4] {
+        let common = self.common.borrow();
+        let Book { is_called, is_named, exchanges } = common.books[self.here];
+        [is_called.into(), is_named.into(), exchanges.into(), common.has_waiters.into()]
+    }
+
     pub(super) fn is_home_of(&self, wait: u64) -> bool {
         self.common.borrow().homes.get(&wait) == Some(&self.here)
     }

@@ -12,6 +12,7 @@ mod connection;
 mod pool;
 mod receiving;
 mod scheduler;
+mod shared;
 
 use demuxbuf_oracle::{Instance, explore};
 use std::hash::{DefaultHasher, Hash, Hasher};

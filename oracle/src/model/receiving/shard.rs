@@ -138,6 +138,24 @@ impl Shard {
         self.desk.waits_beside(self.wait.map(|(wait, _)| wait))
     }
 
+    /// For the search: what a lease or a wait is to this shard.
+    pub(in crate::model) fn owner(&self, handle: u64) -> u64 {
+        if self.held.contains(&handle) {
+            2
+        } else if self.wait.is_some_and(|(own, _)| own == handle) {
+            3
+        } else {
+            4 * u64::from(self.desk.is_home_of(handle))
+        }
+    }
+
+    /// What the future of the shard depends on.
+    pub(in crate::model) fn state_key(&self, state: &mut Vec<u64>) {
+        let wait = self.wait.map_or(0, |(_, is_in_credit)| 1 + u64::from(is_in_credit));
+        state.extend([u64::from(self.held()), u64::from(self.seen), wait]);
+        state.extend(self.desk.state_key());
+    }
+
     /// The bound on waits of all shards, from that of the one queue.
     pub(in crate::model) fn bypass_bound(&self, of_queue: u64) -> u64 {
         self.desk.bypass_bound(of_queue)

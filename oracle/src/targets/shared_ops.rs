@@ -2,7 +2,7 @@
 
 use super::ops::{allow_requests, config as config_of_one, op};
 use super::text::lines;
-use crate::{Op, SharedDifferential};
+use crate::{Op, Response, SharedDifferential};
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::CLASSES_MAX;
 
@@ -33,6 +33,8 @@ pub(super) const EXAMPLES: &[&str] = &[
     "on 1",
     "on 2",
     "signal",
+    "exhaust",
+    "exhaust",
     "export 0",
     "import 0",
     "attach 0 0",
@@ -101,6 +103,7 @@ pub(super) fn run(text: &[u8]) -> Result<(), String> {
             }
             (None, "export") => differential.export(on, line.number(0) as usize),
             (None, "import") => differential.import(on, line.number(0) as usize),
+            (None, "exhaust") => exhaust(&mut differential, on),
             (None, "signal") => differential.signal(on),
             (None, "drain") => differential.poll_all(on),
             // Nothing happens on this thread for this many loop iterations.
@@ -112,6 +115,13 @@ pub(super) fn run(text: &[u8]) -> Result<(), String> {
         played.map_err(|broken| format!("{line:?} on {on}: {broken}"))?;
     }
     differential.drain()
+}
+
+/// The host takes all that it can have.
+fn exhaust(differential: &mut SharedDifferential, on: usize) -> Result<(), String> {
+    let all = Op::TryRequest { class: 0, size_index: 0, tenant: None, has_deadline: false };
+    while matches!(differential.play(on, all)?.response, Response::Lease(_)) {}
+    Ok(())
 }
 
 /// An allowed configuration, and how many threads. Tenants and caps are not modelled.

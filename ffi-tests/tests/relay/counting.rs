@@ -104,6 +104,29 @@ fn counting_passes_frames_of_any_length_in_pieces() {
     }
 }
 
+/// Of a frame of 16 MiB the head alone is in the kernel, where it is looked at: it is passed on, once, and then
+/// whatever comes.
+#[test]
+fn counting_passes_the_head_of_a_frame_to_come() {
+    for mode in POOLS {
+        for hold in [hold, hold_all] {
+            let bench = Bench::start(&[&with_little(mode)[..], &COUNTING].concat());
+            let _holders = hold(&bench);
+            let (mut client, mut backend) = bench.open_pair();
+            pass(&mut backend, &mut client, &max_frame_size((1 << 24) - 1));
+            let long = frame(HEADERS, END_HEADERS, 1, &vec![5; (1 << 24) - 1]);
+            pass(&mut client, &mut backend, &long[..9]);
+            check_asleep(&bench);
+            // Pieces of a buffer: what is less stays in the kernel until it is one.
+            pass(&mut client, &mut backend, &long[9..][..6 * 16_448]);
+            let stats = bench.relay.stats();
+            let figures = ["oversized_headers", "claims", "shed"].map(|key| stats.get(key));
+            assert_eq!(figures, [1, 0, 0], "{stats:?}");
+            bench.relay.stop();
+        }
+    }
+}
+
 /// A peer that ends behind a part of a frame is noticed, however large the mark is that its socket waits under.
 #[test]
 fn counting_sees_the_end_behind_a_part() {

@@ -287,7 +287,7 @@ impl<B: Buffers> Receiving<B> {
             let has_room = self.has_room(self.claimed_size(keeper), self.floor(self.is_in_credit(keeper)));
             has_room && !self.may_not_submit(keeper) && self.may_borrow(keeper)
         });
-        let resumed = self.next_off().filter(|&keeper| !self.is_in_shortage(keeper, self.free_buffers()));
+        let resumed = self.next_off().filter(|&keeper| self.may_resume(keeper));
         let keeper = due.or(granted).or(resumed)?;
         Some(self.keepers[keeper].receiver)
     }
@@ -297,13 +297,18 @@ impl<B: Buffers> Receiving<B> {
         self.first_tenant(LoadOrder::Off).and_then(|tenant| self.tenants.first_off(tenant))
     }
 
+    /// Whether a receiver that is off could receive now.
+    fn may_resume(&self, keeper: u32) -> bool {
+        !self.is_in_shortage(keeper, self.free_buffers()) && self.may_borrow(keeper)
+    }
+
     fn poll_off(&mut self) -> Option<Notice> {
         if self.off == 0 || self.open_borrows > 0 {
             return None;
         }
         let tenant = self.next_tenant(LoadOrder::Off)?;
         let first = self.tenants.first_off(tenant);
-        let keeper = first.filter(|&keeper| !self.is_in_shortage(keeper, self.free_buffers()))?;
+        let keeper = first.filter(|&keeper| self.may_resume(keeper))?;
         self.end_off(keeper);
         Some(Notice::Resume { receiver: self.keepers[keeper].receiver })
     }

@@ -251,3 +251,41 @@ fn messages_name_what_was_wrong() {
     let wrong = ReceivingError::WrongLength { bytes: 300, max_bytes: 256 };
     assert_eq!(alloc::format!("{wrong}"), "300 bytes reported, allowed are 1 to 256");
 }
+
+/// What is free is less than a receive borrows and leaves, while another is in flight in the receive buffer.
+#[test]
+fn receiver_that_is_off_resumes_once_it_can_borrow() {
+    let config = ReceivingConfig { buffer_bytes: 256, in_flight_max: 2, ..ReceivingConfig::new(8 * 256, 4) };
+    let mut core = Receiving::new(&config).expect("the configuration is allowed");
+    core.advance(0);
+    for receiver in [0, 1] {
+        core.attach(receiver, false).expect("the row is free");
+        core.set_submits(receiver, true).expect("nothing is in flight");
+    }
+    // The first is in credit, so that the reserve is not kept from it.
+    for _ in 0..3 {
+        core.begin(0).expect("it is attached");
+        core.received(0, 256).expect("there is room");
+        core.decoded(0, 256, Rest::Nothing).expect("it is buffered");
+    }
+    let mut leases: Vec<_> = core::iter::from_fn(|| core.lease()).collect();
+    assert_eq!([core.begin(0), core.begin(1)], [Ok(Begin::Claimed); 2]);
+    (1..=10).for_each(|step| core.advance(step * 125 * MS));
+    let receive = |core: &mut Receiving, max_bytes, bytes, needed_bytes| {
+        assert_eq!(core.borrowed(0).map(|borrowed| borrowed.max_bytes), Some(max_bytes));
+        core.submit(0).expect("it may receive");
+        core.received(0, bytes).expect("there is room");
+        core.decoded(0, 0, Rest::Short { needed_bytes, usable_bytes: 0 })
+    };
+    assert_eq!(core.poll(), Some(Notice::Trial { receiver: 0, max_bytes: 1 }));
+    assert_eq!(receive(&mut core, 1, 1, 9), Ok(After::Receive { max_bytes: 9 }));
+    assert_eq!((receive(&mut core, 9, 5, 4), core.begin(0)), (Ok(After::Ended), Ok(Begin::Off)));
+    assert_eq!(core.poll(), Some(Notice::Trial { receiver: 1, max_bytes: 1 }));
+    core.submit(1).expect("it may receive");
+    let mut release = |core: &mut Receiving| core.release(leases.pop().expect("all were leased"));
+    release(&mut core);
+    assert_eq!((core.poll(), core.facts(0).map(|facts| facts.is_off)), (None, Ok(true)));
+    release(&mut core);
+    assert_eq!(core.poll(), Some(Notice::Resume { receiver: 0 }));
+    assert_eq!(core.begin(0), Ok(Begin::Receive { max_bytes: 4 }));
+}

@@ -175,7 +175,7 @@ impl ModelReceiving {
             return None;
         }
         let id = self.first_off()?;
-        if self.is_in_shortage(id, self.free()) {
+        if self.is_in_shortage(id, self.free()) || self.place_to_borrow(id).is_none() {
             return None;
         }
         self.receiver_mut(id).off = None;

@@ -189,7 +189,7 @@ impl Common {
     }
 
     fn release(&mut self, here: usize, lease: u64) {
-        if let Some(wait) = self.to_exchange(here) {
+        if let Some(wait) = self.next_exchange(here) {
             self.pass_on_place(wait);
             self.scheduler.hand_to(lease, wait);
         } else {
@@ -199,7 +199,7 @@ impl Common {
     }
 
     /// The wait of this shard that has what it releases, before all others.
-    fn to_exchange(&mut self, here: usize) -> Option<u64> {
+    fn next_exchange(&mut self, here: usize) -> Option<u64> {
         let queued = self.scheduler.queued_waits();
         let own: Vec<_> = queued.iter().filter(|(wait, _)| self.homes[wait] == here).collect();
         if own.len() < 2 {

@@ -822,8 +822,8 @@ int32_t demuxbuf_receiver_set_tenant(demuxbuf_pool *pool,
 // Call `demuxbuf_receiver_pending` next.
 // Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 // `DEMUXBUF_ERR_NO_BUFFER` (nothing is undecoded), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none that the content could leave
-// with, though what others kept past their deadline was evicted), `DEMUXBUF_ERR_IN_FLIGHT`. Nothing of the receiver is
-// changed then.
+// with, though what others kept past their deadline was evicted), `DEMUXBUF_ERR_IN_FLIGHT`, `DEMUXBUF_ERR_IN_PLACE`,
+// `DEMUXBUF_ERR_LOOKED_AT`. Nothing of the receiver is changed then.
 int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
                                uint64_t receiver,
                                demuxbuf_leased_content *content);
@@ -906,7 +906,8 @@ demuxbuf_step demuxbuf_receiver_received(demuxbuf_pool *pool, uint64_t receiver,
 // One receive found nothing. Repeat one that was interrupted (EINTR) instead.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_LOOKED_AT` (what was decoded when it was looked at is not received away).
 demuxbuf_step demuxbuf_receiver_would_block(demuxbuf_pool *pool, uint64_t receiver);
 
 // One receive found nothing, and the host has armed read interest, or its report is to come: `would_block` and the
@@ -915,7 +916,8 @@ demuxbuf_step demuxbuf_receiver_would_block(demuxbuf_pool *pool, uint64_t receiv
 // wanted.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_LOOKED_AT` (what was decoded when it was looked at is not received away).
 demuxbuf_step demuxbuf_receiver_would_block_armed(demuxbuf_pool *pool,
                                                   uint64_t receiver);
 
@@ -923,7 +925,8 @@ demuxbuf_step demuxbuf_receiver_would_block_armed(demuxbuf_pool *pool,
 // decoded; `DEMUXBUF_END` follows.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_IN_PLACE`, `DEMUXBUF_ERR_LOOKED_AT` (what is looked at is to be reported on first).
 demuxbuf_step demuxbuf_receiver_end_of_stream(demuxbuf_pool *pool,
                                               uint64_t receiver);
 
@@ -931,7 +934,8 @@ demuxbuf_step demuxbuf_receiver_end_of_stream(demuxbuf_pool *pool,
 // `DEMUXBUF_END` follows. Where that is of no use any more, as after a failed send, report fail first, or close.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+// `DEMUXBUF_ERR_IN_PLACE`.
 demuxbuf_step demuxbuf_receiver_transport_error(demuxbuf_pool *pool,
                                                 uint64_t receiver);
 
@@ -1650,8 +1654,9 @@ int32_t demuxbuf_pool_poll_wake(demuxbuf_pool *pool,
 // exports.
 // Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 // `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
-// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_NOT_MOVABLE` (it is to be shed), `DEMUXBUF_ERR_NO_BUFFER_FREE`
-// (it keeps more than 64 bytes, and no buffer is free to move them in, or its tenant may have none),
+// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_IN_PLACE`, `DEMUXBUF_ERR_LOOKED_AT`, `DEMUXBUF_ERR_NOT_MOVABLE`
+// (it is to be shed), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it keeps more than 64 bytes, and no buffer is free to move them in,
+// or its tenant may have none),
 // `DEMUXBUF_ERR_EXPORTS_FULL` (`receivers_max` for each thread are exported and not imported yet); nothing is changed
 // then.
 int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,

@@ -47,8 +47,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_set_tenant(pool: *mut demuxbuf_pool, 
 /// Call `demuxbuf_receiver_pending` next.
 /// Returns `DEMUXBUF_OK` and writes `*content`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 /// `DEMUXBUF_ERR_NO_BUFFER` (nothing is undecoded), `DEMUXBUF_ERR_NO_BUFFER_FREE` (none that the content could leave
-/// with, though what others kept past their deadline was evicted), `DEMUXBUF_ERR_IN_FLIGHT`. Nothing of the receiver is
-/// changed then.
+/// with, though what others kept past their deadline was evicted), `DEMUXBUF_ERR_IN_FLIGHT`, `DEMUXBUF_ERR_IN_PLACE`,
+/// `DEMUXBUF_ERR_LOOKED_AT`. Nothing of the receiver is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_take(
     pool: *mut demuxbuf_pool,
@@ -236,7 +236,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_received(
 /// One receive found nothing. Repeat one that was interrupted (EINTR) instead.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// `DEMUXBUF_ERR_LOOKED_AT` (what was decoded when it was looked at is not received away).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_would_block(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     let dry = |mut pool: FastPath<'_>, id| pool.dry(id, false);
@@ -250,7 +251,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_would_block(pool: *mut demuxbuf_pool,
 /// wanted.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// `DEMUXBUF_ERR_LOOKED_AT` (what was decoded when it was looked at is not received away).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_would_block_armed(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     let dry = |mut pool: FastPath<'_>, id| pool.dry(id, true);
@@ -262,7 +264,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_would_block_armed(pool: *mut demuxbuf
 /// decoded; `DEMUXBUF_END` follows.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// `DEMUXBUF_ERR_IN_PLACE`, `DEMUXBUF_ERR_LOOKED_AT` (what is looked at is to be reported on first).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_end_of_stream(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     let end = |mut pool: FastPath<'_>, id| pool.end(id, Event::EndOfStream);
@@ -274,7 +277,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_end_of_stream(pool: *mut demuxbuf_poo
 /// `DEMUXBUF_END` follows. Where that is of no use any more, as after a failed send, report fail first, or close.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
-/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
+/// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
+/// `DEMUXBUF_ERR_IN_PLACE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_transport_error(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     let end = |mut pool: FastPath<'_>, id| pool.end(id, Event::TransportError);

@@ -284,6 +284,9 @@ impl Connection {
             Event::Sync { buffered_bytes: 0, capacity: 0, blocked: 0, needed_bytes: false, armed } => {
                 self.try_fast_sync(armed)
             }
+            Event::Sync { buffered_bytes, capacity, blocked: 0, needed_bytes, armed } => {
+                self.try_fast_sync_content(buffered_bytes, capacity, needed_bytes, armed)
+            }
             Event::Done(actions) if actions.bits() == Action::WantRecv as u32 => self.try_fast_arm(),
             _ => None,
         };

@@ -88,6 +88,27 @@ unsafe fn step(
     }
 }
 
+/// As `step`, of a step that can be taken at once; `None`, and nothing is changed, where it cannot.
+///
+/// # Safety
+///
+/// As for `connection_mut`, until the call returns.
+#[inline(always)]
+unsafe fn try_fast(
+    connection: *mut demuxbuf_connection,
+    body: impl FnOnce(&mut Connection) -> Option<Actions>,
+) -> Option<u32> {
+    // SAFETY: as this function asks.
+    let connection = unsafe { connection_mut(connection) }?;
+    match guarded(|| body(connection)) {
+        Some(actions) => actions.map(Actions::bits),
+        None => {
+            *connection = Connection::poisoned();
+            Some(mask_error(DEMUXBUF_ERR_POISONED))
+        }
+    }
+}
+
 /// Prepares a connection with a policy. An all-zero connection has the default policy already.
 ///
 /// The connection must not be attached: this call writes over what is there. `policy` may be NULL for the default.
@@ -441,15 +462,31 @@ pub unsafe extern "C" fn demuxbuf_connection_sync(
     needed_bytes: u8,
     armed: u8,
 ) -> u32 {
-    let (needed_bytes, armed) = (needed_bytes != 0, armed != 0);
     let holds_nothing = buffered_bytes | capacity | blocked | u32::from(needed_bytes) == 0;
-    let sync = |connection: &mut Connection| {
-        let event = Event::Sync { buffered_bytes, capacity, blocked, needed_bytes, armed };
-        let fast_actions = if holds_nothing { connection.try_fast_sync(armed) } else { None };
-        fast_actions.map_or_else(|| connection.handle(event), Ok)
-    };
+    let sync = |connection: &mut Connection| connection.try_fast_sync(armed != 0);
     // SAFETY: as the module asks.
-    unsafe { step(connection, sync) }
+    let fast_actions = if holds_nothing { unsafe { try_fast(connection, sync) } } else { None };
+    // SAFETY: as the module asks.
+    fast_actions
+        .unwrap_or_else(|| unsafe { sync_content(connection, buffered_bytes, capacity, blocked, needed_bytes, armed) })
+}
+
+/// # Safety
+///
+/// As for `connection_mut`, until the call returns.
+#[inline(never)]
+unsafe extern "C" fn sync_content(
+    connection: *mut demuxbuf_connection,
+    buffered_bytes: u32,
+    capacity: u32,
+    blocked: u32,
+    needed_bytes: u8,
+    armed: u8,
+) -> u32 {
+    let (needed_bytes, armed) = (needed_bytes != 0, armed != 0);
+    let event = Event::Sync { buffered_bytes, capacity, blocked, needed_bytes, armed };
+    // SAFETY: as this function asks.
+    unsafe { step(connection, |connection| connection.handle_inline(event)) }
 }
 
 /// What is to be done now, without reporting anything.

@@ -237,6 +237,7 @@ mod tests {
             "with_own(",
             "with_sound(",
             "fast(",
+            "try_fast(",
             "kept!(",
             "new_object(",
             "step(",

@@ -133,6 +133,35 @@ impl Connection {
         }
     }
 
+    /// `Sync` of a common connection without a slot, with content in a buffer that has room left, and nothing that stops
+    /// it; `None`, and nothing is changed, for another.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn try_fast_sync_content(
+        &mut self,
+        buffered_bytes: u32,
+        capacity: u32,
+        needs_more: bool,
+        armed: bool,
+    ) -> Option<Actions> {
+        let reads = self.reads.saturating_add(u8::from(buffered_bytes > self.buffered_bytes));
+        let has_room = buffered_bytes > 0 && buffered_bytes < capacity;
+        let is_common = self.has_only_common_flags() && !self.has(flag::SLOT);
+        if !(has_room && is_common && reads < self.allowed_reads()) {
+            return None;
+        }
+        (self.buffered_bytes, self.capacity, self.reads) = (buffered_bytes, capacity, reads);
+        self.needed_bytes = needs_more.into();
+        self.clear(flag::ARMED);
+        self.set(flag::BUFFER);
+        if armed {
+            self.set(flag::ARMED);
+            // It reports what there is to receive.
+            self.clear(if self.is_single_report() { flag::READY } else { 0 });
+        }
+        Some(self.pending_if_eligible())
+    }
+
     /// `Done(WantRecv)` for a common connection that holds nothing and has nothing to receive, and nothing is left to
     /// do; `None`, and nothing is changed, for another.
     #[inline(always)]

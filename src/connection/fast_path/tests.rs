@@ -108,6 +108,7 @@ fn their_events_have_the_effects_of_the_table() {
             assert_eq!((actions, connection), by_table(before, &[event]), "{before:?}");
             taken[1] += 1;
         }
+        compare_sync_of_content(before, by_table);
         let mut connection = before.clone();
         match connection.try_fast_arm() {
             None => assert_eq!(&connection, before),
@@ -132,6 +133,34 @@ fn their_events_have_the_effects_of_the_table() {
     assert_eq!(taken[2], reads * 2 * (5 * 2 + 2));
     // Neither ready nor armed.
     assert_eq!(taken[3], of_each / 4 * all);
+}
+
+/// What a host may have: that many bytes in a buffer of that size, which is the one before, or another.
+fn contents() -> impl Iterator<Item = (u32, u32)> {
+    [CAPACITY, CAPACITY + 1]
+        .into_iter()
+        .flat_map(|capacity| [1, 4, CAPACITY - 1, CAPACITY].map(|bytes| (bytes, capacity)))
+}
+
+/// Each report of content that nothing keeps from the fast path is as the table has it.
+fn compare_sync_of_content(before: &Connection, by_table: impl Fn(&Connection, &[Event]) -> (Actions, Connection)) {
+    for (buffered_bytes, capacity) in contents() {
+        for (needed_bytes, armed) in [(false, false), (false, true), (true, false), (true, true)] {
+            let mut connection = before.clone();
+            match connection.try_fast_sync_content(buffered_bytes, capacity, needed_bytes, armed) {
+                None => {
+                    let reads = before.reads.saturating_add(u8::from(buffered_bytes > before.buffered_bytes));
+                    let is_used_up = reads >= Policy::READS_PER_WAKE_DEFAULT;
+                    assert!(before.has(flag::SLOT) || buffered_bytes == capacity || is_used_up, "{before:?}");
+                    assert_eq!(&connection, before);
+                }
+                Some(actions) => {
+                    let event = Event::Sync { buffered_bytes, capacity, blocked: 0, needed_bytes, armed };
+                    assert_eq!((actions, connection), by_table(before, &[event]), "{before:?}");
+                }
+            }
+        }
+    }
 }
 
 /// Whether a cycle of this connection begins; if so, in each phase it is as the table has it.

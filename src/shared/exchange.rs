@@ -71,13 +71,15 @@ impl Shared {
         state.scheduler.cancel(placeholder.wait).expect("a placeholder waits");
     }
 
-    /// Ends a wait of a shard in this row.
-    pub(super) fn end_own_wait(&self, state: &mut Locked, shard: u32, row: u32) {
-        let (ended, is_last) = self.own_waits(shard).with(|own| {
+    /// Ends this wait of a shard, in this row; `false` if it is gone, for its thread picks up grants meanwhile.
+    pub(super) fn end_own_wait(&self, state: &mut Locked, (shard, row): (u32, u32), wait: WaitId) -> bool {
+        let ended = self.own_waits(shard).with(|own| {
+            own.find(row, wait)?;
             let ended = own.end(row);
             own.show(&self.shard_states[shard as usize].0.shown, ended.class);
-            (ended, !own.is_waiting(ended.class))
+            Some((ended, !own.is_waiting(ended.class)))
         });
+        let Some((ended, is_last)) = ended else { return false };
         match ended.phase {
             Phase::Assigned { buffer } => {
                 state.take_back(buffer);
@@ -85,6 +87,7 @@ impl Shared {
             _ if is_last => self.cancel_placeholder(state, shard, ended.class),
             _ => {}
         }
+        true
     }
 
     /// Takes up to this many grants from a shard that does not look: these waits queue again, behind all others.
@@ -108,7 +111,7 @@ impl Shared {
         left
     }
 
-    /// Where a wait is, if it is one.
+    /// Where a wait is, if it is one. One that a shard queues may be picked up by its thread right after.
     pub(super) fn locate(&self, state: &Locked, wait: WaitId) -> Option<Place> {
         let Some((shard, row)) = self.numbers.row_of(wait) else {
             return state.tickets.find(wait).map(|_| Place::Ticket(wait.index()));
@@ -122,21 +125,29 @@ impl Shared {
         }
     }
 
-    /// How a wait that a shard queues stands.
-    fn describe_own_wait(&self, state: &Locked, shard: u32, row: u32) -> WaitInfo {
-        let (wait, exchanged) = self.own_waits(shard).with(|own| (*own.at(row), own.exchanged));
-        let OwnWait { token, since_ns, grants, class, has_deadline, phase, .. } = wait;
+    /// How this wait of a shard stands, if it is in this row still.
+    fn describe_own_wait(&self, state: &Locked, (shard, row): (u32, u32), wait: WaitId) -> Option<WaitInfo> {
+        let own_waits = self.own_waits(shard);
+        let (found, exchanged) = own_waits.with(|own| own.find(row, wait).map(|found| (*found, own.exchanged)))?;
+        let OwnWait { token, since_ns, grants, class, has_deadline, phase, .. } = found;
         let is_assigned = phase != Phase::Queued;
         let bypasses = if is_assigned { grants } else { state.grants_before(class, &exchanged).saturating_sub(grants) };
         let age_ns = state.now_ns().saturating_sub(since_ns);
-        WaitInfo { token, class, age_ns, bypasses, has_deadline, is_assigned }
+        Some(WaitInfo { token, class, age_ns, bypasses, has_deadline, is_assigned })
     }
 
-    pub(super) fn describe_place(&self, state: &Locked, place: Place) -> WaitInfo {
-        match place {
-            Place::Ticket(index) => state.describe_ticket(index),
-            Place::Own { shard, row } => self.describe_own_wait(state, shard, row),
-        }
+    /// How a wait stands that was found there.
+    pub(super) fn describe_at(
+        &self,
+        state: &Locked,
+        place: Place,
+        wait: WaitId,
+    ) -> Result<WaitInfo, SharedSchedulerError> {
+        let info = match place {
+            Place::Ticket(index) => Some(state.describe_ticket(index)),
+            Place::Own { shard, row } => self.describe_own_wait(state, (shard, row), wait),
+        };
+        Ok(info.ok_or(SchedulerError::StaleWait)?)
     }
 
     /// The ticket of a wait that was a shard's own has ended.
@@ -384,9 +395,9 @@ impl SchedulerShard {
     /// Ends some of this shard's own waits. Whether some are left.
     pub(super) fn end_some_own(&self, state: &mut Locked, ends_max: u32) -> bool {
         for _ in 0..ends_max {
-            let Some(row) = self.own_waits().with(|own| own.any()) else { break };
-            self.shared.end_own_wait(state, self.index, row);
-            self.shard_state().counts.cancelled.add_one();
+            let Some((row, wait)) = self.own_waits().with(|own| own.any()) else { break };
+            let is_ended = self.shared.end_own_wait(state, (self.index, row), wait);
+            self.shard_state().counts.cancelled.add(is_ended.into());
         }
         self.own_waits().with(|own| {
             let are_left = own.any().is_some();
@@ -465,6 +476,30 @@ mod tests {
             shards.check_invariants().unwrap();
             assert_eq!(drain(&a).iter().map(|grant| grant.wait).collect::<Vec<_>>(), [waits[1]]);
             assert_eq!(shards.stats().scheduler.waiting, 1);
+        });
+    }
+
+    /// Another shard cancels, or describes, a wait that its thread picks up. A new wait may have its row then.
+    #[test]
+    fn cancel_by_another_shard_beside_a_pick_up() {
+        loom::model(|| {
+            let (shards, a, b, lease, waits) = with_own_waits(2);
+            a.release(lease).unwrap();
+            let first = waits[0];
+            let other = thread::spawn(move || (b.describe_wait(first), b.cancel(first), b));
+            let seen = drain(&a);
+            let later = queue(&a, 7);
+            let (described, cancelled, _b) = other.join().unwrap();
+            shards.check_invariants().unwrap();
+            match described {
+                Ok(info) => assert_eq!(info.token, 0, "that of another wait"),
+                Err(_) => assert!(!seen.is_empty(), "it waits"),
+            }
+            // It was picked up, or ended, and then the next one has the buffer; nothing else ended.
+            let is_gone = cancelled.is_err();
+            let all: Vec<_> = seen.into_iter().chain(drain(&a)).map(|grant| grant.wait).collect();
+            assert_eq!(all, [if is_gone { first } else { waits[1] }]);
+            assert!(a.describe_wait(later).is_ok());
         });
     }
 

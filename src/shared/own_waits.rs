@@ -251,10 +251,6 @@ impl OwnWaits {
         (found.generation == wait.generation() && found.phase != Phase::Unused).then_some(found)
     }
 
-    pub(super) fn at(&self, row: u32) -> &OwnWait {
-        &self.table[row as usize]
-    }
-
     /// Ends a wait; what it was is returned.
     pub(super) fn end(&mut self, row: u32) -> OwnWait {
         let ended = self.leave(row);
@@ -275,9 +271,10 @@ impl OwnWaits {
         self.free(row);
     }
 
-    /// Any wait that is not moved.
-    pub(super) fn any(&self) -> Option<u32> {
-        self.grants.first().or_else(|| self.queues.iter().find_map(List::first))
+    /// Any wait that is not moved, and its row.
+    pub(super) fn any(&self) -> Option<(u32, WaitId)> {
+        let row = self.grants.first().or_else(|| self.queues.iter().find_map(List::first))?;
+        Some((row, self.wait_at(row)))
     }
 
     /// Takes a wait out of the list it is in.

@@ -164,7 +164,7 @@ impl SchedulerShard {
     pub(crate) fn describe_own_wait(&self, wait: WaitId) -> Result<WaitInfo, SharedSchedulerError> {
         self.locked(|state| {
             let place = self.find_wait(state, wait)?;
-            Ok(self.shared.describe_place(state, place))
+            self.shared.describe_at(state, place, wait)
         })
     }
 

@@ -117,7 +117,12 @@ impl SchedulerShard {
     pub fn cancel(&self, wait: WaitId) -> Result<(), SharedSchedulerError> {
         let outcome = self.locked(|state| {
             let place = self.shared.locate(state, wait).ok_or(SchedulerError::StaleWait)?;
-            self.end_wait(state, place);
+            match place {
+                Place::Ticket(index) => self.end_ticket(state, index),
+                Place::Own { shard, row } if self.shared.end_own_wait(state, (shard, row), wait) => {}
+                Place::Own { .. } => return Err(SchedulerError::StaleWait.into()),
+            }
+            self.shard_state().counts.cancelled.add_one();
             Ok(())
         });
         self.count_refusal(outcome)
@@ -214,7 +219,7 @@ impl SchedulerShard {
     pub fn describe_wait(&self, wait: WaitId) -> Result<WaitInfo, SharedSchedulerError> {
         self.locked(|state| {
             let place = self.shared.locate(state, wait).ok_or(SchedulerError::StaleWait)?;
-            Ok(self.shared.describe_place(state, place))
+            self.shared.describe_at(state, place, wait)
         })
     }
 
@@ -342,7 +347,8 @@ impl SchedulerShard {
                 return None;
             }
             if state.tickets.is_of(self.index, index) {
-                self.end_wait(state, Place::Ticket(index));
+                self.end_ticket(state, index);
+                self.shard_state().counts.cancelled.add_one();
                 ended += 1;
             }
             if ended == ENDS_AT_ONCE {
@@ -442,16 +448,10 @@ impl SchedulerShard {
         self.shared.note_load(state, tenant);
     }
 
-    fn end_wait(&self, state: &mut Locked, place: Place) {
-        match place {
-            Place::Ticket(index) => {
-                let (tenant, alias) = state.end_ticket(index);
-                self.shared.end_moved(alias);
-                self.shared.note_load(state, tenant);
-            }
-            Place::Own { shard, row } => self.shared.end_own_wait(state, shard, row),
-        }
-        self.shard_state().counts.cancelled.add_one();
+    fn end_ticket(&self, state: &mut Locked, index: u32) {
+        let (tenant, alias) = state.end_ticket(index);
+        self.shared.end_moved(alias);
+        self.shared.note_load(state, tenant);
     }
 
     /// Refuses a request of the host's own once the pool is closed. The receivers that are there may end what they have

@@ -5,7 +5,7 @@ use super::own_waits::OwnWaits;
 use super::stats::{Counter, Counts, ShownWaits};
 use super::sync::{AtomicBool, CachePadded, ShortLock};
 
-/// Other threads write here only while the pool is exhausted.
+/// Other threads write here only while something waits.
 #[derive(Debug)]
 pub(super) struct ShardState {
     pub(super) cache: Cache,

@@ -286,7 +286,7 @@ pub(crate) struct CyclePlan {
 }
 
 /// A number of bytes and what is to be done: one word, as C returns both.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent(u64);
 
 impl Extent {

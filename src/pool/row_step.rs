@@ -49,3 +49,31 @@ impl<S: BufferSource> Pool<S> {
         RawStep { data, extent: Extent::new(bytes, actions) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{Action, Mode, Policy};
+    use crate::pool::{AttachOptions, PoolConfig};
+
+    /// What was there before a receive in flight is decoded meanwhile: what that brings is where it went to.
+    #[test]
+    fn bytes_are_where_the_receive_in_flight_went_to() {
+        let policy = Policy { mode: Mode::Completion, ..Policy::default() };
+        let config = PoolConfig { buffer_bytes: 256, in_flight_max: 4, policy, ..PoolConfig::new(16 * 256, 4) };
+        let mut pool = Pool::new(&config).expect("the configuration is allowed");
+        let id = pool.attach(&AttachOptions::new(0, 0)).expect("there is room");
+        let index = pool.table.find(id).expect("it is attached");
+        let submit = |pool: &mut Pool| pool.row_step(index, Event::done(Action::Recv)).expect("it is pending");
+        submit(&mut pool);
+        let step = pool.row_step(index, Event::Received { bytes: 10 }).expect("it was in flight");
+        assert_eq!(step.extent, Extent::new(10, Action::Decode.into()));
+        let area = pool.row_decoded(index, 0, 5, 0).expect("it is there");
+        assert!(area.actions().has(Action::Recv));
+        submit(&mut pool);
+        pool.row_decoded(index, 10, 0, 0).expect("it is there still");
+        let landed = pool.row_step(index, Event::Received { bytes: 7 }).expect("it was in flight");
+        assert_eq!(landed.extent, Extent::new(7, Action::Decode.into()));
+        assert_eq!(landed.data, area.data, "not where the first bytes were");
+    }
+}

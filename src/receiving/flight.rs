@@ -120,7 +120,7 @@ impl<B: Buffers> Receiving<B> {
         if is_known || borrow.flight == Flight::No || borrow.purpose != Purpose::Receive || bytes >= borrow.max_bytes {
             return None;
         }
-        let buffer = borrow.buffer;
+        let Borrow { buffer, start, .. } = *borrow;
         let now_ns = self.clock.now_ns();
         if state.charged_ns != now_ns {
             self.settle_charge(keeper);
@@ -138,7 +138,7 @@ impl<B: Buffers> Receiving<B> {
             self.swap_borrows(at, self.open_borrows);
         }
         self.open_borrows += 1;
-        self.area_in(buffer, 0, bytes).map(|(at, _)| at)
+        self.area_in(buffer, start as usize, bytes).map(|(at, _)| at)
     }
 
     /// All that a receive in flight has brought is decoded, and nothing else is known of the receiver: it is idle

@@ -21,7 +21,7 @@
 //! | `tenants.rs` | what each tenant's receivers keep and wait for |
 //! | `eviction.rs` | content that goes for the sake of a claim |
 //! | `light.rs`, `in_cells.rs` | the common cycle, and those with kept bytes |
-//! | `scarce.rs` | what steps look at while memory is short |
+//! | `scarce.rs` | what steps do while memory is short |
 //! | `protection.rs` | what is not needed any more is wiped, and taken back from memory checkers |
 //! | `transfer.rs` | content that comes and goes with its buffer |
 //! | `credit.rs` | credit, deadlines, shortage: numbers about one receiver |

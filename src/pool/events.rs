@@ -5,8 +5,8 @@ use crate::connection::{Action, Actions, Event, Hold};
 use crate::receiving::Stance;
 
 impl<S: BufferSource> Pool<S> {
-    /// The event in one step, where there is one, nothing is scarce, and it is not about a receive in flight; `None`, and
-    /// nothing is changed, where not.
+    /// The event in one step, where there is one, and it is not about a receive in flight; `None`, and nothing is
+    /// changed, where not.
     #[inline(always)] // C has a call for each event
     pub(super) fn try_step(&mut self, index: u32, event: Event) -> Option<Actions> {
         match event {

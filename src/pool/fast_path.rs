@@ -2,8 +2,8 @@
 //! nothing is changed and `None` is returned.
 //!
 //! While none but these calls are made, nothing becomes scarce. So that is looked at once, before the first cycle.
-//! Events that need no memory change nothing of that (`idle.rs`); after steps with kept bytes or a receive in flight it
-//! is looked at again (`kept_cycle.rs`, `completion.rs`). Any other call leaves the fast path.
+//! Events that need no memory change nothing of that (`idle.rs`); after steps with kept bytes that took or gave
+//! buffers, or a receive in flight, it is looked at again (`kept_path.rs`, `kept_cycle.rs`, `completion.rs`). Any other call leaves the fast path.
 
 use super::kept_cycle::KeptCycle;
 use super::open_cycle::{OpenCycle, Phase, Progress, RawStep};

@@ -225,7 +225,7 @@ impl<S: BufferSource> Pool<S> {
     /// A cycle has ended that nothing was scarce for, when this number of buffers was taken: the next one begins
     /// without another look, if nothing is scarce now.
     fn reopen(&mut self, taken: u32) {
-        let is_plenty = self.memory.buffers().taken() <= taken || self.memory.would_lend_all();
+        let is_plenty = self.memory.buffers().taken() == taken || self.memory.would_lend_all();
         if is_plenty && !self.memory.has_caps() {
             self.cycle.buffer = self.memory.receive_buffer_address();
             self.cycle.progress.phase = CommonPhase::Ready;

@@ -210,7 +210,7 @@ impl<S: BufferSource> KeptPath<'_, S> {
     #[inline(always)]
     fn end(&mut self, (received_bytes, consumed_bytes): (u32, u32)) {
         (self.kept_cycle.phase, self.kept_cycle.received_bytes) = (Phase::Closed, 0);
-        let is_plentiful = !self.memory.has_taken() || self.memory.is_plentiful();
+        let is_plentiful = !self.memory.has_moved_buffers() || self.memory.is_plentiful();
         self.cycle.progress.phase = if is_plentiful { CommonPhase::Ready } else { CommonPhase::Closed };
         self.counts.received_bytes += u64::from(received_bytes);
         self.counts.consumed_bytes += u64::from(consumed_bytes);

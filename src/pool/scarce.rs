@@ -31,7 +31,7 @@ impl<S: BufferSource> Pool<S> {
         }
         let begin = self.memory.begin(index).expect("the machine asks for a buffer");
         if begin == Begin::Later {
-            return None; // And nothing is changed.
+            return None; // Nothing is changed that the rounds would not change.
         }
         self.scheduled.clear(index);
         match begin {

@@ -1,5 +1,5 @@
-//! Cycles with kept bytes, as far as these are in a cell, of its size or of the next that fits, and no tenant counts
-//! them. All else is for `light.rs`.
+//! Cycles with kept bytes, as far as these are in a cell of the size that fits, and no tenant counts them. All else is
+//! for `light.rs`.
 
 use super::buffers::Buffers;
 use super::cells::Cells;
@@ -29,8 +29,8 @@ pub(crate) struct InCells<'a, B> {
     receive_buffer: u32,
     /// No tenant counts what is kept, and nothing is done with what is not needed any more.
     is_common: bool,
-    /// Buffers were taken here.
-    has_taken: bool,
+    /// Buffers were taken or given here.
+    has_moved_buffers: bool,
 }
 
 /// Bytes in a cell: a buffer, where they begin in it, and how many.
@@ -64,7 +64,7 @@ impl<B: Buffers> Receiving<B> {
             buffers: &mut self.buffers,
             receive_buffer: self.receive_buffer,
             is_common: !poison::IS_ON && !self.wipes && !self.tenants.is_used(),
-            has_taken: false,
+            has_moved_buffers: false,
         }
     }
 }
@@ -112,10 +112,10 @@ impl<B: Buffers> InCells<'_, B> {
         self.arena.address_of(kept.at)
     }
 
-    /// Whether a buffer was taken.
+    /// Whether a buffer was taken or given: a shard looks at what is free then.
     #[inline(always)]
-    pub(crate) fn has_taken(&self) -> bool {
-        self.has_taken
+    pub(crate) fn has_moved_buffers(&self) -> bool {
+        self.has_moved_buffers
     }
 
     /// Whether an idle receiver would be lent all of the receive buffer, which none has borrowed.
@@ -209,7 +209,7 @@ impl<B: Buffers> InCells<'_, B> {
                 return None;
             }
             let buffer = self.buffers.take()?;
-            self.has_taken = true;
+            self.has_moved_buffers = true;
             self.cells.cut(size, buffer);
         }
         let index = self.cells.fill_hole(size, keeper);
@@ -254,6 +254,7 @@ impl<B: Buffers> InCells<'_, B> {
         }
         if let Some(buffer) = self.cells.free_last(size) {
             self.buffers.give(buffer);
+            self.has_moved_buffers = true;
         }
     }
 

@@ -57,7 +57,7 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
-    pub(super) fn begin_at(&mut self, keeper: u32, is_reported: bool) -> Begin {
+    fn begin_at(&mut self, keeper: u32, is_reported: bool) -> Begin {
         let Some(mut free) = self.free_while_borrowing(keeper) else {
             return Begin::Later;
         };

@@ -81,7 +81,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_take(
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`,
 /// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER_FREE`
 /// (`DEMUXBUF_DECODE` is not pending, and no buffer is free to decode in), `DEMUXBUF_ERR_CLOSED`,
-/// `DEMUXBUF_ERR_ZERO_BYTES` (both are 0 in answer to `DEMUXBUF_CANNOT_FIT` with 0 bytes).
+/// `DEMUXBUF_ERR_IN_PLACE` (delivered bytes would be left), `DEMUXBUF_ERR_ZERO_BYTES` (both are 0 in answer to
+/// `DEMUXBUF_CANNOT_FIT` with 0 bytes).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_decoded(
     pool: *mut demuxbuf_pool,
@@ -399,7 +400,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_done(
 /// event that counts nothing), `DEMUXBUF_ERR_INTERNAL_EVENT` (a buffer event: the pool drives these); or, as the
 /// event has it: `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_NO_BUFFER`,
 /// `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_NO_REASONS`, `DEMUXBUF_ERR_AFTER_END`,
-/// `DEMUXBUF_ERR_NOT_PENDING`, `DEMUXBUF_ERR_NO_BUFFER_FREE`.
+/// `DEMUXBUF_ERR_NOT_PENDING`, `DEMUXBUF_ERR_NO_BUFFER_FREE`, `DEMUXBUF_ERR_IN_PLACE`, `DEMUXBUF_ERR_LOOKED_AT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_report(
     pool: *mut demuxbuf_pool,

@@ -775,7 +775,8 @@ int32_t demuxbuf_receiver_attach(demuxbuf_pool *pool,
 // Returns `DEMUXBUF_OK`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STRUCT_SIZE`,
 // `DEMUXBUF_ERR_UNKNOWN_FIELD`, `DEMUXBUF_ERR_CONFIG` (a wrong `mode`, or `length` is not 0),
 // `DEMUXBUF_ERR_CANNOT_COUNT`, `DEMUXBUF_ERR_CLASS`, `DEMUXBUF_ERR_TABLE_FULL`, `DEMUXBUF_ERR_STALE` (the tenant, or
-// not a lease of the host's), `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer), `DEMUXBUF_ERR_WRONG_THREAD`,
+// not a lease of the host's), `DEMUXBUF_ERR_NO_BUFFER_FREE` (the tenant, or the class of receivers, may have no more),
+// `DEMUXBUF_ERR_TOO_MANY_BYTES` (content outside the buffer), `DEMUXBUF_ERR_WRONG_THREAD`,
 // `DEMUXBUF_ERR_POOL_CLOSED` (the shared pool was freed); nothing is changed then and the lease stays the host's.
 int32_t demuxbuf_receiver_adopt(demuxbuf_pool *pool,
                                 const demuxbuf_attach_options *options,
@@ -834,7 +835,8 @@ int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`,
 // `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_NO_BUFFER_FREE`
 // (`DEMUXBUF_DECODE` is not pending, and no buffer is free to decode in), `DEMUXBUF_ERR_CLOSED`,
-// `DEMUXBUF_ERR_ZERO_BYTES` (both are 0 in answer to `DEMUXBUF_CANNOT_FIT` with 0 bytes).
+// `DEMUXBUF_ERR_IN_PLACE` (delivered bytes would be left), `DEMUXBUF_ERR_ZERO_BYTES` (both are 0 in answer to
+// `DEMUXBUF_CANNOT_FIT` with 0 bytes).
 demuxbuf_step demuxbuf_receiver_decoded(demuxbuf_pool *pool,
                                         uint64_t receiver,
                                         uint32_t consumed,
@@ -1005,7 +1007,7 @@ demuxbuf_step demuxbuf_receiver_done(demuxbuf_pool *pool,
 // event that counts nothing), `DEMUXBUF_ERR_INTERNAL_EVENT` (a buffer event: the pool drives these); or, as the
 // event has it: `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_NO_BUFFER`,
 // `DEMUXBUF_ERR_TOO_MANY_BYTES`, `DEMUXBUF_ERR_ZERO_BYTES`, `DEMUXBUF_ERR_NO_REASONS`, `DEMUXBUF_ERR_AFTER_END`,
-// `DEMUXBUF_ERR_NOT_PENDING`, `DEMUXBUF_ERR_NO_BUFFER_FREE`.
+// `DEMUXBUF_ERR_NOT_PENDING`, `DEMUXBUF_ERR_NO_BUFFER_FREE`, `DEMUXBUF_ERR_IN_PLACE`, `DEMUXBUF_ERR_LOOKED_AT`.
 demuxbuf_step demuxbuf_receiver_report(demuxbuf_pool *pool,
                                        uint64_t receiver,
                                        uint32_t event,

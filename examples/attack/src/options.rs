@@ -44,8 +44,8 @@ pub(crate) struct Options {
     /// Pairs of time without and with attackers; latencies are their medians [default: 3, with --no-latency 1]
     #[arg(long, value_name = "N", value_parser = count(99))]
     pairs: Option<usize>,
-    /// Do not judge latencies, how long a receiver waited for room, and how many requests an overload left: on a busy
-    /// machine, other programs have a part in all of that
+    /// Do not judge latencies, how long a receiver waited for room, how many requests an overload left, and how strong
+    /// the attacks were: on a busy machine, other programs have a part in all of that. Attackers have the priority of all
     #[arg(long)]
     pub(crate) no_latency: bool,
     /// Only this attack; may be given more than once: partial (frames cut anywhere), partial-N (after N bytes), at-once,

@@ -902,7 +902,7 @@ demuxbuf_step demuxbuf_receiver_readable(demuxbuf_pool *pool,
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 // a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 // `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`,
-// `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`.
+// `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_LOOKED_AT` (fewer than a look is for).
 demuxbuf_step demuxbuf_receiver_received(demuxbuf_pool *pool, uint64_t receiver, uint32_t bytes);
 
 // One receive found nothing. Repeat one that was interrupted (EINTR) instead.

@@ -215,7 +215,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_readable(pool: *mut demuxbuf_pool, re
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set
 /// a status, and nothing is changed: `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 /// `DEMUXBUF_ERR_ZERO_BYTES` (report the end of the stream instead), `DEMUXBUF_ERR_TOO_MANY_BYTES`,
-/// `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`.
+/// `DEMUXBUF_ERR_NO_BUFFER`, `DEMUXBUF_ERR_AFTER_END`, `DEMUXBUF_ERR_LOOKED_AT` (fewer than a look is for).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_received(
     pool: *mut demuxbuf_pool,

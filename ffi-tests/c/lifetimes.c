@@ -163,13 +163,13 @@ static demuxbuf_pool *pools[2];
 static enum call calls[2];
 static int32_t results[2];
 static uint64_t lease, adopted[2], holder;
+static demuxbuf_leased_content taken;
 static demuxbuf_exported_receiver exported;
 static atomic_int round_at, arrived;
 
 static int32_t act(int me) {
     demuxbuf_pool *const pool = pools[me];
     const demuxbuf_leased_content content = {lease, 0, 4};
-    demuxbuf_leased_content taken;
     demuxbuf_receiver_info info = {.struct_size = sizeof info};
     uint8_t *data;
     uint32_t bytes;
@@ -231,7 +231,9 @@ static void tidy_up(void) {
     if (calls[0] == ADOPT && first) {
         demuxbuf_receiver_close(pools[0], adopted[0]);
     } else if (calls[0] == TAKE) {
-        CHECK_NUMBER(demuxbuf_pool_release(pools[0], lease), second ? DEMUXBUF_ERR_STALE : DEMUXBUF_OK);
+        /* The number that the receiver adopted has ended for good. */
+        CHECK(!second && taken.lease != lease);
+        CHECK_NUMBER(demuxbuf_pool_release(pools[0], taken.lease), DEMUXBUF_OK);
         demuxbuf_receiver_close(pools[0], holder);
     } else if (calls[0] == EXPORT) {
         CHECK_NUMBER(demuxbuf_receiver_import(pools[0], &exported, &holder), DEMUXBUF_OK);

@@ -61,7 +61,7 @@ static const struct {
 /* Errors are multiples of `UNIT`. */
 enum {
     UNIT = 65536,
-    ERRORS = 64,
+    ERRORS = 72,
     FUNCTIONS = LENGTH(plain) + LENGTH(number) + LENGTH(receiver_plain) + LENGTH(receiver_number) + 5
 };
 
@@ -173,6 +173,51 @@ static void consume_without_a_buffer(void) {
     demuxbuf_pool_free(pool);
 }
 
+/* Of a receiver that counts, while memory is short: a frame is looked at, decoded, and received away. */
+static void look_at_frames(void) {
+    const demuxbuf_pool_config config = config_of(6, 2, 128);
+    const demuxbuf_policy policy = {.struct_size = sizeof policy, .counting = 1};
+    const demuxbuf_attach_options counting = {.struct_size = sizeof counting, .policy = &policy};
+    demuxbuf_pool *pool = pool_of(&config);
+    uint64_t receiver;
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, &counting, &receiver, NULL, NULL), DEMUXBUF_OK);
+    leave_free(pool, 0);
+    CHECK((demuxbuf_receiver_readable(pool, receiver).actions & DEMUXBUF_PEEK) != 0);
+    CHECK((demuxbuf_receiver_decoded(pool, receiver, 0, 100).actions & DEMUXBUF_RECV_WHOLE) != 0);
+    note("demuxbuf_receiver_received", demuxbuf_receiver_received(pool, receiver, 99).actions);
+    note("demuxbuf_receiver_report", demuxbuf_receiver_report(pool, receiver, DEMUXBUF_EVENT_RECEIVED, 99).actions);
+    CHECK((demuxbuf_receiver_received(pool, receiver, 100).actions & DEMUXBUF_DECODE) != 0);
+    note("demuxbuf_receiver_end_of_stream", demuxbuf_receiver_end_of_stream(pool, receiver).actions);
+    CHECK((demuxbuf_receiver_decoded(pool, receiver, 100, 0).actions & DEMUXBUF_DISCARD) != 0);
+    note("demuxbuf_receiver_would_block", demuxbuf_receiver_would_block(pool, receiver).actions);
+    note("demuxbuf_receiver_would_block_armed", demuxbuf_receiver_would_block_armed(pool, receiver).actions);
+    CHECK_REFUSED(demuxbuf_receiver_received(pool, receiver, 100).actions, DEMUXBUF_OK);
+    CHECK((demuxbuf_receiver_readable(pool, receiver).actions & DEMUXBUF_PEEK) != 0);
+    CHECK((demuxbuf_receiver_decoded(pool, receiver, 0, 200).actions & DEMUXBUF_CANNOT_FIT) != 0);
+    note("demuxbuf_receiver_decoded", demuxbuf_receiver_decoded(pool, receiver, 0, 0).actions);
+    CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
+    demuxbuf_pool_free(pool);
+}
+
+/* Delivered bytes stay in the host's memory until they are reported on. */
+static void leave_bytes_in_place(void) {
+    const demuxbuf_pool_config config = config_of(6, 2, 128);
+    demuxbuf_pool *pool = pool_of(&config);
+    uint8_t ring[128] = {0};
+    uint32_t accepted;
+    uint64_t receiver;
+    CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL), DEMUXBUF_OK);
+    demuxbuf_step step = demuxbuf_receiver_deliver(pool, receiver, ring, 5, &accepted);
+    CHECK((step.actions & DEMUXBUF_DECODE) != 0);
+    note("demuxbuf_receiver_decoded", demuxbuf_receiver_decoded(pool, receiver, 1, 5).actions);
+    note("demuxbuf_receiver_end_of_stream", demuxbuf_receiver_end_of_stream(pool, receiver).actions);
+    note("demuxbuf_receiver_transport_error", demuxbuf_receiver_transport_error(pool, receiver).actions);
+    note("demuxbuf_receiver_report",
+         demuxbuf_receiver_report(pool, receiver, DEMUXBUF_EVENT_TRANSPORT_ERROR, 0).actions);
+    CHECK_NUMBER(demuxbuf_pool_check_invariants(pool), DEMUXBUF_OK);
+    demuxbuf_pool_free(pool);
+}
+
 static void walk_pool(demuxbuf_pool *pool, int steps) {
     uint64_t receivers[8] = {0};
     for (int step = 0; step < steps; step++) {
@@ -202,6 +247,8 @@ int main(void) {
     }
     walk_pools();
     consume_without_a_buffer();
+    look_at_frames();
+    leave_bytes_in_place();
     for (int at = 0; at < FUNCTIONS; at++) {
         for (int status = 1; status < ERRORS; status++) {
             if (seen[at][status]) {

@@ -88,6 +88,13 @@ mod shared {
     };
 
     assert_send_and_sync!(SharedPool, SharedScheduler, SharedSchedulerStats, SharedSchedulerError, SharedPoolError);
+    /// After a panic they refuse by themselves what is half changed.
+    #[cfg(not(loom))]
+    const _: () = {
+        const fn is_unwind_safe<T: core::panic::UnwindSafe + core::panic::RefUnwindSafe>() {}
+        is_unwind_safe::<SharedPool>();
+        is_unwind_safe::<SharedScheduler>();
+    };
     assert_send_and_sync!(ExportedReceiver);
     assert_send_and_not_sync!(SchedulerShard, PoolShard, Pool<PoolShard>);
 }

@@ -2,6 +2,8 @@
 //! free again by a store, where a mutex has an exchange for each.
 #![allow(unsafe_code)]
 
+use core::panic::{RefUnwindSafe, UnwindSafe};
+
 #[cfg(loom)]
 use loom::{
     cell::UnsafeCell,
@@ -33,6 +35,10 @@ pub(crate) struct ShortLock<T> {
 
 // SAFETY: at any time one thread has a reference to the value, and may replace it: then another thread drops it.
 unsafe impl<T: Send> Sync for ShortLock<T> {}
+
+// A value that a panic left half changed is not used again.
+impl<T> UnwindSafe for ShortLock<T> {}
+impl<T> RefUnwindSafe for ShortLock<T> {}
 
 /// That the value is in use: dropped only if the use ends with a panic.
 struct InUse<'a>(&'a AtomicU32);

@@ -376,13 +376,15 @@ impl SchedulerShard {
             own.show(&self.shard_state().shown, moved.class);
             (moved, was_first, own.first_stamp(moved.class))
         });
+        // The shard may have dated it by a clock that another one is advancing.
+        let since_ns = moved.since_ns.min(state.now_ns());
         let state_of = match moved.phase {
-            Phase::Assigned { buffer } => State::Assigned { buffer, bypasses: moved.grants, since_ns: moved.since_ns },
+            Phase::Assigned { buffer } => State::Assigned { buffer, bypasses: moved.grants, since_ns },
             _ => {
                 if was_first {
                     self.shared.cancel_placeholder(state, self.index, moved.class);
                 }
-                State::Queued(state.queue_in_order(moved.class, ticket.into(), moved.since_ns, moved.stamp))
+                State::Queued(state.queue_in_order(moved.class, ticket.into(), since_ns, moved.stamp))
             }
         };
         state.tickets.open_moved(self.index, &moved, wait, state_of);

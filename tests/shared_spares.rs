@@ -4,8 +4,8 @@ mod common;
 
 use common::{COMMON, attach, check, config, config_of, granted, two};
 use demuxbuf::connection::{Action, Event, Policy};
-use demuxbuf::pool::{AttachOptions, LeasedContent, PoolConfig};
-use demuxbuf::scheduler::SchedulerError;
+use demuxbuf::pool::{AttachOptions, LeasedContent, PoolConfig, PoolError};
+use demuxbuf::scheduler::{Request, SchedulerError};
 use demuxbuf::shared::SharedPool;
 
 /// The number of a lease ends when a receiver has its buffer, also if the buffer is the host's once more.
@@ -18,6 +18,34 @@ fn number_of_an_adopted_lease_ends() {
     assert_eq!(taken.index(), lease.index(), "the content leaves with the buffer that it is in");
     assert_eq!(a.release(lease), Err(SchedulerError::StaleLease.into()));
     a.release(taken).unwrap();
+    check(&a, &b);
+}
+
+/// A buffer that is adopted counts in the class of receivers, on whichever thread: that of the request has room for
+/// another one, and the cap of the receivers' class holds.
+#[test]
+fn adopted_buffer_is_of_the_class_of_receivers() {
+    let mut config = PoolConfig { classes: 2, ..config() };
+    (config.class_caps[0], config.class_caps[1]) = (1, COMMON);
+    let (shared_pool, mut a, mut b) = two(&config);
+    let usable = AttachOptions::new(0, 1);
+    let outstanding = || shared_pool.stats().scheduler.outstanding_by_class;
+    let [before, of_receivers] = [outstanding()[0], outstanding()[1]];
+    assert_eq!(before, 0);
+    let mut adopted = 0;
+    let refused = loop {
+        let request = Request { class: 0, ..Request::new(0, adopted.into()) };
+        let pool = if adopted % 2 == 0 { &mut a } else { &mut b };
+        let Some(lease) = pool.try_request(&request).unwrap() else { panic!("class 0 has room for one: {adopted}") };
+        match pool.adopt(&usable, LeasedContent { lease, offset: 0, buffered_bytes: 200 }) {
+            Ok(id) => assert!(pool.handle(id, Event::Block { reasons: 1 }).is_ok()),
+            Err(error) => break (error, pool.release(lease)),
+        }
+        adopted += 1;
+        assert_eq!(outstanding()[..2], [0, of_receivers + adopted]);
+    };
+    assert_eq!(refused, (PoolError::NoBufferFree, Ok(())), "the cap of the receivers' class, after {adopted}");
+    assert!(adopted > 1 && adopted <= COMMON);
     check(&a, &b);
 }
 

@@ -127,7 +127,7 @@ impl BufferState {
         (generation(word) == lease.generation() && word & HELD != 0).then_some(word)
     }
 
-    /// How it is held, if it is; only while no thread uses it.
+    /// How it is held, if it is; the answer is old by now, unless the lease is the caller's.
     pub(super) fn any_hold(&self) -> Option<LeaseWord> {
         let word = self.hold.load(Ordering::Relaxed);
         (word & HELD != 0).then(|| LeaseWord::of(word))

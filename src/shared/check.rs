@@ -182,7 +182,7 @@ mod tests {
     fn s81_drop_does_not_panic_after_a_panic() {
         let TwoShards { here, held, shards } = two_shards();
         // A receiver's: it is released when its thread ends, which takes the lock while the pool is exhausted.
-        here.adopt_host_lease(held, Reach::HERE).expect("it is the host's own");
+        here.take_host_lease(held, Reach::HERE).expect("it is the host's own");
         let shared = here.shared.clone();
         let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _guard = shared.lock();

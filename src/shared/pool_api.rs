@@ -1,6 +1,6 @@
 //! What the receivers of one thread need of their shard beside its calls. They know their indexes to be right.
 
-use super::cache::{Holder, LeaseWord, NO_SHARD};
+use super::cache::{BufferState, Holder, LeaseWord, NO_SHARD};
 use super::state::Locked;
 use super::sync::Ordering;
 use super::{SchedulerShard, SharedSchedulerError};
@@ -82,21 +82,71 @@ impl SchedulerShard {
         Ok(())
     }
 
-    /// Makes a lease of the host's own one of this shard's receivers, and ends its number. Of several threads that adopt
-    /// or release one lease, one succeeds.
+    /// Makes a lease of the host's own one of this shard's receivers, and ends its number. It counts in the class that
+    /// it did. Of several threads that adopt or release one lease, one succeeds.
     ///
     /// # Errors
     ///
     /// As [`SchedulerShard::check_host_lease`].
-    pub(crate) fn adopt_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), SharedSchedulerError> {
-        let adopted = |hold| LeaseWord { shard: self.index, holder: Holder::Receivers, is_named: false, ..hold };
-        let buffer = self.shared.buffers.get(lease.index() as usize);
-        let change = |hold| self.is_host_lease(hold, reach).then(|| adopted(hold));
-        let before = buffer.and_then(|buffer| buffer.renew(lease, change)).ok_or(SchedulerError::StaleLease)?;
+    pub(crate) fn take_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), SharedSchedulerError> {
+        let before = self.renew_host_lease(lease, reach, |hold| hold)?;
         if before.is_named {
             self.end_lease_of_tenant(lease.index());
         }
         Ok(())
+    }
+
+    /// As `take_host_lease`, and it counts in this class from now on. `false`, and nothing is changed, if the cap of the
+    /// class does not allow it.
+    pub(crate) fn adopt_host_lease(
+        &self,
+        lease: LeaseId,
+        reach: Reach,
+        class: u8,
+    ) -> Result<bool, SharedSchedulerError> {
+        if self.counts_in(lease.index(), class) {
+            return self.take_host_lease(lease, reach).map(|()| true);
+        }
+        self.locked(|state| {
+            let buffer = lease.index();
+            if !state.scheduler.may_reassign_at(buffer, class, 0) {
+                return Ok(false);
+            }
+            let is_capped = !self.shared.is_uncapped(class);
+            let before = self.renew_host_lease(lease, reach, |hold| LeaseWord { class, is_capped, ..hold })?;
+            let counts = &self.shard_state().counts;
+            counts.given_by_class[usize::from(before.class)].add_one();
+            counts.taken_by_class[usize::from(class)].add_one();
+            let tenant = state.scheduler.tenant_at(buffer);
+            let is_reassigned = state.scheduler.reassign_at(buffer, class);
+            debug_assert!(is_reassigned, "the cap allows it");
+            self.shared.note_load(state, tenant);
+            Ok(true)
+        })
+    }
+
+    /// Whether `adopt_host_lease` is not refused for the cap of this class, after this many more were taken in it.
+    pub(crate) fn may_adopt(&self, buffer: u32, class: u8, taken_before: u32) -> bool {
+        self.counts_in(buffer, class)
+            || self.locked(|state| state.scheduler.may_reassign_at(buffer, class, taken_before))
+    }
+
+    fn counts_in(&self, buffer: u32, class: u8) -> bool {
+        self.shared.buffers.get(buffer as usize).and_then(BufferState::any_hold).is_some_and(|hold| hold.class == class)
+    }
+
+    /// A lease of the host's own is one of this shard's receivers. Returns how it was held.
+    fn renew_host_lease(
+        &self,
+        lease: LeaseId,
+        reach: Reach,
+        change: impl Fn(LeaseWord) -> LeaseWord,
+    ) -> Result<LeaseWord, SharedSchedulerError> {
+        let buffer = self.shared.buffers.get(lease.index() as usize);
+        let adopted =
+            |hold| LeaseWord { shard: self.index, holder: Holder::Receivers, is_named: false, ..change(hold) };
+        let renew = |hold| self.is_host_lease(hold, reach).then(|| adopted(hold));
+        Ok(buffer.and_then(|buffer| buffer.renew(lease, renew)).ok_or(SchedulerError::StaleLease)?)
     }
 
     /// A lease of one of this shard's receivers counts for a tenant from now on.
@@ -282,8 +332,8 @@ mod tests {
 
     /// Two shards of a pool with deadlines, and a receiver's lease of its one buffer.
     fn two_and_a_lease() -> (SharedScheduler, SchedulerShard, SchedulerShard, LeaseId) {
-        let shards =
-            SharedScheduler::new(&SchedulerConfig { lease_ns: Some(1), ..SchedulerConfig::new(1, 4) }, 3).unwrap();
+        let config = SchedulerConfig { lease_ns: Some(1), classes: 2, ..SchedulerConfig::new(1, 4) };
+        let shards = SharedScheduler::new(&config, 3).unwrap();
         let (a, b) = (shards.shard(0).unwrap(), shards.shard(1).unwrap());
         let Ok(Some(lease)) = a.try_request(&Request::new(0, 7), Holder::Receivers) else {
             panic!("a buffer is free");
@@ -335,18 +385,19 @@ mod tests {
 
     #[test]
     fn s85_one_of_two_calls_with_one_lease_succeeds() {
-        let [release, adopt]: [Call; 2] = [
+        let [release, take]: [Call; 2] = [
             |shard, lease| shard.release_host_lease(lease, Reach::HERE),
-            |shard, lease| shard.adopt_host_lease(lease, Reach::HERE),
+            |shard, lease| shard.take_host_lease(lease, Reach::HERE),
         ];
-        for calls in [[release, release], [release, adopt], [adopt, adopt]] {
+        for calls in [[release, release], [release, take], [take, take]] {
             two_calls(calls, Reach::HERE);
         }
-        let [release, adopt]: [Call; 2] = [
+        let [release, take, adopt]: [Call; 3] = [
             |shard, lease| shard.release_host_lease(lease, Reach::ANYWHERE),
-            |shard, lease| shard.adopt_host_lease(lease, Reach::ANYWHERE),
+            |shard, lease| shard.take_host_lease(lease, Reach::ANYWHERE),
+            |shard, lease| shard.adopt_host_lease(lease, Reach::ANYWHERE, 1).map(|is_adopted| assert!(is_adopted)),
         ];
-        for calls in [[release, release], [release, adopt], [adopt, adopt]] {
+        for calls in [[release, release], [release, take], [take, take], [release, adopt], [adopt, adopt]] {
             two_calls(calls, Reach::ANYWHERE);
         }
     }

@@ -176,6 +176,10 @@ impl Buffers for PoolShard {
         }
     }
 
+    fn may_adopt(&self, buffer: u32, taken_before: u32) -> bool {
+        self.shard.may_adopt(buffer, self.common.receivers_class(), taken_before)
+    }
+
     fn taken(&self) -> u32 {
         self.taken - self.stock.len() as u32
     }
@@ -429,14 +433,18 @@ impl Source for PoolShard {
             return Ok(());
         };
         // Of several threads that release it at once one has it, and takes its memory back.
-        self.adopt_host_lease(lease, reach)?;
+        self.shard.take_host_lease(lease, reach)?;
+        self.stop_deadline(lease);
+        self.taken += 1;
         retire(lease.index());
         self.release_at(lease.index());
         Ok(())
     }
 
     fn adopt_host_lease(&mut self, lease: LeaseId, reach: Reach) -> Result<(), PoolError> {
-        self.shard.adopt_host_lease(lease, reach)?;
+        if !self.shard.adopt_host_lease(lease, reach, self.common.receivers_class())? {
+            return Err(PoolError::NoBufferFree);
+        }
         self.stop_deadline(lease);
         self.taken += 1;
         Ok(())

@@ -100,7 +100,7 @@ impl Requests {
     pub(super) fn adopt(&mut self, lease: u64) -> bool {
         let adopted = match &mut self.source {
             Source::Own(scheduler) => scheduler.reassign(lease, self.class),
-            Source::Shard(shard) => Some(shard.desk.call(|scheduler| scheduler.rename(lease))),
+            Source::Shard(shard) => shard.desk.call(|scheduler| scheduler.reassign(lease, self.class)),
         };
         self.taken.extend(adopted);
         adopted.is_some()

@@ -49,13 +49,6 @@ impl ModelScheduler {
         self.stats.scheduler.released += 1;
     }
 
-    /// A lease has another handle from now on.
-    pub(in crate::model) fn rename(&mut self, lease: u64) -> u64 {
-        let id = self.new_id();
-        self.held.iter_mut().find(|held| held.id == lease).expect("a lease in force").id = id;
-        id
-    }
-
     /// A wait takes the place behind another one, which is about to leave it.
     pub(in crate::model) fn move_behind(&mut self, wait: u64, other: u64) {
         let from = self.queued.iter().position(|queued| queued.id == wait).expect("the wait is queued");

@@ -408,7 +408,7 @@ impl<S: BufferSource> Pool<S> {
     /// Bytes that came and went.
     pub fn counts(&self) -> Counts {
         let OpenCycle { passed_bytes, .. } = self.cycle;
-        let open_bytes = self.cycle.buffered_bytes() + self.kept_cycle.received_bytes();
+        let open_bytes = self.cycle.buffered_bytes() + self.kept_cycle.received_bytes;
         let received_bytes = self.counts.received_bytes + passed_bytes + u64::from(open_bytes);
         Counts { received_bytes, consumed_bytes: self.counts.consumed_bytes + passed_bytes, ..self.counts }
     }

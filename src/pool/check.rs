@@ -27,7 +27,7 @@ impl<S: BufferSource> Pool<S> {
             }
             if self.kept_cycle.is_of(index) {
                 let is_lent = facts.is_borrowing || facts.kept_bytes == 0;
-                let unread_bytes = self.kept_cycle.buffered_bytes() - self.kept_cycle.received_bytes();
+                let unread_bytes = self.kept_cycle.buffered_bytes() - self.kept_cycle.received_bytes;
                 if is_lent || facts.kept_bytes != unread_bytes || connection.hold() != Hold::Buffer {
                     return Err("I2: a receiver whose cycle is open keeps what it kept");
                 }

@@ -67,11 +67,6 @@ impl KeptCycle {
         self.kept_bytes + self.received_bytes
     }
 
-    /// What was received and is not counted yet.
-    pub(super) fn received_bytes(&self) -> u32 {
-        self.received_bytes
-    }
-
     /// What of the receive buffer is to be received into.
     pub(super) fn room(&self) -> Range<usize> {
         let start = self.kept_bytes as usize;

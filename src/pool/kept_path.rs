@@ -128,7 +128,7 @@ impl<S: BufferSource> KeptPath<'_, S> {
     #[inline(always)]
     pub fn pass(&mut self, id: ReceiverId, bytes: u32) -> Option<RawStep> {
         let (index, connection) = self.table.find_fast(id)?;
-        let received_bytes = self.kept_cycle.received_bytes();
+        let received_bytes = self.kept_cycle.received_bytes;
         let is_to_decode = self.kept_cycle.is_of(index) && self.kept_cycle.phase != Phase::Receiving;
         if !is_to_decode || bytes != self.kept_cycle.buffered_bytes() || !self.memory.try_end(index, bytes) {
             return None;
@@ -242,7 +242,7 @@ fn decodable<'a>(
 ) -> Option<Decodable<'a>> {
     let (index, connection) = table.find_fast(id)?;
     if kept_cycle.is_of(index) {
-        let (received_bytes, buffered_bytes) = (kept_cycle.received_bytes(), kept_cycle.buffered_bytes());
+        let (received_bytes, buffered_bytes) = (kept_cycle.received_bytes, kept_cycle.buffered_bytes());
         let is_to_decode = kept_cycle.phase != Phase::Receiving;
         return is_to_decode.then_some(Decodable { index, connection, received_bytes, buffered_bytes });
     }

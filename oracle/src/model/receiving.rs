@@ -466,7 +466,8 @@ impl ModelReceiving {
     fn shed(&mut self, id: u32, reason: Reason, notice: Option<u64>) {
         self.end_claim(id);
         self.counts.shed[reason as usize] += 1;
-        *self.receiver_mut(id) = Receiver { shed: Some((reason, notice)), ..Receiver::new(false, 0) };
+        let unknown_length = self.receiver(id).unknown_length;
+        *self.receiver_mut(id) = Receiver { shed: Some((reason, notice)), ..Receiver::new(unknown_length, 0) };
         self.ending = self.ending.filter(|&ending| ending != id);
         self.settle_buffers();
     }

@@ -23,8 +23,9 @@ impl ModelSharedPool {
 
     pub(super) fn with_scheduler(scheduler: ModelScheduler, threads: u32) -> ModelSharedPool {
         let books = vec![Book::default(); threads as usize];
-        let (homes, noted, has_waiters) = (BTreeMap::new(), BTreeSet::new(), false);
-        ModelSharedPool(Rc::new(RefCell::new(Common { scheduler, homes, books, noted, has_waiters })))
+        let (homes, noted) = (BTreeMap::new(), BTreeSet::new());
+        let common = Common { scheduler, homes, books, noted, has_waiters: false, exports: 0 };
+        ModelSharedPool(Rc::new(RefCell::new(common)))
     }
 
     pub(super) fn common(&self) -> Rc<RefCell<Common>> {
@@ -61,6 +62,8 @@ pub(super) struct Common {
     noted: BTreeSet<u64>,
     /// A request waits, on whichever shard, or a buffer is to be withheld.
     has_waiters: bool,
+    /// Receivers that no thread has.
+    exports: u32,
 }
 
 /// What is known of one shard.
@@ -133,6 +136,15 @@ impl Desk {
         self.common.borrow().books[self.here].is_called
     }
 
+    /// Receivers that no thread has.
+    pub(super) fn exports(&self) -> u32 {
+        self.common.borrow().exports
+    }
+
+    pub(super) fn set_exports(&self, exports: u32) {
+        self.common.borrow_mut().exports = exports;
+    }
+
     /// Before each grant of the queue, and once more for each shard, waits may be passed over by a run of exchanges.
     pub(super) fn bypass_bound(&self, of_queue: u64) -> u64 {
         let shards = self.common.borrow().books.len() as u64;
@@ -145,11 +157,11 @@ impl Desk {
         homes.iter().filter(|&(&wait, &home)| home == self.here && Some(wait) != own).count() as u32
     }
 
-    /// For the search: whether the shard is called, and what it gave.
-    pub(super) fn state_key(&self) -> [u64; 4] {
+    /// For the search: whether the shard is called, what it gave, and what all know.
+    pub(super) fn state_key(&self) -> [u64; 5] {
         let common = self.common.borrow();
         let Book { is_called, is_named, exchanges } = common.books[self.here];
-        [is_called.into(), is_named.into(), exchanges.into(), common.has_waiters.into()]
+        [is_called.into(), is_named.into(), exchanges.into(), common.has_waiters.into(), common.exports.into()]
     }
 
     pub(super) fn is_home_of(&self, wait: u64) -> bool {

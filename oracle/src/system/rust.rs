@@ -139,6 +139,7 @@ fn code(error: PoolError) -> i32 {
         PoolError::DeadlinesOff => DEMUXBUF_ERR_DEADLINES_OFF,
         PoolError::NoDeadline => DEMUXBUF_ERR_NO_DEADLINE,
         PoolError::NotMovable => DEMUXBUF_ERR_NOT_MOVABLE,
+        PoolError::ExportsFull => DEMUXBUF_ERR_EXPORTS_FULL,
         PoolError::Event(error) => error.code(),
         other => unreachable!("no operation leads to {other:?}"),
     }

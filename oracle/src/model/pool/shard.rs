@@ -116,6 +116,10 @@ impl ModelPool {
     /// The status of the refusal.
     pub fn export(&mut self, id: u64) -> Result<ModelExported, i32> {
         self.check_movable(id)?;
+        let exports = self.desk().exports();
+        if exports == self.threads * self.config.receivers_max {
+            return Err(DEMUXBUF_ERR_EXPORTS_FULL);
+        }
         let Receiver { ref connection, row, token, class, .. } = self.receivers[&id];
         let (content, moved) = (connection.content(), self.memory.moved(row));
         let mut lease = None;
@@ -129,6 +133,7 @@ impl ModelPool {
         self.counts.taken_bytes += u64::from(connection.buffered_bytes());
         self.memory.close(row);
         self.remove(id);
+        self.desk().set_exports(exports + 1);
         Ok(ModelExported { connection, token, class, lease, moved })
     }
 
@@ -184,7 +189,12 @@ impl ModelPool {
         self.memory.set_moved(row, moved);
         self.counts.received_bytes += u64::from(bytes);
         self.settle(id);
+        self.desk().set_exports(self.desk().exports() - 1);
         Ok(id)
+    }
+
+    fn desk(&self) -> &Desk {
+        &self.memory.shard().expect("receivers move between threads").desk
     }
 
     fn insert_moved(&mut self, connection: ModelConnection, token: u64, class: u8, unknown_length: bool) -> u64 {

@@ -8,7 +8,7 @@ use demuxbuf_capi::DEMUXBUF_ERR_TABLE_FULL;
 /// The thread's part of the budget.
 #[derive(Clone, Debug)]
 pub(in crate::model) struct Shard {
-    pub(super) desk: Desk,
+    pub(in crate::model) desk: Desk,
     /// The class of receivers; behind it is that of waits without credit.
     class: u8,
     waiters_max: u32,

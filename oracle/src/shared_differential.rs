@@ -5,6 +5,7 @@ use crate::driver::{Reply, Response};
 use crate::model::{ModelExported, ModelPool, ModelSharedPool};
 use crate::system::{RustPool, Stats, System};
 use crate::{Differential, Driver, HandleRef, Op};
+use demuxbuf::connection::Event;
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::WaitInfo;
 use demuxbuf::shared::{ExportedReceiver, PoolShard, SharedPool};
@@ -171,7 +172,8 @@ impl SharedDifferential {
         self.shared_pool.check_invariants().map_err(|rule| format!("the system breaks {rule}"))
     }
 
-    /// As [`Differential::drain`], on all threads.
+    /// As [`Differential::drain`], on all threads. Where each has all the receivers that it may have, some are closed
+    /// for those that no thread has.
     ///
     /// # Errors
     ///
@@ -194,6 +196,9 @@ impl SharedDifferential {
                     pool.play_fairly(Op::Release { lease: HandleRef::Live(0) })?;
                 }
                 pool.serve_all()?;
+            }
+            if !self.exported.is_empty() && self.pools.iter().all(|pool| pool.model.system.is_full()) {
+                self.pools[0].play_fairly(Op::report(0, Event::Close))?;
             }
             self.compare()?;
             if self.exported.is_empty() && self.pools.iter_mut().all(Differential::is_drained) {

@@ -184,7 +184,7 @@ impl ModelPool {
         id
     }
 
-    fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.receivers.len() == self.config.receivers_max as usize
     }
 

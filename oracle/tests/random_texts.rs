@@ -1,5 +1,5 @@
-//! Random texts for the targets `ops`, `receiving`, `shared_scheduler`, `shared_ops` and `shared_pools`: calls of every kind in any
-//! order, most of them those that were asked for.
+//! Random texts for the targets `ops`, `receiving`, `shared_scheduler`, `shared_ops` and `shared_pools`: calls of every
+//! kind in any order, most of them those that were asked for.
 
 use demuxbuf_oracle::targets::{TARGETS, Target};
 use fastrand::Rng;

@@ -1,6 +1,6 @@
 //! A pool with its receivers, memory and time against the model, then a drain that serves every waiter.
 
-use super::text::{Line, lines};
+use super::text::{Line, each_line, lines};
 use crate::{Differential, HandleRef, ModelPool, Op, Response, RustPool, System};
 use demuxbuf::connection::{Actions, Event, Mode, Policy};
 use demuxbuf::pool::PoolConfig;
@@ -50,7 +50,7 @@ pub(super) const EXAMPLES: &[&str] = &[
     "request 1 0 1",
     "request 0 0 0 1",
     "renew 0",
-    "drain",
+    "no-more 0",
     "times 80 160",
     "try-request 0",
     "release 0",
@@ -105,18 +105,15 @@ pub(super) fn play<S: System>(
     text: &[u8],
     mut other: impl FnMut(&mut Differential<ModelPool, S>, Line<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
-    for line in lines(text) {
-        let played = match (op(line), line.word) {
-            (Some(op), _) => differential.play(op).map(drop),
-            (None, "drain") => poll_all(differential),
-            // Nothing happens for this many loop iterations.
-            (None, "wait") => {
-                (0..line.number(0) % 32).try_for_each(|_| differential.play(Op::Later { ns: 10 * MS }).map(drop))
-            }
-            (None, _) => other(differential, line),
-        };
-        played.map_err(|broken| format!("{line:?}: {broken}"))?;
-    }
+    each_line(text, |line| match (op(line), line.word) {
+        (Some(op), _) => differential.play(op).map(drop),
+        (None, "drain") => poll_all(differential),
+        // Nothing happens for this many loop iterations.
+        (None, "wait") => {
+            (0..line.number(0) % 32).try_for_each(|_| differential.play(Op::Later { ns: 10 * MS }).map(drop))
+        }
+        (None, _) => other(differential, line),
+    })?;
     differential.drain()
 }
 
@@ -257,7 +254,8 @@ pub(super) fn op(line: Line<'_>) -> Option<Op> {
         "poll" => Op::PollNotice,
         "tick" => Op::Tick { now_ns: line.number(0) },
         "later" => Op::Later { ns: line.number(0).saturating_mul(MS) },
-        "drain" => Op::Drain,
+        // Seldom, since no receiver is attached then.
+        "no-more" if line.number(0) % 8 == 7 => Op::Drain,
         "times" => Op::SetTimes { frame_grace_ns: line.number(0) * MS, blocked_ns: line.number(1) * MS },
         "limit" => Op::SetLimit { buffers: line.short(0) as u8 },
         "pages" => Op::GiveBackPages,

@@ -6,7 +6,7 @@ mod host;
 mod receiver;
 
 use super::ops::event;
-use super::text::{Line, lines};
+use super::text::{Line, each_line};
 use config::config;
 use demuxbuf::connection::{Action, Actions, Connection, Event};
 use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolError, ReceiverId};
@@ -96,9 +96,7 @@ const MS: u64 = 1_000_000;
 
 pub(super) fn run(text: &[u8]) -> Result<(), String> {
     let mut play = Play::new(text)?;
-    for line in lines(text) {
-        play.step(line).and_then(|()| play.check()).map_err(|broken| format!("{line:?}: {broken}"))?;
-    }
+    each_line(text, |line| play.step(line).and_then(|()| play.check()))?;
     play.finish()
 }
 

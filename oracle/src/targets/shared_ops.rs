@@ -1,7 +1,7 @@
 //! The pools of several threads against the model, then a drain that serves every waiter. One thread plays all of them.
 
 use super::ops::{allow_requests, config as config_of_one, op};
-use super::text::lines;
+use super::text::{each_line, lines};
 use crate::{Op, Response, SharedDifferential};
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::CLASSES_MAX;
@@ -56,7 +56,7 @@ pub(super) const EXAMPLES: &[&str] = &[
     "request 0 0 0 1",
     "try-request 0 0 0 1",
     "renew 0",
-    "drain",
+    "no-more 0",
     "times 80 160",
     "try-request 0",
     "release 0",
@@ -94,7 +94,7 @@ pub(super) fn run(text: &[u8]) -> Result<(), String> {
     let (config, threads) = config(text);
     let mut differential = SharedDifferential::new(&config, threads);
     let mut on = 0;
-    for line in lines(text) {
+    each_line(text, |line| {
         let played = match (op(line), line.word) {
             (Some(op), _) => differential.play(on, op).map(drop),
             (None, "on") => {
@@ -112,8 +112,8 @@ pub(super) fn run(text: &[u8]) -> Result<(), String> {
             }
             (None, _) => Ok(()),
         };
-        played.map_err(|broken| format!("{line:?} on {on}: {broken}"))?;
-    }
+        played.map_err(|broken| format!("on thread {on}: {broken}"))
+    })?;
     differential.drain()
 }
 

@@ -8,7 +8,7 @@ mod threads;
 use self::config::{config, in_flight_max};
 use self::receives::InFlight;
 use super::ops::event;
-use super::text::{Line, lines};
+use super::text::{Line, each_line};
 use crate::system::{Ask, Asked, Attach, CExported, CPool, CSharedPool, Notice, System, Taken};
 use demuxbuf::connection::{Action, Actions, Event};
 use demuxbuf_capi::{DEMUXBUF_ERR_NO_DEADLINE, DEMUXBUF_ERR_POOL_CLOSED, DEMUXBUF_ERR_STALE};
@@ -107,9 +107,7 @@ const MS: u64 = 1_000_000;
 
 pub(super) fn run(text: &[u8]) -> Result<(), String> {
     let mut play = Play::new(text)?;
-    for line in lines(text) {
-        play.step(line).and_then(|()| play.check()).map_err(|broken| format!("{line:?}: {broken}"))?;
-    }
+    each_line(text, |line| play.step(line).and_then(|()| play.check()))?;
     play.finish()
 }
 

@@ -1,6 +1,6 @@
 //! Interleavings of the calls of several shards, driven from one thread, against plain sets.
 
-use super::text::{Line, lines};
+use super::text::{Line, each_line, lines};
 use demuxbuf::scheduler::{CLASSES_MAX, LeaseId, Outcome, SchedulerConfig, WaitId};
 use demuxbuf::shared::{SchedulerShard, SharedScheduler};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,10 +26,7 @@ pub(super) const EXAMPLES: &[&str] = &[
 
 pub(super) fn run(text: &[u8]) -> Result<(), String> {
     let mut play = Play::new(text)?;
-    for line in lines(text) {
-        play.step(line).map_err(|broken| format!("{line:?}: {broken}"))?;
-        play.check().map_err(|broken| format!("after {line:?}: {broken}"))?;
-    }
+    each_line(text, |line| play.step(line).and_then(|()| play.check()))?;
     play.drain()
 }
 

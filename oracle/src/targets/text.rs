@@ -44,3 +44,8 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
     });
     lines.take(LINES_MAX)
 }
+
+/// Plays each line, until one breaks something: that is said with the line.
+pub(super) fn each_line(text: &[u8], mut play: impl FnMut(Line<'_>) -> Result<(), String>) -> Result<(), String> {
+    lines(text).try_for_each(|line| play(line).map_err(|broken| format!("{line:?}: {broken}")))
+}

@@ -22,7 +22,7 @@ impl ModelPool {
             config: _,
             memory,
             threads: _,
-            deadlines: _, // of threads alone
+            deadlines: _, // the search of threads has none
             receivers,
             free_rows: _, // another order makes no difference but that of numbers
             rows: _,

@@ -286,8 +286,8 @@ fn clients_that_leave_together_are_all_let_go() {
     }
 }
 
-/// The iterations of its loop that the relay needs for what happens while it stands still.
-fn iterations_for(bench: &Bench, happens: impl FnOnce(), is_done: impl Fn(&Stats) -> bool) -> u64 {
+/// The iterations of its loop that the relay needs for what happens while it stands still, and its figures then.
+fn iterations_for(bench: &Bench, happens: impl FnOnce(), is_done: impl Fn(&Stats) -> bool) -> (u64, Stats) {
     let before = bench.relay.stats().get("iterations");
     bench.relay.signal(Signal::STOP);
     happens();
@@ -298,7 +298,7 @@ fn iterations_for(bench: &Bench, happens: impl FnOnce(), is_done: impl Fn(&Stats
         std::thread::sleep(Duration::from_millis(300));
         let stats = bench.relay.stats();
         if is_done(&stats) {
-            return stats.get("iterations") - before;
+            return (stats.get("iterations") - before, stats);
         }
         assert!(start.elapsed() < PATIENCE, "it is not done: {stats:?}");
     }
@@ -314,10 +314,10 @@ fn crowds_are_let_in_shed_and_let_go_a_few_at_a_time() {
         let bench = Bench::start(mode);
         let mut clients = Vec::new();
         let come = || clients.extend((0..CROWD).map(|_| bench.client()));
-        let iterations = iterations_for(&bench, come, |stats| stats.get("connections") == CROWD);
+        let (iterations, _) = iterations_for(&bench, come, |stats| stats.get("connections") == CROWD);
         assert!(iterations >= CROWD / 4, "{mode:?}: all were let in within {iterations}");
         let pairs: Vec<_> = clients.into_iter().map(|client| (client, bench.accept())).collect();
-        let iterations = iterations_for(&bench, || drop(pairs), |stats| stats.get("connections") == 0);
+        let (iterations, _) = iterations_for(&bench, || drop(pairs), |stats| stats.get("connections") == 0);
         assert!(iterations >= CROWD / 8, "{mode:?}: all were let go within {iterations}");
         bench.relay.stop();
 
@@ -326,9 +326,10 @@ fn crowds_are_let_in_shed_and_let_go_a_few_at_a_time() {
         let part = [client_opening(), large()[..PART_BYTES as usize].to_vec()].concat();
         let send = || pairs.iter_mut().for_each(|(client, _)| client.write_all(&part).expect("the kernel takes it"));
         let are_shed = |stats: &Stats| stats.get("shed") >= SHED_CROWD / 2 && stats.get("waiting") == 0;
-        let iterations = iterations_for(&bench, send, are_shed);
-        let shed = bench.relay.stop().get("shed");
+        let (iterations, stats) = iterations_for(&bench, send, are_shed);
+        let shed = stats.get("shed");
         assert!(iterations >= shed / 8, "{mode:?}: {shed} were shed within {iterations}");
+        bench.relay.stop();
     }
 }
 

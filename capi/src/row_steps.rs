@@ -131,7 +131,7 @@ pub(super) unsafe extern "C" fn received_and_decoded_slowly(
 }
 
 #[inline(never)]
-pub(super) unsafe extern "C" fn received_and_decoded_otherwise(
+unsafe extern "C" fn received_and_decoded_otherwise(
     pool: *mut demuxbuf_pool,
     receiver: u64,
     bytes: u32,
@@ -148,7 +148,7 @@ pub(super) unsafe extern "C" fn readable_slowly(pool: *mut demuxbuf_pool, receiv
 }
 
 #[inline(never)]
-pub(super) unsafe extern "C" fn readable_otherwise(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+unsafe extern "C" fn readable_otherwise(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     // SAFETY: as the module asks.
     unsafe { step(pool, receiver, Report(Event::Readable)) }
 }
@@ -227,14 +227,14 @@ pub(super) unsafe extern "C" fn done_slowly(pool: *mut demuxbuf_pool, receiver: 
 }
 
 #[inline(never)]
-pub(super) unsafe extern "C" fn stopped(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
+unsafe extern "C" fn stopped(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
     let step = kept!(pool, receiver, stop());
     // SAFETY: as the module asks.
     step.unwrap_or_else(|| unsafe { done_otherwise(pool, receiver, actions) })
 }
 
 #[inline(never)]
-pub(super) unsafe extern "C" fn done_otherwise(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
+unsafe extern "C" fn done_otherwise(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
     // SAFETY: as the module asks.
     unsafe { step(pool, receiver, Done(actions)) }
 }

@@ -1657,10 +1657,9 @@ int32_t demuxbuf_pool_poll_wake(demuxbuf_pool *pool,
 // Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 // `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
 // `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_IN_PLACE`, `DEMUXBUF_ERR_LOOKED_AT`, `DEMUXBUF_ERR_NOT_MOVABLE`
-// (it is to be shed), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it keeps more than 64 bytes, and no buffer is free to move them in,
-// or its tenant may have none),
-// `DEMUXBUF_ERR_EXPORTS_FULL` (`receivers_max` for each thread are exported and not imported yet); nothing is changed
-// then.
+// (it is to be shed), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it keeps more than 64 bytes, and no buffer is free to move them
+// in, or its tenant may have none), `DEMUXBUF_ERR_EXPORTS_FULL` (`receivers_max` for each thread are exported and not
+// imported yet); nothing is changed then.
 int32_t demuxbuf_receiver_export(demuxbuf_pool *pool,
                                  uint64_t receiver,
                                  demuxbuf_exported_receiver *exported);

@@ -247,10 +247,9 @@ pub unsafe extern "C" fn demuxbuf_pool_poll_wake(pool: *mut demuxbuf_pool, index
 /// Returns `DEMUXBUF_OK` and writes `*exported`; `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`,
 /// `DEMUXBUF_ERR_WRONG_THREAD`, `DEMUXBUF_ERR_NOT_SHARED` (a pool of one thread), `DEMUXBUF_ERR_CLOSED`,
 /// `DEMUXBUF_ERR_IN_FLIGHT` (a receive), `DEMUXBUF_ERR_IN_PLACE`, `DEMUXBUF_ERR_LOOKED_AT`, `DEMUXBUF_ERR_NOT_MOVABLE`
-/// (it is to be shed), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it keeps more than 64 bytes, and no buffer is free to move them in,
-/// or its tenant may have none),
-/// `DEMUXBUF_ERR_EXPORTS_FULL` (`receivers_max` for each thread are exported and not imported yet); nothing is changed
-/// then.
+/// (it is to be shed), `DEMUXBUF_ERR_NO_BUFFER_FREE` (it keeps more than 64 bytes, and no buffer is free to move them
+/// in, or its tenant may have none), `DEMUXBUF_ERR_EXPORTS_FULL` (`receivers_max` for each thread are exported and not
+/// imported yet); nothing is changed then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_export(
     pool: *mut demuxbuf_pool,

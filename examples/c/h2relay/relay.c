@@ -183,9 +183,6 @@ static void on_socket(struct registration *registration, uint32_t events) {
 }
 
 static void take_ends(struct relay *relay) {
-    if (list_is_empty(&relay->ends)) {
-        return;
-    }
     /* While more is ready than was reported, that comes first: the kernel has it in one queue, ends and requests. */
     int most = relay->loop.events_count < EVENTS_PER_ITERATION ? ENDS_PER_ITERATION : 1;
     for (int count = 0; count < most && !list_is_empty(&relay->ends); count++) {
@@ -195,7 +192,6 @@ static void take_ends(struct relay *relay) {
         endpoint->end_events = 0;
         take_events(endpoint, events);
     }
-    loop_note_length(&relay->loop, relay->clock_ns);
 }
 
 static bool endpoint_attach(struct endpoint *endpoint, struct endpoint *peer, struct pair *pair, int fd) {
@@ -568,13 +564,14 @@ void relay_iterate(struct relay *relay) {
     /* What found no buffer in the last iteration comes before what is new. */
     run_scheduled(relay);
     loop_dispatch(&relay->loop);
+    bool is_short = relay->loop.events_count <= EVENTS_OF_SHORT_ITERATION && list_is_empty(&relay->ends);
     take_ends(relay);
     drain_notices(relay);
     end_lingering(relay, now_ns);
     free_closed(relay);
     wake_others(relay);
     /* The clock is not read once more in each short iteration. */
-    if (relay->loop.events_count > EVENTS_OF_SHORT_ITERATION || relay->grants_left) {
+    if (!is_short || relay->grants_left) {
         loop_note_length(&relay->loop, now_ns);
     }
 }

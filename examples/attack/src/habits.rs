@@ -54,8 +54,8 @@ fn any_size(largest: u32) -> usize {
 
 /// Attacks until the connection ends. Only the other side can give a reason for an error.
 pub(crate) async fn attack(mut stream: TcpStream, habit: Habit, common: &Common, arrival: &Arrival<'_>) -> Ended {
+    // If it cannot be sent, that is seen when it is read.
     if habit == Habit::Urgent && send_urgent(&mut stream).await.is_ok() {
-        // If it cannot be sent, that is seen when it is read.
         arrival.strike();
     }
     let (from, mut to) = stream.split();

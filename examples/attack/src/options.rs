@@ -45,7 +45,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", value_parser = count(99))]
     pairs: Option<usize>,
     /// Do not judge latencies, how long a receiver waited for room, how many requests an overload left, and how strong
-    /// the attacks were: on a busy machine, other programs have a part in all of that. Attackers have the priority of all
+    /// the attacks were: on a busy machine, other programs have a part in all of that. Attackers have the same priority
+    /// as all
     #[arg(long)]
     pub(crate) no_latency: bool,
     /// Only this attack; may be given more than once: partial (frames cut anywhere), partial-N (after N bytes), at-once,

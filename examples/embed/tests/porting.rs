@@ -1,9 +1,9 @@
 //! docs/porting.md prints the code that `examples/porting` has, lists what each step changes, and its commands work.
 //!
-//! `<!-- item: FILE NAME -->` promises that the code block below it is this function or type of the file, and `<!--
-//! diff: FILE FILE NAME -->` that it is what differs in it. `DEMUXBUF_RENEW_PORTING=1 cargo test -p demuxbuf-embed
-//! --test porting` writes these blocks anew. `<!-- step: FILE FILE -->` promises that the table below it lists each
-//! item that differs.
+//! `<!-- item: FILE NAME -->` promises that the code block below it is this function or type of the file, and
+//! `<!-- diff: FILE FILE NAME -->` that it is what differs in it.
+//! `DEMUXBUF_RENEW_PORTING=1 cargo test -p demuxbuf-embed --test porting` writes these blocks anew.
+//! `<!-- step: FILE FILE -->` promises that the table below it lists each item that differs.
 
 #![allow(clippy::disallowed_methods, reason = "the commands are for a shell")]
 

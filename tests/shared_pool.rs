@@ -4,7 +4,8 @@
 mod common;
 
 use common::{
-    COMMON, ShardPool, attach, check, config, config_of, exhaust, granted, granted_to, keeping, receive, two, waiting,
+    COMMON, ShardPool, at_cap, attach, check, config, config_of, exhaust, granted, granted_to, keeping, receive, two,
+    waiting,
 };
 use demuxbuf::connection::{Action, Event, EventError, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, LeasedContent, Notice, Pool, PoolConfig, PoolError, ReceiverId};
@@ -123,14 +124,7 @@ fn s10_every_receiver_that_waits_is_served() {
 /// What thread 0 frees brings the receivers of all threads below their cap, and wakes thread 1.
 #[test]
 fn s10_cap_of_receivers_holds_and_ends_across_threads() {
-    let mut config = PoolConfig { classes: 2, ..config_of(24) };
-    config.class_caps[1] = 10;
-    let (shared_pool, mut a, mut b) = two(&config);
-    let mut kept = Vec::new();
-    while shared_pool.stats().scheduler.outstanding_by_class[1] < 10 {
-        kept.push(keeping(&mut a, 1, &[1; 200]));
-        check(&a, &b);
-    }
+    let (shared_pool, mut a, mut b, kept) = at_cap();
     b.handle_timeout(0);
     let spare = attach(&mut b, 7);
     b.handle(spare, Event::Readable).unwrap();

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{ShardPool, attach, check, config, config_of, exhaust, granted, granted_to, keeping, two, waiting};
+use common::{ShardPool, at_cap, attach, check, config, exhaust, granted, granted_to, keeping, two, waiting};
 use demuxbuf::connection::{Event, Mode, Policy};
 use demuxbuf::pool::{AttachOptions, PoolConfig, PoolError};
 use demuxbuf::scheduler::{Outcome, Request, SchedulerError};
@@ -107,16 +107,11 @@ fn s86_import_refuses_an_ended_connection() {
     check(&a, &b);
 }
 
-/// Both threads wait for the one buffer that their receivers may still have: it serves the first, and goes to and fro no more.
+/// Both threads wait for the one buffer that their receivers may still have: it serves the first, and goes to and fro
+/// no more.
 #[test]
 fn s10_last_buffer_below_the_cap_serves_one() {
-    let mut config = PoolConfig { classes: 2, ..config_of(24) };
-    config.class_caps[1] = 10;
-    let (shared_pool, mut a, mut b) = two(&config);
-    let mut kept = Vec::new();
-    while shared_pool.stats().scheduler.outstanding_by_class[1] < 10 {
-        kept.push(keeping(&mut a, 1, &[1; 200]));
-    }
+    let (_shared_pool, mut a, mut b, kept) = at_cap();
     let waits_at_cap = |pool: &mut ShardPool, token| {
         pool.handle_timeout(0);
         keeping(pool, 1, &[1; 200]);

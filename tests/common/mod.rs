@@ -86,6 +86,19 @@ pub(crate) fn waiting(pool: &mut ShardPool, token: u64) -> ReceiverId {
     id
 }
 
+/// Two threads of 24 buffers, of which receivers may have ten: what those of the first thread keep is as much.
+pub(crate) fn at_cap() -> (SharedPool, ShardPool, ShardPool, Vec<ReceiverId>) {
+    let mut config = PoolConfig { classes: 2, ..config_of(24) };
+    config.class_caps[1] = 10;
+    let (shared_pool, mut a, b) = two(&config);
+    let mut kept = Vec::new();
+    while shared_pool.stats().scheduler.outstanding_by_class[1] < 10 {
+        kept.push(keeping(&mut a, 1, &[1; 200]));
+        check(&a, &b);
+    }
+    (shared_pool, a, b, kept)
+}
+
 /// The token of the next notice.
 pub(crate) fn granted_to(pool: &mut ShardPool) -> Option<u64> {
     match pool.poll_notice()? {

@@ -3,7 +3,7 @@
 
 use crate::{MS, receive};
 use demuxbuf::connection::{Action, Event, Mode, Policy};
-use demuxbuf::pool::{AttachOptions, BufferSource, Pool, PoolConfig, PoolError, ReceiverId};
+use demuxbuf::pool::{AttachOptions, BufferSource, Notice, Pool, PoolConfig, PoolError, ReceiverId};
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, SchedulerError, TenantConfig, TenantId, TenantInfo};
 
 pub(crate) const BUFFER: u32 = 256;
@@ -67,7 +67,7 @@ pub(crate) fn drain<S: BufferSource>(pool: &mut Pool<S>) -> (Vec<ReceiverId>, Ve
     let (mut granted, mut shed) = (Vec::new(), Vec::new());
     while let Some(notice) = pool.poll_notice() {
         check(pool);
-        let demuxbuf::pool::Notice::Receiver { id, actions, .. } = notice else {
+        let Notice::Receiver { id, actions, .. } = notice else {
             continue;
         };
         if actions.has(Action::Shed) {
@@ -190,7 +190,7 @@ fn tenant_cap_holds_for_receivers_and_requests() {
         check(&pool);
     }
     let notice = pool.poll_notice();
-    assert!(matches!(notice, Some(demuxbuf::pool::Notice::Lease { wait: served, .. }) if served == wait), "{notice:?}");
+    assert!(matches!(notice, Some(Notice::Lease { wait: served, .. }) if served == wait), "{notice:?}");
     pool.release(lease).expect("it is the host's");
     assert_eq!(info(&pool, capped).outstanding_units, 1);
 }
@@ -340,7 +340,7 @@ pub(crate) fn claims_are_in_order_of_number<S: BufferSource>(pool: &mut Pool<S>,
     for lease in taken {
         pool.release(lease).expect("it is the host's");
         while let Some(notice) = pool.poll_notice() {
-            let demuxbuf::pool::Notice::Receiver { id, actions, .. } = notice else { panic!("{notice:?}") };
+            let Notice::Receiver { id, actions, .. } = notice else { panic!("{notice:?}") };
             assert!(actions.has(Action::Recv));
             granted.push(id);
             // Its frame is whole then, and it keeps nothing.
@@ -372,7 +372,7 @@ pub(crate) fn off_is_in_order_of_number<S: BufferSource>(pool: &mut Pool<S>) {
         assert!(now_ns < 4_000 * MS, "their deadlines have come");
         pool.handle_timeout(now_ns);
         while let Some(notice) = pool.poll_notice() {
-            let demuxbuf::pool::Notice::Receiver { id, .. } = notice else { panic!("{notice:?}") };
+            let Notice::Receiver { id, .. } = notice else { panic!("{notice:?}") };
             // The kernel has less than is asked for.
             pool.handle(id, Event::Received { bytes: 1 }).expect("there is room");
             pool.decoded(id, 0, 35).expect("it is attached");

@@ -12,6 +12,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
+use crate::priority::{self, Above};
+
 /// The largest frame that may be sent to it is the largest that HTTP/2 has, so that to announce one is no error.
 pub(crate) const LARGEST_FRAME: u32 = MAX_FRAME_SIZE_MAX;
 
@@ -45,6 +47,7 @@ impl Backend {
 /// Serves until standard input ends, at the latest when the parent process ends.
 pub(crate) fn serve() -> Result<(), String> {
     let explain = |error: std::io::Error| format!("the server: {error}");
+    let _above = Above::relay(priority::SERVER).map_err(explain)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(explain)?;
     runtime.block_on(async {
         let server = Server::start(LARGEST_FRAME).map_err(explain)?;

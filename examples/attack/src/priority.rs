@@ -15,18 +15,23 @@ pub(crate) fn lower() -> io::Result<()> {
     }
 }
 
-/// While it lives, this thread comes before those that have the same real-time priority: it is that of the honest clients,
-/// which do not wait for the relay's processor either. Without such a priority nothing changes.
+/// How far above the relay are those that would be on other machines, and not wait for its processor: the server, and the
+/// honest clients, which measure both.
+pub(crate) const SERVER: i32 = 1;
+pub(crate) const HONEST: i32 = 2;
+
+/// While it lives, the real-time priority of this thread is higher by as much as it says. Without such a priority nothing
+/// changes.
 #[derive(Debug)]
 pub(crate) struct Above {
     before: Option<(i32, i32)>,
 }
 
 impl Above {
-    pub(crate) fn others() -> io::Result<Above> {
+    pub(crate) fn relay(by: i32) -> io::Result<Above> {
         let before = real_time();
         if let Some((policy, priority)) = before {
-            set(policy, priority + 1)?;
+            set(policy, priority + by)?;
         }
         Ok(Above { before })
     }
@@ -77,7 +82,7 @@ mod tests {
     #[test]
     fn thread_gets_what_others_leave() {
         apart(|| {
-            drop(Above::others().expect("nothing changes"));
+            drop(Above::relay(SERVER).expect("nothing changes"));
             lower().expect("no privilege is needed");
             assert_eq!(policy(), libc::SCHED_IDLE);
         });
@@ -90,8 +95,8 @@ mod tests {
                 // It takes a privilege.
                 return;
             }
-            let above = Above::others().expect("one more is allowed");
-            assert_eq!(real_time(), Some((libc::SCHED_RR, 8)));
+            let above = Above::relay(HONEST).expect("two more are allowed");
+            assert_eq!(real_time(), Some((libc::SCHED_RR, 9)));
             drop(above);
             assert_eq!(real_time(), Some((libc::SCHED_RR, 7)));
             lower().expect("no privilege is needed");

@@ -20,7 +20,7 @@ use crate::attackers::{Aim, Attackers, Tally};
 use crate::backend::{self, Backend};
 use crate::options::Options;
 use crate::plan::{self, Band, LOADS, Name, beside_source, honest_source, load};
-use crate::priority::Above;
+use crate::priority::{self, Above};
 
 /// How often each honest client begins a request.
 const PACE: Duration = Duration::from_millis(40);
@@ -118,8 +118,9 @@ pub(crate) async fn run(options: &Options, program: Option<&Path>, name: Name) -
         let server = backend.insert(Backend::start().await?);
         relay = Some(Relay::start(program, server.address, &relay_arguments(options, name)).await?);
     }
-    // Server and relay keep theirs.
-    let above = Above::others().map_err(|error| format!("the priority of the honest clients: {error}"))?;
+    // The relay keeps its own.
+    let above =
+        Above::relay(priority::HONEST).map_err(|error| format!("the priority of the honest clients: {error}"))?;
     let target = relay.as_ref().map(|relay| relay.address).or(options.target).expect("there is one of them");
     let mut stage = Stage::new(options, name, target, backend.as_ref().map(|server: &Backend| server.address));
     let mut monitor =

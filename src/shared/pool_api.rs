@@ -125,10 +125,9 @@ impl SchedulerShard {
         })
     }
 
-    /// Whether `adopt_host_lease` is not refused for the cap of this class, after this many more were taken in it.
-    pub(crate) fn may_adopt(&self, buffer: u32, class: u8, taken_before: u32) -> bool {
-        self.counts_in(buffer, class)
-            || self.locked(|state| state.scheduler.may_reassign_at(buffer, class, taken_before))
+    /// Whether `adopt_host_lease` is not refused for the cap of this class.
+    pub(crate) fn may_adopt(&self, buffer: u32, class: u8) -> bool {
+        self.counts_in(buffer, class) || self.locked(|state| state.scheduler.may_reassign_at(buffer, class, 0))
     }
 
     fn counts_in(&self, buffer: u32, class: u8) -> bool {

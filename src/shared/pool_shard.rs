@@ -176,8 +176,9 @@ impl Buffers for PoolShard {
         }
     }
 
-    fn may_adopt(&self, buffer: u32, taken_before: u32) -> bool {
-        self.shard.may_adopt(buffer, self.common.receivers_class(), taken_before)
+    /// Those that are taken before it are ready: they count in the class of receivers already.
+    fn may_adopt(&self, buffer: u32, _taken_before: u32) -> bool {
+        self.shard.may_adopt(buffer, self.common.receivers_class())
     }
 
     fn taken(&self) -> u32 {

@@ -96,6 +96,8 @@ pub(super) struct CommonQueue {
 
 /// A tenant waits, or a buffer is to be withheld.
 const STRICT: u64 = 1 << 32;
+/// A buffer is to be withheld.
+const SHORT: u64 = 1 << 33;
 const CLASSES_SHIFT: u32 = 40;
 
 /// The word, as it was read.
@@ -107,7 +109,8 @@ impl CommonQueue {
         let waiting: u32 = scheduler.waiting().sum();
         let is_strict = scheduler.named_waits() > 0 || scheduler.to_withhold() > 0;
         let strict = if is_strict { STRICT } else { 0 };
-        let word = u64::from(scheduler.wanted_classes()) << CLASSES_SHIFT | strict | u64::from(waiting);
+        let short = if scheduler.to_withhold() > 0 { SHORT } else { 0 };
+        let word = u64::from(scheduler.wanted_classes()) << CLASSES_SHIFT | short | strict | u64::from(waiting);
         if word != self.word.0.load(Ordering::Relaxed) {
             self.word.0.store(word, Ordering::Relaxed);
         }
@@ -129,6 +132,11 @@ impl Seen {
     /// Whether another wait than the placeholder of the class that the caller has one in is there.
     pub(super) fn has_others(self) -> bool {
         self.0 as u32 != 1
+    }
+
+    /// Whether a buffer would serve a wait or be withheld: not if the caps of classes and tenants block all waits.
+    pub(super) fn wants_buffers(self) -> bool {
+        self.0 & SHORT != 0 || self.0 >> CLASSES_SHIFT != 0
     }
 
     /// Whether a wait of this class may go before all in the common queue, now and then: no tenant's share, no more

@@ -232,10 +232,10 @@ impl SchedulerShard {
         self.shared.has_waiters.0.load(Ordering::Relaxed)
     }
 
-    /// Whether a request waits for a buffer, on any shard, and not for its class to come below its cap; or also if a
-    /// reserve is not whole. It takes no lock.
+    /// Whether a request waits for a buffer, on any shard, and not for its class or its tenant to come below its cap; or
+    /// a buffer is to be withheld. It takes no lock, and reads what others write while requests wait.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.has_waiters() && self.shared.is_exhausted.0.load(Ordering::Relaxed)
+        self.has_waiters() && self.shared.queue.see().wants_buffers()
     }
 
     /// This many buffers are withheld from all shards from now on, and a class has this reserve.

@@ -25,6 +25,8 @@ pub struct SharedDifferential {
     exported: Vec<(ModelExported, ExportedReceiver)>,
     /// Since something was assigned and not picked up.
     advances: u32,
+    /// The last of the host's classes.
+    receivers_class: usize,
 }
 
 impl SharedDifferential {
@@ -38,7 +40,8 @@ impl SharedDifferential {
             Differential { answers_only: true, ..Differential::new(model, RustPool::of_thread(pool)) }
         };
         let pools = models.into_iter().zip(0..).map(pair).collect();
-        SharedDifferential { model, shared_pool, pools, exported: Vec::new(), advances: 0 }
+        let receivers_class = usize::from(config.classes) - 1;
+        SharedDifferential { model, shared_pool, pools, exported: Vec::new(), advances: 0, receivers_class }
     }
 
     /// How many threads there are.
@@ -166,7 +169,7 @@ impl SharedDifferential {
     /// Compares all that can be seen, and checks the invariants of both.
     fn compare(&mut self) -> Result<(), String> {
         for (thread, pool) in self.pools.iter_mut().enumerate() {
-            compare_pool(pool, self.model.has_waiters())
+            compare_pool(pool, self.model.has_waiters(), self.receivers_class)
                 .map_err(|difference| format!("thread {thread}: {difference}"))?;
         }
         self.shared_pool.check_invariants().map_err(|rule| format!("the system breaks {rule}"))
@@ -213,12 +216,16 @@ impl SharedDifferential {
     }
 }
 
-fn compare_pool(pool: &mut Differential<ModelPool, RustPool<PoolShard>>, has_waiters: bool) -> Result<(), String> {
+fn compare_pool(
+    pool: &mut Differential<ModelPool, RustPool<PoolShard>>,
+    has_waiters: bool,
+    receivers_class: usize,
+) -> Result<(), String> {
     pool.compare_receivers()?;
     pool.compare_contents()?;
     compare_waits(pool)?;
     let (expected, seen) = (pool.model.system.stats(), pool.system.system.stats());
-    compare_stats(expected, seen)?;
+    compare_stats(expected, seen, receivers_class)?;
     let (expected, seen) = (pool.model.system.poll_timeout(), pool.system.system.poll_timeout());
     // While others wait, it may be earlier: a thread also looks for grants that another one does not pick up.
     let is_earlier = has_waiters && seen.is_some() && expected.is_none_or(|expected| seen <= Some(expected));
@@ -245,11 +252,11 @@ fn compare_waits(pool: &Differential<ModelPool, RustPool<PoolShard>>) -> Result<
 }
 
 /// Where the buffers of receivers go is specified, but not by which ways.
-fn compare_stats(expected: Stats, seen: Stats) -> Result<(), String> {
+fn compare_stats(expected: Stats, seen: Stats, receivers_class: usize) -> Result<(), String> {
     let known = |stats: &Stats| {
         let scheduler = &stats.scheduler;
-        let counts =
-            [scheduler.queued, scheduler.cancelled, scheduler.granted_at_once.wrapping_sub(scheduler.released)];
+        let net = scheduler.granted_at_once.wrapping_sub(scheduler.released);
+        let counts = [scheduler.queued, scheduler.cancelled, scheduler.granted_by_handoff, net];
         let buffers = [
             scheduler.capacity,
             scheduler.free,
@@ -259,7 +266,9 @@ fn compare_stats(expected: Stats, seen: Stats) -> Result<(), String> {
             scheduler.withheld,
             scheduler.to_withhold,
         ];
-        (counts, buffers, scheduler.waiting_by_class)
+        // A shard of receivers asks in their class, which is the last of the host's, or in the one behind.
+        let (of_host, of_receivers) = scheduler.outstanding_by_class.split_at(receivers_class);
+        (counts, buffers, scheduler.waiting_by_class, of_host.to_vec(), of_receivers.iter().sum::<u32>())
     };
     if known(&expected) != known(&seen) {
         return Err(format!("statistics of the budget: expected {expected:?}, seen {seen:?}"));

@@ -480,6 +480,9 @@ impl System for ModelPool {
 
     fn stats(&mut self) -> Stats {
         let mut below = self.memory.call_scheduler(System::stats);
+        if let Some(shard) = self.memory.shard() {
+            shard.desk.count_shards(&mut below.scheduler);
+        }
         if let Some(withheld) = self.memory.next_withheld() {
             below.scheduler.to_withhold = withheld.saturating_sub(below.scheduler.withheld);
         }

@@ -9,6 +9,7 @@ use crate::system::{Ask, Asked, Demand, Notice, Stats, System, UNKNOWN_SIZE};
 use deadlines::{LeasePhase, Timed, Turns};
 use demuxbuf::scheduler::{CLASSES_MAX, LeaseInfo, SchedulerConfig, TenantConfig, TenantInfo, WEIGHT_MAX, WaitInfo};
 use demuxbuf_capi::*;
+pub(super) use for_shards::Queued;
 pub(super) use state::Names;
 use std::collections::{BTreeMap, VecDeque};
 use turns::Class;
@@ -208,8 +209,8 @@ impl ModelScheduler {
         if self.to_withhold > 0 {
             return true;
         }
-        let left = |class: usize| self.cap_of(class) > self.out_of(|lease| lease.class == class);
-        (0..usize::from(self.config.classes)).any(|class| left(class) && self.next_of(class).is_some())
+        (0..usize::from(self.config.classes))
+            .any(|class| self.left_of_class(class) > 0 && self.next_of(class).is_some())
     }
 
     /// A lease counts in this class, and for the default tenant, from now on, by a handle of its own; none if the cap of the class
@@ -217,7 +218,7 @@ impl ModelScheduler {
     pub(super) fn reassign(&mut self, lease: u64, class: u8) -> Option<u64> {
         let class = usize::from(class);
         let held = *self.held.iter().find(|held| held.id == lease).expect("a lease in force");
-        if held.class != class && held.units > self.cap_of(class) - self.out_of(|lease| lease.class == class) {
+        if held.class != class && held.units > self.left_of_class(class) {
             return None;
         }
         let id = self.new_id();
@@ -307,6 +308,11 @@ impl ModelScheduler {
 
     fn cap_of(&self, class: usize) -> u32 {
         self.config.class_caps[class].saturating_mul(self.config.sizes[0])
+    }
+
+    /// Units that may still be taken in a class.
+    fn left_of_class(&self, class: usize) -> u32 {
+        self.cap_of(class) - self.out_of(|lease| lease.class == class)
     }
 
     /// Units a tenant may still take.

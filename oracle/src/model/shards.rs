@@ -1,9 +1,11 @@
 //! What the pools of several threads have in common: the section on threads. One thread plays all of them, so nothing
 //! is cached: what a shard releases is free for all at once.
 
+use super::scheduler::Queued;
 use super::{ModelPool, ModelScheduler};
 use crate::system::{Ask, Asked, System};
 use demuxbuf::pool::PoolConfig;
+use demuxbuf::scheduler::SchedulerStats;
 use std::cell::{Ref, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -24,7 +26,7 @@ impl ModelSharedPool {
     pub(super) fn with_scheduler(scheduler: ModelScheduler, threads: u32) -> ModelSharedPool {
         let books = vec![Book::default(); threads as usize];
         let (homes, noted) = (BTreeMap::new(), BTreeSet::new());
-        let common = Common { scheduler, homes, books, noted, has_waiters: false, exports: 0 };
+        let common = Common { scheduler, homes, books, noted, has_waiters: false, exports: 0, picked_up: 0 };
         ModelSharedPool(Rc::new(RefCell::new(common)))
     }
 
@@ -64,6 +66,8 @@ pub(super) struct Common {
     has_waiters: bool,
     /// Receivers that no thread has.
     exports: u32,
+    /// Grants that were picked up.
+    picked_up: u64,
 }
 
 /// What is known of one shard.
@@ -75,6 +79,8 @@ struct Book {
     is_named: bool,
     /// Buffers that it gave to waits of its own since it last gave one to all.
     exchanges: u32,
+    /// Since something was assigned to a wait of it that is in no queue of its own, it has not found all of these over.
+    has_others: bool,
 }
 
 /// A wait that was served.
@@ -145,6 +151,13 @@ impl Desk {
         self.common.borrow_mut().exports = exports;
     }
 
+    /// What is counted otherwise than of one thread: what is assigned is neither held nor granted before it is picked up.
+    pub(super) fn count_shards(&self, stats: &mut SchedulerStats) {
+        let common = self.common.borrow();
+        stats.outstanding_by_class = common.scheduler.held_by_class();
+        stats.granted_by_handoff = common.picked_up;
+    }
+
     /// Before each grant of the queue, and once more for each shard, waits may be passed over by a run of exchanges.
     pub(super) fn bypass_bound(&self, of_queue: u64) -> u64 {
         let shards = self.common.borrow().books.len() as u64;
@@ -158,10 +171,11 @@ impl Desk {
     }
 
     /// For the search: whether the shard is called, what it gave, and what all know.
-    pub(super) fn state_key(&self) -> [u64; 5] {
+    pub(super) fn state_key(&self) -> [u64; 6] {
         let common = self.common.borrow();
-        let Book { is_called, is_named, exchanges } = common.books[self.here];
-        [is_called.into(), is_named.into(), exchanges.into(), common.has_waiters.into(), common.exports.into()]
+        let Book { is_called, is_named, exchanges, has_others } = common.books[self.here];
+        let flags = [is_called, is_named, has_others, common.has_waiters].map(u64::from);
+        [flags[0], flags[1], flags[2], flags[3], exchanges.into(), common.exports.into()]
     }
 
     pub(super) fn is_home_of(&self, wait: u64) -> bool {
@@ -174,7 +188,9 @@ impl Common {
     fn follow(&mut self, here: usize) {
         for wait in self.scheduler.assigned_waits() {
             if self.noted.insert(wait) {
-                self.call(self.homes[&wait], here);
+                let home = self.homes[&wait];
+                self.books[home].has_others |= !self.scheduler.is_of_shard(wait);
+                self.call(home, here);
             }
         }
         let has_waiters = self.scheduler.has_waiters();
@@ -201,7 +217,8 @@ impl Common {
     }
 
     fn release(&mut self, here: usize, lease: u64) {
-        if let Some(wait) = self.next_exchange(here) {
+        let exchange = if self.scheduler.is_counted(lease) { None } else { self.next_exchange(here) };
+        if let Some(wait) = exchange {
             self.pass_on_place(wait);
             self.scheduler.hand_to(lease, wait);
         } else {
@@ -213,16 +230,16 @@ impl Common {
     /// The wait of this shard that has what it releases, before all others.
     fn next_exchange(&mut self, here: usize) -> Option<u64> {
         let queued = self.scheduler.queued_waits();
-        let own: Vec<_> = queued.iter().filter(|(wait, _)| self.homes[wait] == here).collect();
-        if own.len() < 2 {
+        let is_here = |queued: &&Queued| queued.is_own && self.homes[&queued.wait] == here;
+        let class = queued.iter().filter(is_here).map(|own| own.class).min()?;
+        if queued.iter().filter(is_here).count() < 2 {
             return None;
         }
-        let &&(_, class) = own.iter().min_by_key(|(_, class)| class)?;
-        let mut alike = own.iter().filter(|&&&(_, other)| other == class).map(|&&(wait, _)| wait);
-        let (first, second) = (alike.next(), alike.next());
-        let is_first = queued.iter().all(|&(_, other)| other >= class);
-        let may = second.is_some() && is_first && !self.scheduler.is_short_for(class);
-        let has_others = queued.iter().any(|(wait, other)| (self.homes[wait], *other) != (here, class));
+        let (alike, others): (Vec<&Queued>, Vec<&Queued>) =
+            queued.iter().partition(|other| is_here(other) && other.class == class);
+        let has_others = !others.is_empty();
+        let first = alike.first().map(|first| first.wait);
+        let may = alike.len() > 1 && self.scheduler.lets_pass(class) && !self.scheduler.is_short_for(class);
         let book = &mut self.books[here];
         book.exchanges = if may { book.exchanges + u32::from(has_others) } else { 0 };
         if may && book.exchanges <= EXCHANGES_MAX {
@@ -235,12 +252,13 @@ impl Common {
     /// The first wait of a shard in its class leaves its place to the next.
     fn pass_on_place(&mut self, wait: u64) {
         let queued = self.scheduler.queued_waits();
-        let Some(&(_, class)) = queued.iter().find(|&&(other, _)| other == wait) else { return };
+        let Some(&left) = queued.iter().find(|queued| queued.wait == wait && queued.is_own) else { return };
         let home = self.homes[&wait];
-        let mut alike = queued.iter().filter(|&&(other, of)| of == class && self.homes[&other] == home);
-        let is_first = alike.next().is_some_and(|&(first, _)| first == wait);
-        if let Some(&(next, _)) = alike.next().filter(|_| is_first) {
-            self.scheduler.move_behind(next, wait);
+        let is_alike = |other: &&Queued| other.is_own && other.class == left.class && self.homes[&other.wait] == home;
+        let mut alike = queued.iter().filter(is_alike);
+        let is_first = alike.next().is_some_and(|first| first.wait == wait);
+        if let Some(next) = alike.next().filter(|_| is_first) {
+            self.scheduler.move_behind(next.wait, wait);
         }
     }
 
@@ -255,13 +273,18 @@ impl Common {
         if !self.books[here].is_called {
             return None;
         }
-        let mut own = self.scheduler.assigned_waits();
-        own.retain(|wait| self.homes[wait] == here);
-        if own.len() <= 1 {
-            (self.books[here].is_called, self.books[here].is_named) = (false, false);
+        let mut assigned = self.scheduler.assigned_waits();
+        assigned.retain(|wait| self.homes[wait] == here);
+        // Those in queues of its own first.
+        let (own, others): (Vec<u64>, Vec<u64>) = assigned.iter().partition(|wait| self.scheduler.is_of_shard(**wait));
+        let book = &mut self.books[here];
+        book.has_others &= !own.is_empty() || others.len() > 1;
+        if own.len() <= 1 && !book.has_others {
+            (book.is_called, book.is_named) = (false, false);
         }
-        let &wait = own.first()?;
+        let &wait = own.first().or(others.first())?;
         self.homes.remove(&wait);
+        self.picked_up += 1;
         let (token, lease, has_deadline) = self.scheduler.pick_up(wait);
         Some(PickedUp { wait, token, lease, has_deadline })
     }

@@ -26,6 +26,10 @@ pub(super) const EXAMPLES: &[&str] = &[
     "classes 3",
     "burst 1",
     "reserve 1 1",
+    "cap 1 1",
+    "cap 0 9",
+    "cap 1 9",
+    "cap 2 9",
     "in-flight 2",
     "on 0",
     "on 1",
@@ -124,12 +128,12 @@ fn exhaust(differential: &mut SharedDifferential, on: usize) -> Result<(), Strin
     Ok(())
 }
 
-/// An allowed configuration, and how many threads. Tenants and caps are not modelled.
+/// An allowed configuration, and how many threads. Tenants are not modelled.
 fn config(text: &[u8]) -> (PoolConfig, u32) {
     let mut config = config_of_one(text);
     let number = |word: &str| lines(text).filter(|line| line.word == word).last().map(|line| line.short(0));
     let threads = 1 + number("threads").map_or(1, |number| number.wrapping_sub(1) % 3);
-    (config.tenants_max, config.class_caps) = (0, [u32::MAX; CLASSES_MAX]);
+    config.tenants_max = 0;
     config.classes = config.classes.min(CLASSES_MAX as u8 - 1);
     // As many cells of 64 bytes as receivers may take a few buffers, so that a few lines exhaust what is left.
     let header_buffers = config.receivers_max.div_ceil(config.buffer_bytes / 64);
@@ -149,4 +153,5 @@ fn allow_requests_of_threads(config: &mut PoolConfig, always: u32, threads: u32,
         *reserve = (*reserve).min(buffers - always - threads - 1);
     }
     config.reserves[last + 1..].fill(0);
+    config.class_caps[last] = config.class_caps[last].max(always + threads + 1);
 }

@@ -27,6 +27,7 @@ impl ModelPool {
         // A class more, of shards that wait for receivers without credit.
         all.classes += 1;
         all.reserves[class + 1] = own.reserves[class] + reserve(&own, own.buffers, fixed);
+        all.class_caps[class + 1] = own.class_caps[class];
         (all.waiters_max, all.lease_ns) = ((own.waiters_max + 1) * threads, None);
         let mut scheduler = ModelScheduler::new(&all);
         let class = class as u8;

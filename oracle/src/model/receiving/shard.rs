@@ -16,8 +16,17 @@ pub(in crate::model) struct Shard {
     held: Vec<u64>,
     /// What was free for all beside, when it looked last.
     seen: u32,
-    /// The wait that stands for its receivers, and whether that is in the class of these.
-    wait: Option<(u64, bool)>,
+    wait: Option<Wait>,
+}
+
+/// The wait that stands for the receivers of a shard.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    id: u64,
+    /// It is for a receiver in credit.
+    is_in_credit: bool,
+    /// It is in the class of receivers, not in the one behind.
+    is_of_receivers: bool,
 }
 
 impl Shard {
@@ -93,22 +102,39 @@ impl Shard {
             self.release(lease);
         }
         let wanted = first_is_in_credit.filter(|&is_in_credit| !is_in_credit || self.held.is_empty());
-        if self.wait.map(|(_, is_in_credit)| is_in_credit) == wanted || (wanted.is_some() && !may_ask) {
+        if self.wait.map(|wait| wait.is_in_credit) == wanted || (wanted.is_some() && !may_ask) {
             return false;
         }
-        if let Some((wait, _)) = self.wait.take() {
-            self.desk.cancel(wait);
+        if let Some(Wait { id, .. }) = self.wait.take() {
+            self.desk.cancel(id);
         }
         let Some(is_in_credit) = wanted else { return false };
         let class = if is_in_credit { self.class } else { self.class + 1 };
         match self.desk.request(Ask::new(class, 0)).expect("each shard has a wait") {
             Asked::Lease(lease) => {
-                self.hold(lease);
+                self.have(lease, is_in_credit);
                 true
             }
-            Asked::Wait(wait) => {
-                self.wait = Some((wait, is_in_credit));
+            Asked::Wait(id) => {
+                self.wait = Some(Wait { id, is_in_credit, is_of_receivers: is_in_credit });
                 false
+            }
+        }
+    }
+
+    /// What its receivers waited for came. Where their class has a cap, a buffer of the class behind is released, and
+    /// taken as one of theirs.
+    fn have(&mut self, lease: u64, is_of_receivers: bool) {
+        if is_of_receivers || !self.desk.scheduler().has_cap(self.class) {
+            return self.hold(lease);
+        }
+        self.desk.release(lease);
+        let held = self.held();
+        self.make_ready(held + 1);
+        if self.held() == held {
+            match self.desk.request(Ask::new(self.class, 0)).expect("each shard has a wait") {
+                Asked::Lease(lease) => self.hold(lease),
+                Asked::Wait(id) => self.wait = Some(Wait { id, is_in_credit: false, is_of_receivers: true }),
             }
         }
     }
@@ -117,10 +143,10 @@ impl Shard {
     pub(super) fn pick_up(&mut self) -> Option<(Notice, bool)> {
         loop {
             let PickedUp { wait, token, lease, has_deadline } = self.desk.pick_up()?;
-            if self.wait.take_if(|&mut (own, _)| own == wait).is_none() {
+            let Some(own) = self.wait.take_if(|own| own.id == wait) else {
                 return Some((Notice::Lease { wait, token, lease }, has_deadline));
-            }
-            self.hold(lease);
+            };
+            self.have(lease, own.is_of_receivers);
         }
     }
 
@@ -135,14 +161,14 @@ impl Shard {
 
     /// Waits of the host's own.
     pub(in crate::model) fn host_waits(&self) -> u32 {
-        self.desk.waits_beside(self.wait.map(|(wait, _)| wait))
+        self.desk.waits_beside(self.wait.map(|wait| wait.id))
     }
 
     /// For the search: what a lease or a wait is to this shard.
     pub(in crate::model) fn owner(&self, handle: u64) -> u64 {
         if self.held.contains(&handle) {
             2
-        } else if self.wait.is_some_and(|(own, _)| own == handle) {
+        } else if self.wait.is_some_and(|own| own.id == handle) {
             3
         } else {
             4 * u64::from(self.desk.is_home_of(handle))
@@ -151,7 +177,7 @@ impl Shard {
 
     /// What the future of the shard depends on.
     pub(in crate::model) fn state_key(&self, state: &mut Vec<u64>) {
-        let wait = self.wait.map_or(0, |(_, is_in_credit)| 1 + u64::from(is_in_credit));
+        let wait = self.wait.map_or(0, |wait| 1 + u64::from(wait.is_in_credit) + 2 * u64::from(wait.is_of_receivers));
         state.extend([u64::from(self.held()), u64::from(self.seen), wait]);
         state.extend(self.desk.state_key());
     }
@@ -166,7 +192,7 @@ impl Shard {
     }
 
     pub(in crate::model) fn is_host_wait(&self, wait: u64) -> bool {
-        self.desk.is_home_of(wait) && self.wait.is_none_or(|(own, _)| own != wait)
+        self.desk.is_home_of(wait) && self.wait.is_none_or(|own| own.id != wait)
     }
 }
 

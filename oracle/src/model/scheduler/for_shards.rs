@@ -1,6 +1,16 @@
 //! What shards ask beside the calls of a scheduler: which wait has what, and in which order.
 
-use super::{Lease, ModelScheduler};
+use super::{DEFAULT_TENANT, Lease, ModelScheduler};
+use demuxbuf::scheduler::CLASSES_MAX;
+
+/// A wait that is queued, as shards know it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::model) struct Queued {
+    pub(in crate::model) wait: u64,
+    pub(in crate::model) class: u8,
+    /// Its shard has it in a queue of its own: it counts for no cap of a class and for no tenant.
+    pub(in crate::model) is_own: bool,
+}
 
 impl ModelScheduler {
     /// Buffers that are free, of the one size.
@@ -28,9 +38,38 @@ impl ModelScheduler {
         self.assigned.iter().map(|(wait, _)| wait.id).collect()
     }
 
-    /// Waits that are queued, with their classes, in the order in which each class is served.
-    pub(in crate::model) fn queued_waits(&self) -> Vec<(u64, u8)> {
-        self.queued.iter().map(|wait| (wait.id, wait.class as u8)).collect()
+    /// Waits that are queued, in the order in which each tenant of each class is served.
+    pub(in crate::model) fn queued_waits(&self) -> Vec<Queued> {
+        let queued = |wait: &super::Wait| {
+            let class = wait.class as u8;
+            Queued { wait: wait.id, class, is_own: wait.tenant == DEFAULT_TENANT && !self.has_cap(class) }
+        };
+        self.queued.iter().map(queued).collect()
+    }
+
+    /// Whether an assigned wait is in a queue of its shard's own.
+    pub(in crate::model) fn is_of_shard(&self, wait: u64) -> bool {
+        let (assigned, _) = self.assigned.iter().find(|(assigned, _)| assigned.id == wait).expect("it has a buffer");
+        assigned.tenant == DEFAULT_TENANT && !self.has_cap(assigned.class as u8)
+    }
+
+    /// Whether a class has a cap. That of all buffers is one.
+    pub(in crate::model) fn has_cap(&self, class: u8) -> bool {
+        self.config.class_caps[usize::from(class)] <= self.config.buffers
+    }
+
+    /// Whether a lease counts for the cap of its class, or for a tenant.
+    pub(in crate::model) fn is_counted(&self, lease: u64) -> bool {
+        let held = self.held.iter().find(|held| held.id == lease).expect("a lease in force");
+        held.tenant != DEFAULT_TENANT || self.has_cap(held.class as u8)
+    }
+
+    /// Whether a wait of this class may be served out of turn: none waits in the name of a tenant, nor in a more critical
+    /// class for a buffer, and no buffer is to be withheld.
+    pub(in crate::model) fn lets_pass(&self, class: u8) -> bool {
+        let is_wanted = |class: usize| self.next_of(class).is_some() && self.left_of_class(class) > 0;
+        let is_named = self.queued.iter().any(|wait| wait.tenant != DEFAULT_TENANT);
+        self.to_withhold == 0 && !is_named && !(0..usize::from(class)).any(is_wanted)
     }
 
     /// Whether a buffer is to be withheld, or fewer are free than a class leaves to others.
@@ -63,5 +102,11 @@ impl ModelScheduler {
         let (wait, lease) = self.assigned.remove(at).expect("it was found");
         self.held.push(lease);
         (wait.token, lease.id, wait.has_deadline)
+    }
+
+    /// Buffers of each class that are held, without those that are assigned.
+    pub(in crate::model) fn held_by_class(&self) -> [u32; CLASSES_MAX] {
+        let of_class = |class: usize| self.held.iter().filter(|held| held.class == class).count() as u32;
+        std::array::from_fn(of_class)
     }
 }

@@ -82,8 +82,7 @@ impl ModelScheduler {
 
     pub(super) fn verdict(&self, class: usize, units: u32) -> Verdict {
         let free = self.free().saturating_sub(self.reserve_of(class));
-        let left = self.cap_of(class) - self.out_of(|lease| lease.class == class);
-        if free == 0 || units > left {
+        if free == 0 || units > self.left_of_class(class) {
             Verdict::Blocked
         } else if units > free {
             Verdict::TooLargeNow

@@ -59,4 +59,5 @@ pub use search::{Explored, Instance, explore};
 pub use shared_differential::SharedDifferential;
 pub use system::{
     Ask, Asked, Attach, CConnection, CPool, Cell, Demand, Info, Notice, RustPool, RustScheduler, Step, System, Taken,
+    ThreadSystem,
 };

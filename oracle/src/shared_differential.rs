@@ -1,14 +1,14 @@
-//! Plays the same operations on the model and on the pools of several threads, and compares. One thread has all of
-//! them, so each call is over before the next begins.
+//! Plays the same operations on the model and on the pools of several threads, of Rust or of C, and compares. One
+//! thread has all of them, so each call is over before the next begins.
 
 use crate::driver::{Reply, Response};
 use crate::model::{ModelExported, ModelPool, ModelSharedPool};
-use crate::system::{RustPool, Stats, System};
+use crate::system::{RustPool, Stats, System, ThreadSystem};
 use crate::{Differential, Driver, HandleRef, Op};
 use demuxbuf::connection::Event;
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::WaitInfo;
-use demuxbuf::shared::{ExportedReceiver, PoolShard, SharedPool};
+use demuxbuf::shared::PoolShard;
 
 /// Advances of the clock while a grant is not picked up. It lapses after 8 at least, and the clock of all may be behind
 /// by one for each thread.
@@ -16,32 +16,29 @@ const ADVANCES_MAX: u32 = 4;
 
 /// The model and the pools of all threads, which get the same operations.
 #[derive(Debug)]
-pub struct SharedDifferential {
+pub struct SharedDifferential<S: ThreadSystem = RustPool<PoolShard>> {
     model: ModelSharedPool,
-    shared_pool: SharedPool,
+    shared: S::Shared,
     /// By thread.
-    pools: Vec<Differential<ModelPool, RustPool<PoolShard>>>,
+    pools: Vec<Differential<ModelPool, S>>,
     /// Receivers that no thread has.
-    exported: Vec<(ModelExported, ExportedReceiver)>,
+    exported: Vec<(ModelExported, S::Exported)>,
     /// Since something was assigned and not picked up.
     advances: u32,
     /// The last of the host's classes.
     receivers_class: usize,
 }
 
-impl SharedDifferential {
+impl<S: ThreadSystem> SharedDifferential<S> {
     /// Compares pools that were not used yet.
-    pub fn new(config: &PoolConfig, threads: u32) -> SharedDifferential {
-        let shared_pool = SharedPool::new(config, threads).expect("an allowed configuration");
+    pub fn new(config: &PoolConfig, threads: u32) -> SharedDifferential<S> {
+        let (shared, systems) = S::of_threads(config, threads);
         let (model, models) = ModelSharedPool::new(config, threads);
-        let pair = |(model, index)| {
-            let pool = shared_pool.shard(index).expect("it is free");
-            // What is shared is compared here.
-            Differential { answers_only: true, ..Differential::new(model, RustPool::of_thread(pool)) }
-        };
-        let pools = models.into_iter().zip(0..).map(pair).collect();
+        // What is shared is compared here.
+        let pair = |(model, system)| Differential { answers_only: true, ..Differential::new(model, system) };
+        let pools = models.into_iter().zip(systems).map(pair).collect();
         let receivers_class = usize::from(config.classes) - 1;
-        SharedDifferential { model, shared_pool, pools, exported: Vec::new(), advances: 0, receivers_class }
+        SharedDifferential { model, shared, pools, exported: Vec::new(), advances: 0, receivers_class }
     }
 
     /// How many threads there are.
@@ -66,6 +63,11 @@ impl SharedDifferential {
     /// As `play`, for what was played and compared before.
     pub fn replay(&mut self, thread: usize, op: Op) {
         self.pools[thread].play(op).expect("it was played before");
+    }
+
+    /// A thread with its model.
+    pub(crate) fn of_thread(&mut self, thread: usize) -> &mut Differential<ModelPool, S> {
+        &mut self.pools[thread]
     }
 
     /// The model of a thread.
@@ -114,7 +116,18 @@ impl SharedDifferential {
     pub fn signal(&mut self, thread: usize) -> Result<(), String> {
         let expected: Vec<usize> = std::iter::from_fn(|| self.model.poll_wake(thread)).collect();
         let seen: Vec<usize> = std::iter::from_fn(|| self.pools[thread].system.system.poll_wake()).collect();
-        if expected == seen { Ok(()) } else { Err(format!("threads to be signalled: {expected:?}, seen {seen:?}")) }
+        ensure_named(&expected, &seen)
+    }
+
+    /// The same is asked by no thread.
+    ///
+    /// # Errors
+    ///
+    /// The two differ.
+    pub fn signal_any(&mut self) -> Result<(), String> {
+        let expected: Vec<usize> = std::iter::from_fn(|| self.model.poll_wake(self.threads())).collect();
+        let seen: Vec<usize> = std::iter::from_fn(|| S::poll_wake_of_any(&self.shared)).collect();
+        ensure_named(&expected, &seen)
     }
 
     /// The receiver at this place leaves a thread.
@@ -172,7 +185,7 @@ impl SharedDifferential {
             compare_pool(pool, self.model.has_waiters(), self.receivers_class)
                 .map_err(|difference| format!("thread {thread}: {difference}"))?;
         }
-        self.shared_pool.check_invariants().map_err(|rule| format!("the system breaks {rule}"))
+        S::check_shared(&self.shared).map_err(|rule| format!("the system breaks {rule}"))
     }
 
     /// As [`Differential::drain`], on all threads. Where each has all the receivers that it may have, some are closed
@@ -216,8 +229,12 @@ impl SharedDifferential {
     }
 }
 
-fn compare_pool(
-    pool: &mut Differential<ModelPool, RustPool<PoolShard>>,
+fn ensure_named(expected: &[usize], seen: &[usize]) -> Result<(), String> {
+    if expected == seen { Ok(()) } else { Err(format!("threads to be signalled: {expected:?}, seen {seen:?}")) }
+}
+
+fn compare_pool<S: ThreadSystem>(
+    pool: &mut Differential<ModelPool, S>,
     has_waiters: bool,
     receivers_class: usize,
 ) -> Result<(), String> {
@@ -237,14 +254,14 @@ fn compare_pool(
 }
 
 /// Ages and bypasses are counted under the lock of all threads.
-fn compare_waits(pool: &Differential<ModelPool, RustPool<PoolShard>>) -> Result<(), String> {
+fn compare_waits<S: System>(pool: &Differential<ModelPool, S>) -> Result<(), String> {
     let known = |info: Option<Result<WaitInfo, i32>>| {
         info.map(|info| info.map(|info| (info.token, info.class, info.has_deadline, info.is_assigned)))
     };
     for (model, system) in pool.model.waits().into_iter().zip(pool.system.waits()) {
         let expected = known(pool.model.system.describe_wait(model));
         let seen = known(pool.system.system.describe_wait(system));
-        if expected != seen {
+        if seen.is_some() && expected != seen {
             return Err(format!("a wait: expected {expected:?}, seen {seen:?}"));
         }
     }

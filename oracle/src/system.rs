@@ -11,10 +11,11 @@ pub(crate) use shared::{CArea, CExported, CSharedPool};
 use crate::Facts;
 use crate::receiving_system::Reason;
 use demuxbuf::connection::{Event, Policy};
-use demuxbuf::pool::PoolStats;
+use demuxbuf::pool::{PoolConfig, PoolStats};
 use demuxbuf::scheduler::ReclaimStats;
 use demuxbuf::scheduler::{LeaseInfo, ReclaimKind, TenantConfig, TenantInfo, WaitInfo};
 use demuxbuf_capi::{DEMUXBUF_ERR_NULL, DEMUXBUF_ERR_STALE};
+use std::fmt::Debug;
 use std::ops::{Deref, DerefMut};
 
 /// A byte; `None` if it is unknown, because the host claimed to have received it without writing it.
@@ -315,4 +316,37 @@ pub trait System {
     fn stats(&mut self) -> Stats;
     /// Checks what must always hold.
     fn check_invariants(&mut self) -> Result<(), String>;
+}
+
+/// A pool of one of several threads that share memory.
+pub trait ThreadSystem: System + Debug + Sized {
+    /// What all threads have.
+    type Shared: Debug;
+    /// A receiver that no thread has.
+    type Exported: Debug;
+
+    /// What this number of threads share, and the pool of each, with this configuration, which is allowed.
+    fn of_threads(config: &PoolConfig, threads: u32) -> (Self::Shared, Vec<Self>);
+    /// Takes a receiver off this thread.
+    ///
+    /// # Errors
+    ///
+    /// The status of the refusal.
+    fn export(&mut self, receiver: u64) -> Result<Self::Exported, i32>;
+    /// Takes in a receiver that no thread has; its handle here.
+    ///
+    /// # Errors
+    ///
+    /// The status of the refusal; it can be imported elsewhere then.
+    fn import(&mut self, exported: &mut Self::Exported) -> Result<u64, i32>;
+    /// A thread that is to be signalled by this one.
+    fn poll_wake(&mut self) -> Option<usize>;
+    /// A thread that is to be signalled by whoever asks.
+    fn poll_wake_of_any(shared: &Self::Shared) -> Option<usize>;
+    /// Checks what must always hold of what threads share.
+    ///
+    /// # Errors
+    ///
+    /// The rule that is broken.
+    fn check_shared(shared: &Self::Shared) -> Result<(), String>;
 }

@@ -1,6 +1,6 @@
 //! The Rust API.
 
-use super::{Ask, Asked, Attach, Cell, Demand, Info, Notice, Stats, Step, System, Taken, UNKNOWN_SIZE};
+use super::{Ask, Asked, Attach, Cell, Demand, Info, Notice, Stats, Step, System, Taken, ThreadSystem, UNKNOWN_SIZE};
 use crate::Facts;
 use crate::receiving_system::Reason;
 use demuxbuf::connection::{Action, Actions, Event, Policy};
@@ -13,7 +13,7 @@ use demuxbuf::scheduler::{
     self, LeaseId, LeaseInfo, Outcome, Request, Scheduler, SchedulerConfig, SchedulerError, WaitId, WaitInfo,
 };
 use demuxbuf::scheduler::{TenantConfig, TenantId, TenantInfo};
-use demuxbuf::shared::{ExportedReceiver, PoolShard};
+use demuxbuf::shared::{ExportedReceiver, PoolShard, SharedPool};
 use demuxbuf_capi::*;
 
 /// A pool alone.
@@ -52,33 +52,35 @@ impl RustPool {
     }
 }
 
-impl RustPool<PoolShard> {
-    /// Those of one of several threads.
-    pub fn of_thread(pool: Pool<PoolShard>) -> RustPool<PoolShard> {
-        RustPool(pool, Vec::new())
+impl ThreadSystem for RustPool<PoolShard> {
+    type Shared = SharedPool;
+    type Exported = ExportedReceiver;
+
+    fn of_threads(config: &PoolConfig, threads: u32) -> (SharedPool, Vec<RustPool<PoolShard>>) {
+        let shared_pool = SharedPool::new(config, threads).expect("an allowed configuration");
+        let of_thread = |index| RustPool(shared_pool.shard(index).expect("it is free"), Vec::new());
+        let pools = (0..threads).map(of_thread).collect();
+        (shared_pool, pools)
     }
 
-    /// Takes a receiver off this thread.
-    ///
-    /// # Errors
-    ///
-    /// The status of the refusal.
-    pub fn export(&mut self, receiver: u64) -> Result<ExportedReceiver, i32> {
+    fn export(&mut self, receiver: u64) -> Result<ExportedReceiver, i32> {
         self.0.export(ReceiverId::from_bits(receiver)).map_err(code)
     }
 
-    /// Takes in a receiver of another thread; its handle here.
-    ///
-    /// # Errors
-    ///
-    /// The status of the refusal; it can be imported elsewhere then.
-    pub fn import(&mut self, exported: &mut ExportedReceiver) -> Result<u64, i32> {
+    fn import(&mut self, exported: &mut ExportedReceiver) -> Result<u64, i32> {
         self.0.import(exported).map(ReceiverId::to_bits).map_err(code)
     }
 
-    /// A thread that is to be signalled.
-    pub fn poll_wake(&mut self) -> Option<usize> {
+    fn poll_wake(&mut self) -> Option<usize> {
         self.0.poll_wake().map(|thread| thread as usize)
+    }
+
+    fn poll_wake_of_any(shared: &SharedPool) -> Option<usize> {
+        shared.poll_wake().map(|thread| thread as usize)
+    }
+
+    fn check_shared(shared: &SharedPool) -> Result<(), String> {
+        shared.check_invariants().map_err(str::to_owned)
     }
 }
 

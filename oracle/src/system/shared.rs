@@ -1,8 +1,8 @@
 //! Pools that share memory, called as C calls them.
 #![allow(unsafe_code)]
 
-use super::CPool;
 use super::c::c_policy;
+use super::{CPool, ThreadSystem};
 use demuxbuf::pool::PoolConfig;
 use demuxbuf_capi::*;
 use std::mem::MaybeUninit;
@@ -30,11 +30,11 @@ pub(super) fn c_config(config: &PoolConfig) -> demuxbuf_pool_config {
 
 /// A shared pool, behind the pointer that C has.
 #[derive(Debug)]
-pub(crate) struct CSharedPool(*mut demuxbuf_shared_pool);
+pub struct CSharedPool(*mut demuxbuf_shared_pool);
 
 /// A receiver that is exported. C may copy it as it likes.
 #[derive(Debug)]
-pub(crate) struct CExported(demuxbuf_exported_receiver);
+pub struct CExported(demuxbuf_exported_receiver);
 
 impl Clone for CExported {
     fn clone(&self) -> CExported {
@@ -126,14 +126,6 @@ fn named(status: i32, index: u32) -> Option<usize> {
 }
 
 impl CPool {
-    /// A thread that is to be signalled.
-    pub(crate) fn poll_wake(&mut self) -> Option<usize> {
-        let mut index = 0;
-        // SAFETY: our own pool; a pointer to a local.
-        let status = unsafe { demuxbuf_pool_poll_wake(self.as_ptr(), &mut index) };
-        named(status, index)
-    }
-
     /// Where a receiver receives now, or looks.
     pub(crate) fn area(&mut self, receiver: u64) -> Option<CArea> {
         // SAFETY: our own pool.
@@ -141,13 +133,19 @@ impl CPool {
         let has_area = shown.actions & DEMUXBUF_ERROR == 0 && shown.actions & (DEMUXBUF_RECV | DEMUXBUF_PEEK) != 0;
         has_area.then_some(CArea { data: shown.data, bytes: shown.bytes })
     }
+}
 
-    /// Takes a receiver off this thread.
-    ///
-    /// # Errors
-    ///
-    /// The status of the refusal.
-    pub(crate) fn export(&mut self, receiver: u64) -> Result<CExported, i32> {
+impl ThreadSystem for CPool {
+    type Shared = CSharedPool;
+    type Exported = CExported;
+
+    fn of_threads(config: &PoolConfig, threads: u32) -> (CSharedPool, Vec<CPool>) {
+        let shared_pool = CSharedPool::new(config, threads);
+        let pools = (0..threads).map(|index| shared_pool.shard(index).expect("it is free")).collect();
+        (shared_pool, pools)
+    }
+
+    fn export(&mut self, receiver: u64) -> Result<CExported, i32> {
         let mut exported = MaybeUninit::uninit();
         // SAFETY: our own pool; a place to write to.
         match unsafe { demuxbuf_receiver_export(self.as_ptr(), receiver, exported.as_mut_ptr()) } {
@@ -157,17 +155,28 @@ impl CPool {
         }
     }
 
-    /// Takes in a receiver that was exported; its handle here.
-    ///
-    /// # Errors
-    ///
-    /// The status of the refusal; the receiver can be imported elsewhere then.
-    pub(crate) fn import(&mut self, exported: &mut CExported) -> Result<u64, i32> {
+    fn import(&mut self, exported: &mut CExported) -> Result<u64, i32> {
         let mut receiver = 0;
         // SAFETY: our own pool; pointers to a plain value and to a local.
         match unsafe { demuxbuf_receiver_import(self.as_ptr(), &mut exported.0, &mut receiver) } {
             DEMUXBUF_OK => Ok(receiver),
             status => Err(status),
         }
+    }
+
+    fn poll_wake(&mut self) -> Option<usize> {
+        let mut index = 0;
+        // SAFETY: our own pool; a pointer to a local.
+        let status = unsafe { demuxbuf_pool_poll_wake(self.as_ptr(), &mut index) };
+        named(status, index)
+    }
+
+    fn poll_wake_of_any(shared: &CSharedPool) -> Option<usize> {
+        shared.poll_wake()
+    }
+
+    /// C checks this for each thread.
+    fn check_shared(_shared: &CSharedPool) -> Result<(), String> {
+        Ok(())
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn run(text: &[u8]) -> Result<(), String> {
 }
 
 /// A call that is a mistake: it is refused with the right error and changes nothing that can be seen.
-fn misuse(differential: &mut Differential<ModelPool, CPool>, line: Line<'_>) -> Result<(), String> {
+pub(super) fn misuse(differential: &mut Differential<ModelPool, CPool>, line: Line<'_>) -> Result<(), String> {
     let pool = differential.system.system.as_ptr();
     let before = differential.system.system.stats();
     let (expected, seen) = match line.word {

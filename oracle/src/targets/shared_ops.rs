@@ -1,10 +1,14 @@
-//! The pools of several threads against the model, then a drain that serves every waiter. One thread plays all of them.
+//! The pools of several threads against the model, in Rust and once more through C, then a drain that serves every
+//! waiter. One thread plays all of them.
 
+use super::ffi_ops;
 use super::ops::{allow_requests, config as config_of_one, op};
-use super::text::{each_line, lines};
-use crate::{Op, Response, SharedDifferential};
+use super::text::{Line, each_line, lines};
+use crate::system::ThreadSystem;
+use crate::{CPool, Differential, ModelPool, Op, Response, RustPool, SharedDifferential};
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::CLASSES_MAX;
+use demuxbuf::shared::PoolShard;
 
 /// As those of `ops`. `on` names the thread that the operations behind it are of.
 pub(super) const EXAMPLES: &[&str] = &[
@@ -37,6 +41,10 @@ pub(super) const EXAMPLES: &[&str] = &[
     "on 1",
     "on 2",
     "signal",
+    "signal-any",
+    "null 0",
+    "no-output 0",
+    "forged 5",
     "exhaust",
     "exhaust",
     "export 0",
@@ -95,8 +103,17 @@ pub(super) const EXAMPLES: &[&str] = &[
 const MS: u64 = 1_000_000;
 
 pub(super) fn run(text: &[u8]) -> Result<(), String> {
+    play::<RustPool<PoolShard>>(text, |_, _| Ok(()))?;
+    play::<CPool>(text, ffi_ops::misuse).map_err(|broken| format!("through C: {broken}"))
+}
+
+/// Plays all operations, then drains. `other` does what is no operation, on the thread that the text is at.
+fn play<S: ThreadSystem>(
+    text: &[u8],
+    mut other: impl FnMut(&mut Differential<ModelPool, S>, Line<'_>) -> Result<(), String>,
+) -> Result<(), String> {
     let (config, threads) = config(text);
-    let mut differential = SharedDifferential::new(&config, threads);
+    let mut differential = SharedDifferential::<S>::new(&config, threads);
     let mut on = 0;
     each_line(text, |line| {
         let played = match (op(line), line.word) {
@@ -109,12 +126,13 @@ pub(super) fn run(text: &[u8]) -> Result<(), String> {
             (None, "import") => differential.import(on, line.number(0) as usize),
             (None, "exhaust") => exhaust(&mut differential, on),
             (None, "signal") => differential.signal(on),
+            (None, "signal-any") => differential.signal_any(),
             (None, "drain") => differential.poll_all(on),
             // Nothing happens on this thread for this many loop iterations.
             (None, "wait") => {
                 (0..line.number(0) % 32).try_for_each(|_| differential.play(on, Op::Later { ns: 10 * MS }).map(drop))
             }
-            (None, _) => Ok(()),
+            (None, _) => other(differential.of_thread(on), line),
         };
         played.map_err(|broken| format!("on thread {on}: {broken}"))
     })?;
@@ -122,7 +140,7 @@ pub(super) fn run(text: &[u8]) -> Result<(), String> {
 }
 
 /// The host takes all that it can have.
-fn exhaust(differential: &mut SharedDifferential, on: usize) -> Result<(), String> {
+fn exhaust<S: ThreadSystem>(differential: &mut SharedDifferential<S>, on: usize) -> Result<(), String> {
     let all = Op::TryRequest { class: 0, size_index: 0, tenant: None, has_deadline: false };
     while matches!(differential.play(on, all)?.response, Response::Lease(_)) {}
     Ok(())

@@ -1,7 +1,7 @@
 //! Receivers that move, and threads that come and go.
 
 use super::{Exported, Play, Receiver};
-use crate::system::System;
+use crate::system::{System, ThreadSystem};
 use demuxbuf::connection::Event;
 use demuxbuf_capi::DEMUXBUF_ERR_STALE;
 

@@ -16,7 +16,7 @@ fi
 export ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1
 cargo +nightly fuzz --version
 cargo +nightly fuzz build --fuzz-dir . --target x86_64-unknown-linux-gnu
-for target in ops ffi_ops shared_scheduler shared_ops shared_pools receiving h2_frames fcgi_records config; do
+for target in ops ffi_ops shared_scheduler shared_ops shared_pools receiving memory_model h2_frames fcgi_records config; do
     mkdir -p corpus/$target artifacts/$target
     log=artifacts/$target.log
     if ! target/x86_64-unknown-linux-gnu/release/$target "${limit[@]}" \

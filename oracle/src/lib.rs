@@ -54,7 +54,7 @@ pub use op::{HandleRef, Op};
 pub use receiving_checks::Checked;
 pub use receiving_core::CoreReceiving;
 pub use receiving_differential::ReceivingDifferential;
-pub use receiving_ops::{Answer, Drawn, DrawnKind, ReceivingOp};
+pub use receiving_ops::{Answer, Drawn, DrawnKind, ReceivingOp, opening, wind_up};
 pub use search::{Explored, Instance, explore};
 pub use shared_differential::SharedDifferential;
 pub use system::{

@@ -1,7 +1,8 @@
-//! Calls as values, so that one list of them fits every system, and how legal ones are drawn.
+//! Calls as values, so that one list of them fits every system, how legal ones are drawn, and what comes before and
+//! after these.
 
 use crate::model::ModelReceiving;
-use crate::receiving_system::{After, Begin, Delivered, Notice, ReceivingSystem, Rest};
+use crate::receiving_system::{After, Begin, Delivered, Notice, ReceivingConfig, ReceivingSystem, Rest};
 
 /// One call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -345,5 +346,48 @@ fn share(amount: u16, all: u32) -> u32 {
         2 | 3 => 0,
         4 | 5 => part.min(all),
         _ => ((u64::from(all) * u64::from(part)) >> 13) as u32,
+    }
+}
+
+/// What comes before random calls: time begins, all receivers are attached, and the host leases all but this number
+/// of buffers.
+pub fn opening(config: ReceivingConfig, free: u32) -> Vec<ReceivingOp> {
+    let buffers = ModelReceiving::new(config).expect("an allowed configuration").usable_buffers();
+    let attach = |receiver| ReceivingOp::Attach { receiver, unknown_length: receiver % 8 == 7 };
+    let attached = (0..config.receivers_max).map(attach);
+    let tenant = |receiver| ReceivingOp::SetTenant { receiver, tenant: receiver % 3 };
+    let tenants = (0..config.receivers_max).filter(|_| config.tenants.is_some()).map(tenant);
+    let leased = (free..buffers).map(|_| ReceivingOp::Lease);
+    let submits = (0..config.receivers_max).filter(|receiver| receiver % 4 >= 2);
+    let submits = submits.map(|receiver| ReceivingOp::SetSubmits { receiver, submits: true });
+    let counts = (0..config.receivers_max).filter(|receiver| receiver % 8 < 7 && receiver % 3 != 1);
+    let counts = counts.map(|receiver| ReceivingOp::SetCounts { receiver, counts: true });
+    let first = [ReceivingOp::Advance { now_ns: 0 }].into_iter().chain(attached);
+    first.chain(tenants).chain(submits).chain(counts).chain(leased).collect()
+}
+
+/// What comes after them: the host releases all, and serves what is noticed until there is nothing. Peers send nothing.
+///
+/// # Errors
+///
+/// Those of `play`.
+pub fn wind_up(
+    leases: u32,
+    now_ns: u64,
+    mut play: impl FnMut(ReceivingOp) -> Result<Answer, String>,
+) -> Result<(), String> {
+    play(ReceivingOp::Advance { now_ns })?;
+    for _ in 0..leases {
+        play(ReceivingOp::Release)?;
+    }
+    loop {
+        match play(ReceivingOp::Poll)? {
+            Answer::Notice(Some(Notice::Shed { receiver, .. })) => play(ReceivingOp::Close { receiver })?,
+            Answer::Notice(Some(
+                Notice::Trial { receiver, .. } | Notice::Granted { receiver, .. } | Notice::TakeBack { receiver },
+            )) => play(ReceivingOp::Dry { receiver })?,
+            Answer::Notice(Some(Notice::Resume { .. })) => Answer::Nothing,
+            _ => return Ok(()),
+        };
     }
 }

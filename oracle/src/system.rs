@@ -341,7 +341,7 @@ pub trait ThreadSystem: System + Debug + Sized {
     fn import(&mut self, exported: &mut Self::Exported) -> Result<u64, i32>;
     /// A thread that is to be signalled by this one.
     fn poll_wake(&mut self) -> Option<usize>;
-    /// A thread that is to be signalled by whoever asks.
+    /// A thread that is to be signalled, asked by none of them.
     fn poll_wake_of_any(shared: &Self::Shared) -> Option<usize>;
     /// Checks what must always hold of what threads share.
     ///

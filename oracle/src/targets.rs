@@ -8,6 +8,7 @@ mod fcgi_records;
 mod fcgi_reference;
 mod ffi_ops;
 mod h2_frames;
+mod memory_model;
 mod ops;
 mod receiving;
 mod reference;
@@ -31,12 +32,13 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "ops", run: ops::run, examples: ops::EXAMPLES },
     Target { name: "ffi_ops", run: ffi_ops::run, examples: ffi_ops::EXAMPLES },
     Target { name: "shared_scheduler", run: shared_scheduler::run, examples: shared_scheduler::EXAMPLES },
     Target { name: "shared_pools", run: shared_pools::run, examples: shared_pools::EXAMPLES },
     Target { name: "shared_ops", run: shared_ops::run, examples: shared_ops::EXAMPLES },
+    Target { name: "memory_model", run: memory_model::run, examples: memory_model::EXAMPLES },
     Target { name: "receiving", run: receiving::run, examples: receiving::EXAMPLES },
     Target { name: "h2_frames", run: h2_frames::run, examples: h2_frames::EXAMPLES },
     Target { name: "fcgi_records", run: fcgi_records::run, examples: fcgi_records::EXAMPLES },

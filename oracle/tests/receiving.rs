@@ -3,9 +3,9 @@
 mod common;
 
 use common::cases;
-use common::receiving::{drawn, prelude, receiving_config, wind_up};
+use common::receiving::{drawn, receiving_config};
 use demuxbuf_oracle::receiving_system::{After, Begin, Notice, ReceivingConfig, ReceivingSystem};
-use demuxbuf_oracle::{Answer, Checked, Drawn, ModelReceiving, ReceivingOp};
+use demuxbuf_oracle::{Answer, Checked, Drawn, ModelReceiving, ReceivingOp, opening, wind_up};
 use proptest::prelude::*;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -21,7 +21,7 @@ fn play_all(
     observe: Observe<'_>,
 ) -> Result<Checked<ModelReceiving>, String> {
     let mut checked = Checked::new(ModelReceiving::new(config)?, config)?;
-    for op in prelude(config, free) {
+    for op in opening(config, free) {
         checked.play(op)?;
     }
     let mut now_ns = 0;

@@ -3,8 +3,8 @@
 mod common;
 
 use common::cases;
-use common::receiving::{drawn, prelude, receiving_config, wind_up};
-use demuxbuf_oracle::{CoreReceiving, ReceivingDifferential};
+use common::receiving::{drawn, receiving_config};
+use demuxbuf_oracle::{CoreReceiving, ReceivingDifferential, opening, wind_up};
 use proptest::prelude::*;
 
 proptest! {
@@ -18,7 +18,7 @@ proptest! {
     ) {
         let system = CoreReceiving::new(config).map_err(TestCaseError::fail)?;
         let mut pair = ReceivingDifferential::new(system, config).map_err(TestCaseError::fail)?;
-        for op in prelude(config, free) {
+        for op in opening(config, free) {
             pair.play(op).map_err(TestCaseError::fail)?;
         }
         for drawn in all {

@@ -62,6 +62,8 @@ pub(super) const EXAMPLES: &[&str] = &[
     "later 10",
     "wait 20",
     "pages",
+    "limit 8",
+    "limit 9",
     "readable 0",
     "peer-closed 0",
     "kernel-full 0",

@@ -13,6 +13,7 @@ use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolError, ReceiverId};
 use demuxbuf::receiving::Totals;
 use demuxbuf::scheduler::{LeaseId, TenantId, WaitId};
 use receiver::Receiver;
+use std::fmt::Display;
 
 /// Lines of the configuration, wherever they are; then operations.
 pub(super) const EXAMPLES: &[&str] = &[
@@ -51,6 +52,10 @@ pub(super) const EXAMPLES: &[&str] = &[
     "cancel 0",
     "poll",
     "drain",
+    "limit 8",
+    "limit 10",
+    "limit 100",
+    "times 80 160",
     "later 5",
     "later 200",
     "later 10",
@@ -108,6 +113,8 @@ struct Play {
     buffer_bytes: u32,
     /// Free buffers before anything happened.
     free: u32,
+    /// How many of them are not used by the latest limit.
+    withheld: u32,
     now_ns: u64,
     receivers: Vec<Receiver>,
     closed: Vec<ReceiverId>,
@@ -125,7 +132,8 @@ impl Play {
         let config = config(text);
         let pool = Pool::new(&config).map_err(|error| format!("an allowed configuration: {error}"))?;
         Ok(Play {
-            free: pool.memory().free_buffers(),
+            free: pool.stats().scheduler.free,
+            withheld: 0,
             pool,
             buffer_bytes: config.buffer_bytes,
             now_ns: 0,
@@ -157,6 +165,8 @@ impl Play {
             "cancel" => self.cancel(first),
             "poll" => self.poll().map(|_| ()),
             "drain" => self.drain(),
+            "limit" => self.set_limit(line.number(0)),
+            "times" => self.set_times(line.number(0).saturating_mul(MS), line.number(1).saturating_mul(MS)),
             // Milliseconds.
             "later" => self.tick(self.now_ns.saturating_add(line.number(0).saturating_mul(MS))),
             // Nothing happens for this many loop iterations.
@@ -180,7 +190,7 @@ impl Play {
     }
 
     /// Whether a call was let through; one that was refused changed nothing.
-    fn ended<T>(&self, before: &Seen, outcome: Result<T, PoolError>) -> Result<Option<T>, String> {
+    fn ended<T, E: Display>(&self, before: &Seen, outcome: Result<T, E>) -> Result<Option<T>, String> {
         match outcome {
             Ok(value) => Ok(Some(value)),
             Err(_) if self.seen() == *before => Ok(None),
@@ -461,13 +471,16 @@ impl Play {
             self.remove_tenant(self.tenants.len() - 1)?;
             refused(self.pool.describe_tenant(tenant))?;
         }
+        // From the next advance on.
+        self.tick(self.now_ns)?;
         self.check()?;
         let (memory, counts) = (self.pool.memory(), self.pool.counts());
         let cells: u32 = memory.cells().map(|(_, cells)| cells).sum();
-        if (memory.free_buffers(), cells, counts.dropped_bytes) == (self.free, 0, self.dropped) {
+        let all = self.free - self.withheld;
+        let (free, dropped) = (self.pool.stats().scheduler.free, self.dropped);
+        if (free, cells, counts.dropped_bytes) == (all, 0, dropped) {
             return Ok(());
         }
-        let (free, all, dropped) = (memory.free_buffers(), self.free, self.dropped);
         Err(format!("{free} of {all} buffers are free, {cells} cells in use, {dropped} bytes were dropped: {counts:?}"))
     }
 }

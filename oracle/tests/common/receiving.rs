@@ -1,7 +1,7 @@
 //! Random calls on the memory model.
 
-use demuxbuf_oracle::receiving_system::{Notice, ReceivingConfig, TenantShare};
-use demuxbuf_oracle::{Answer, Drawn, DrawnKind, ModelReceiving, ReceivingOp};
+use demuxbuf_oracle::receiving_system::{ReceivingConfig, TenantShare};
+use demuxbuf_oracle::{Drawn, DrawnKind};
 use proptest::prelude::*;
 
 /// Few receivers, in little memory, so that shortage is common.
@@ -33,45 +33,6 @@ fn tenants() -> impl Strategy<Value = Option<[TenantShare; 2]>> {
         })
     };
     prop_oneof![1 => Just(None), 2 => [share(), share()].prop_map(Some)]
-}
-
-/// What comes before the random calls: time begins, all receivers are attached, and the host leases all but this number
-/// of buffers.
-pub fn prelude(config: ReceivingConfig, free: u32) -> Vec<ReceivingOp> {
-    let buffers = ModelReceiving::new(config).expect("it is allowed").usable_buffers();
-    let attach = |receiver| ReceivingOp::Attach { receiver, unknown_length: receiver % 8 == 7 };
-    let attached = (0..config.receivers_max).map(attach);
-    let tenant = |receiver| ReceivingOp::SetTenant { receiver, tenant: receiver % 3 };
-    let tenants = (0..config.receivers_max).filter(|_| config.tenants.is_some()).map(tenant);
-    let leased = (free..buffers).map(|_| ReceivingOp::Lease);
-    let submits = (0..config.receivers_max).filter(|receiver| receiver % 4 >= 2);
-    let submits = submits.map(|receiver| ReceivingOp::SetSubmits { receiver, submits: true });
-    let counts = (0..config.receivers_max).filter(|receiver| receiver % 8 < 7 && receiver % 3 != 1);
-    let counts = counts.map(|receiver| ReceivingOp::SetCounts { receiver, counts: true });
-    let first = [ReceivingOp::Advance { now_ns: 0 }].into_iter().chain(attached);
-    first.chain(tenants).chain(submits).chain(counts).chain(leased).collect()
-}
-
-/// What comes after them: the host releases all, and serves what is noticed until there is nothing. Peers send nothing.
-pub fn wind_up(
-    leases: u32,
-    now_ns: u64,
-    mut play: impl FnMut(ReceivingOp) -> Result<Answer, String>,
-) -> Result<(), String> {
-    play(ReceivingOp::Advance { now_ns })?;
-    for _ in 0..leases {
-        play(ReceivingOp::Release)?;
-    }
-    loop {
-        match play(ReceivingOp::Poll)? {
-            Answer::Notice(Some(Notice::Shed { receiver, .. })) => play(ReceivingOp::Close { receiver })?,
-            Answer::Notice(Some(
-                Notice::Trial { receiver, .. } | Notice::Granted { receiver, .. } | Notice::TakeBack { receiver },
-            )) => play(ReceivingOp::Dry { receiver })?,
-            Answer::Notice(Some(Notice::Resume { .. })) => Answer::Nothing,
-            _ => return Ok(()),
-        };
-    }
 }
 
 /// One call.

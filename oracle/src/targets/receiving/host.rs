@@ -99,4 +99,23 @@ impl Play {
         let (wait, _) = self.waits.remove(nth);
         self.pool.cancel(wait).map_err(|error| error.to_string())
     }
+
+    /// Uses this many buffers at most, from the next advance of the clock on.
+    pub(super) fn set_limit(&mut self, buffers: u64) -> Result<(), String> {
+        let (before, all) = (self.seen(), self.pool.memory().split().buffers);
+        let outcome = self.pool.set_memory_limit(buffers * u64::from(self.buffer_bytes));
+        if self.ended(&before, outcome)?.is_some() {
+            let used = u32::try_from(buffers).ok().filter(|used| (8..=all).contains(used));
+            self.withheld = all - used.ok_or("a limit is accepted that is out of range")?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_times(&mut self, frame_grace_ns: u64, blocked_ns: u64) -> Result<(), String> {
+        let before = self.seen();
+        let outcome = self.pool.set_times(frame_grace_ns, blocked_ns);
+        let is_accepted = self.ended(&before, outcome)?.is_some();
+        let is_short = frame_grace_ns < 8 || blocked_ns < 8;
+        if is_accepted && is_short { Err("times are accepted that are too short".into()) } else { Ok(()) }
+    }
 }

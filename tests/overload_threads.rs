@@ -10,8 +10,8 @@ const THREADS: u32 = 4;
 const MS: u64 = 1_000_000;
 const FRAME_BYTES: u32 = 250;
 const HONEST: u64 = 10;
-/// More than all memory has room for.
-const STOPPING: u64 = 30;
+/// More than all memory has room for, also while no other thread has anything.
+const STOPPING: u64 = 80;
 const ITERATIONS: u64 = if cfg!(miri) { 20 } else { 1_000 };
 
 struct Client {
@@ -94,7 +94,7 @@ impl Loop {
 /// Every honest client is served in the time that the pool promises, on each thread.
 #[test]
 fn s45_all_threads_serve_honest_clients_in_time() {
-    let config = PoolConfig { buffer_bytes: 256, ..PoolConfig::new(40 * 256, 64) };
+    let config = PoolConfig { buffer_bytes: 256, ..PoolConfig::new(40 * 256, 100) };
     let shared_pool = SharedPool::new(&config, THREADS).expect("the configuration is allowed");
     let pools: Vec<_> = std::thread::scope(|scope| {
         let spawn = |index| {

@@ -172,7 +172,7 @@ pub(super) fn config(text: &[u8]) -> PoolConfig {
 }
 
 /// Does not let count what cannot, for the same reason.
-pub(super) fn allow_counting(policy: &mut Policy) {
+fn allow_counting(policy: &mut Policy) {
     policy.counting &= policy.mode != Mode::Optimistic && !policy.reads_ahead;
 }
 

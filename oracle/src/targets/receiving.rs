@@ -1,13 +1,11 @@
 //! Receivers on the memory model, by its public calls alone: whatever is called in whatever order, bytes come out as
 //! they went in, what is refused changes nothing, and nothing is held when all is over.
 
-mod config;
 mod host;
 mod receiver;
 
-use super::ops::event;
+use super::ops::{config, event};
 use super::text::{Line, each_line};
-use config::config;
 use demuxbuf::connection::{Action, Actions, Connection, Event};
 use demuxbuf::pool::{AttachOptions, Notice, Pool, PoolError, ReceiverId};
 use demuxbuf::receiving::Totals;
@@ -26,6 +24,8 @@ pub(super) const EXAMPLES: &[&str] = &[
     "reads 1",
     "resume 10",
     "pause-when-blocked",
+    "reads-ahead",
+    "wipe",
     "counting",
     "grace-ms 80",
     "blocked-ms 80",

@@ -3,7 +3,7 @@
 
 use super::ffi_ops;
 use super::ops::{allow_requests, config as config_of_one, op};
-use super::text::{Line, each_line, lines};
+use super::text::{Line, each_line, last_number};
 use crate::system::ThreadSystem;
 use crate::{CPool, Differential, ModelPool, Op, Response, RustPool, SharedDifferential};
 use demuxbuf::pool::PoolConfig;
@@ -149,14 +149,13 @@ fn exhaust<S: ThreadSystem>(differential: &mut SharedDifferential<S>, on: usize)
 /// An allowed configuration, and how many threads. Tenants are not modelled.
 fn config(text: &[u8]) -> (PoolConfig, u32) {
     let mut config = config_of_one(text);
-    let number = |word: &str| lines(text).filter(|line| line.word == word).last().map(|line| line.short(0));
-    let threads = 1 + number("threads").map_or(1, |number| number.wrapping_sub(1) % 3);
+    let threads = 1 + last_number(text, "threads").map_or(1, |number| number.wrapping_sub(1) % 3);
     config.tenants_max = 0;
     config.classes = config.classes.min(CLASSES_MAX as u8 - 1);
     // As many cells of 64 bytes as receivers may take a few buffers, so that a few lines exhaust what is left.
     let header_buffers = config.receivers_max.div_ceil(config.buffer_bytes / 64);
     let least = (8 * threads).max(threads * (2 + header_buffers) + 1);
-    let buffers = least + number("buffers").map_or(0, |number| number % 16);
+    let buffers = least + last_number(text, "buffers").map_or(0, |number| number % 16);
     config.memory_bytes = u64::from(buffers) * u64::from(config.buffer_bytes);
     allow_requests_of_threads(&mut config, threads * (1 + header_buffers), threads, buffers);
     config.in_flight_max = config.in_flight_max.min(buffers);

@@ -45,6 +45,11 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
     lines.take(LINES_MAX)
 }
 
+/// The first number of the last line with this word.
+pub(super) fn last_number(text: &[u8], word: &str) -> Option<u32> {
+    lines(text).filter(|line| line.word == word).last().map(|line| line.short(0))
+}
+
 /// Plays each line, until one breaks something: that is said with the line.
 pub(super) fn each_line(text: &[u8], mut play: impl FnMut(Line<'_>) -> Result<(), String>) -> Result<(), String> {
     lines(text).try_for_each(|line| play(line).map_err(|broken| format!("{line:?}: {broken}")))

@@ -246,6 +246,11 @@ impl<S: System> Driver<S> {
         self.tenants.numbers.clone()
     }
 
+    /// The tenants of another system that shares them with this one.
+    pub(crate) fn share_tenants<T>(&mut self, of: &Driver<T>) {
+        self.tenants.clone_from(&of.tenants);
+    }
+
     fn try_play(&mut self, op: Op) -> Result<Reply, i32> {
         match op {
             Op::Attach { class, bytes, tenant, policy, notify_if_full, unknown_length } => {

@@ -56,6 +56,9 @@ impl<S: ThreadSystem> SharedDifferential<S> {
             self.pick_up_in_time()?;
         }
         let reply = self.pools[thread].play(op)?;
+        if matches!(op, Op::CreateTenant { .. } | Op::RemoveTenant { .. }) {
+            self.share_tenants(thread);
+        }
         self.compare().map_err(|difference| format!("after {op:?}: {difference}"))?;
         Ok(reply)
     }
@@ -179,6 +182,16 @@ impl<S: ThreadSystem> SharedDifferential<S> {
         self.compare()
     }
 
+    /// Tenants are of all threads.
+    fn share_tenants(&mut self, thread: usize) {
+        let (before, from) = self.pools.split_at_mut(thread);
+        let (from, behind) = from.split_first_mut().expect("the thread is one of them");
+        for pool in before.iter_mut().chain(behind) {
+            pool.model.share_tenants(&from.model);
+            pool.system.share_tenants(&from.system);
+        }
+    }
+
     /// Compares all that can be seen, and checks the invariants of both.
     fn compare(&mut self) -> Result<(), String> {
         for (thread, pool) in self.pools.iter_mut().enumerate() {
@@ -241,6 +254,7 @@ fn compare_pool<S: ThreadSystem>(
     pool.compare_receivers()?;
     pool.compare_contents()?;
     compare_waits(pool)?;
+    compare_tenants(pool)?;
     let (expected, seen) = (pool.model.system.stats(), pool.system.system.stats());
     compare_stats(expected, seen, receivers_class)?;
     let (expected, seen) = (pool.model.system.poll_timeout(), pool.system.system.poll_timeout());
@@ -263,6 +277,17 @@ fn compare_waits<S: System>(pool: &Differential<ModelPool, S>) -> Result<(), Str
         let seen = known(pool.system.system.describe_wait(system));
         if seen.is_some() && expected != seen {
             return Err(format!("a wait: expected {expected:?}, seen {seen:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn compare_tenants(pool: &mut Differential<ModelPool, RustPool<PoolShard>>) -> Result<(), String> {
+    for (model, system) in pool.model.tenants().into_iter().zip(pool.system.tenants()) {
+        let expected = pool.model.system.describe_tenant(model);
+        let seen = pool.system.system.describe_tenant(system);
+        if expected != seen {
+            return Err(format!("a tenant: expected {expected:?}, seen {seen:?}"));
         }
     }
     Ok(())

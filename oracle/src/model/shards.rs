@@ -161,7 +161,8 @@ impl Desk {
     /// Before each grant of the queue, and once more for each shard, waits may be passed over by a run of exchanges.
     pub(super) fn bypass_bound(&self, of_queue: u64) -> u64 {
         let shards = self.common.borrow().books.len() as u64;
-        of_queue + u64::from(EXCHANGES_MAX) * (of_queue + 1 + shards)
+        let exchanges = u64::from(EXCHANGES_MAX).saturating_mul(of_queue.saturating_add(1).saturating_add(shards));
+        of_queue.saturating_add(exchanges)
     }
 
     /// Waits of this shard, assigned ones too, but for this one.

@@ -34,6 +34,7 @@ pub(super) const EXAMPLES: &[&str] = &[
     "cap 0 9",
     "cap 1 9",
     "cap 2 9",
+    "tenants 2",
     "in-flight 2",
     "on 0",
     "on 1",
@@ -65,6 +66,14 @@ pub(super) const EXAMPLES: &[&str] = &[
     "request 0",
     "request 0",
     "request 1",
+    "tenant 2 1 3",
+    "tenant 1 0 2",
+    "tenant 3 2 max",
+    "remove-tenant 0",
+    "in-name-of 0 1",
+    "request 0 0 1",
+    "request 0 0 2",
+    "request 1 0 1",
     "request 0 0 0 1",
     "try-request 0 0 0 1",
     "renew 0",
@@ -146,11 +155,10 @@ fn exhaust<S: ThreadSystem>(differential: &mut SharedDifferential<S>, on: usize)
     Ok(())
 }
 
-/// An allowed configuration, and how many threads. Tenants are not modelled.
+/// An allowed configuration, and how many threads.
 fn config(text: &[u8]) -> (PoolConfig, u32) {
     let mut config = config_of_one(text);
     let threads = 1 + last_number(text, "threads").map_or(1, |number| number.wrapping_sub(1) % 3);
-    config.tenants_max = 0;
     config.classes = config.classes.min(CLASSES_MAX as u8 - 1);
     // As many cells of 64 bytes as receivers may take a few buffers, so that a few lines exhaust what is left.
     let header_buffers = config.receivers_max.div_ceil(config.buffer_bytes / 64);

@@ -38,11 +38,13 @@ pub(super) struct Ticket {
     prev: u32,
 }
 
-/// The grants that a shard has not picked up, first in, first out; and how many waits it has, queued or assigned.
+/// The grants that a shard has not picked up, first in, first out; how many these are, and how many waits it has, queued
+/// or assigned.
 #[derive(Clone, Copy, Debug)]
 struct Grants {
     head: u32,
     tail: u32,
+    assigned: u32,
     waits: u32,
 }
 
@@ -68,7 +70,7 @@ impl Tickets {
     pub(super) fn new(waiters_max: u32, shards: u32, tag: u8) -> Result<Tickets, ConfigError> {
         let table = crate::alloc_util::reserve("waiters_max", waiters_max)?;
         let mut grants = crate::alloc_util::reserve("shards", shards)?;
-        grants.extend((0..shards).map(|_| Grants { head: NIL, tail: NIL, waits: 0 }));
+        grants.extend((0..shards).map(|_| Grants { head: NIL, tail: NIL, assigned: 0, waits: 0 }));
         Ok(Tickets { table, max: waiters_max, tag, unused: NIL, grants, assigned: 0, exported: 0, rights: waiters_max })
     }
 
@@ -241,6 +243,12 @@ impl Tickets {
         self.grants[home as usize].waits
     }
 
+    /// How many of them are queued.
+    pub(super) fn queued_of(&self, home: u32) -> u32 {
+        let Grants { assigned, waits, .. } = self.grants[home as usize];
+        waits - assigned
+    }
+
     /// Rows of the table that were ever used, or more.
     pub(super) fn rows(&self) -> u32 {
         self.table.len() as u32
@@ -272,6 +280,7 @@ impl Tickets {
         let Some(grants) = self.grants.get_mut(home as usize) else {
             return;
         };
+        grants.assigned += 1;
         let prev = core::mem::replace(&mut grants.tail, index);
         match prev {
             NIL => grants.head = index,
@@ -285,6 +294,7 @@ impl Tickets {
         let Some(grants) = self.grants.get_mut(home as usize) else {
             return;
         };
+        grants.assigned -= 1;
         let Ticket { next, prev, .. } = self.table[index as usize];
         match prev {
             NIL => grants.head = next,

@@ -89,10 +89,10 @@ impl Locked {
         tenant
     }
 
-    /// Whether another shard than this one has waits.
+    /// Whether another shard than this one has waits that are queued.
     fn waits_elsewhere(&self, home: u32) -> bool {
         let waiting: u32 = self.scheduler.waiting().sum();
-        waiting - self.placeholders.of(home) + self.tickets.assigned > self.tickets.waits_of(home)
+        waiting - self.placeholders.of(home) > self.tickets.queued_of(home)
     }
 
     /// Takes the buffer of a wait that has one, and queues it behind all others of its class and tenant.

@@ -7,7 +7,7 @@ use std::panic::catch_unwind;
 
 /// Some seconds. The faults that were found so are seeds of the target; not all of them show again in this number of
 /// texts.
-const TEXTS: u64 = 5_000;
+const TEXTS: u64 = 2_500;
 
 /// Numbers at which things change.
 const NUMBERS: [&str; 12] = ["0", "1", "2", "3", "60", "64", "65", "100", "200", "256", "1000", "max"];

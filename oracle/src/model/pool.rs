@@ -429,9 +429,11 @@ impl System for ModelPool {
             self.follow_end_of_borrow(id);
         }
         self.memory.advance(now_ns);
-        if !self.is_of_thread() {
-            self.memory.call_scheduler(|scheduler| scheduler.tick(now_ns));
-        } else if let Some(deadlines) = &mut self.deadlines {
+        match self.memory.shard() {
+            Some(shard) => shard.desk.advance(now_ns),
+            None => self.memory.call_scheduler(|scheduler| scheduler.tick(now_ns)),
+        }
+        if let Some(deadlines) = &mut self.deadlines {
             deadlines.advance(now_ns);
         }
     }
@@ -442,7 +444,8 @@ impl System for ModelPool {
             true => self.next_overdue_ns_here(),
             false => self.memory.look_at_scheduler(|scheduler| scheduler.next_overdue_ns(receivers_wait)),
         };
-        [ReceivingSystem::poll_timeout(&self.memory), of_lease].into_iter().flatten().min()
+        let of_grants = self.memory.shard().and_then(|shard| shard.desk.next_look());
+        [ReceivingSystem::poll_timeout(&self.memory), of_lease, of_grants].into_iter().flatten().min()
     }
 
     fn create_tenant(&mut self, tenant_config: TenantConfig) -> Result<u64, i32> {
@@ -558,7 +561,9 @@ impl ModelPool {
                     // What was evicted, or another thread released, was assigned to a wait of this thread.
                     continue;
                 }
-                return self.next_lease().or_else(|| self.next_overdue()).or_else(|| self.next_awaited());
+                // Of a thread, what was assigned meanwhile was seen just now.
+                let granted = if self.is_of_thread() { None } else { self.next_lease() };
+                return granted.or_else(|| self.next_overdue()).or_else(|| self.next_awaited());
             };
             let (MemoryNotice::Shed { receiver: row, .. }
             | MemoryNotice::Trial { receiver: row, .. }

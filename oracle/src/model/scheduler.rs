@@ -166,9 +166,7 @@ impl ModelScheduler {
     fn try_request_as(&mut self, ask: Ask, tenant: u64, has_deadline: bool) -> Result<Option<u64>, i32> {
         let units = self.admit(ask, tenant)?;
         let class = usize::from(ask.class);
-        let waits_already = self.queued.iter().any(|wait| wait.class == class && wait.tenant == tenant);
-        let is_first = self.next_of(class).is_none() && !waits_already && !self.is_behind_larger(class);
-        if !is_first || self.verdict(class, units) != Verdict::Fits || units > self.left_of(tenant) {
+        if !self.may_have_now(class, tenant, units) {
             return Ok(None);
         }
         let lease = self.lease(ask.token, class, tenant, units, has_deadline);
@@ -177,6 +175,13 @@ impl ModelScheduler {
         self.stats.scheduler.granted_at_once += 1;
         self.hand_over();
         Ok(Some(lease.id))
+    }
+
+    /// Whether a request is granted without waiting.
+    fn may_have_now(&self, class: usize, tenant: u64, units: u32) -> bool {
+        let waits_already = self.queued.iter().any(|wait| wait.class == class && wait.tenant == tenant);
+        let is_first = self.next_of(class).is_none() && !waits_already && !self.is_behind_larger(class);
+        is_first && self.verdict(class, units) == Verdict::Fits && units <= self.left_of(tenant)
     }
 
     /// How many buffers of the default size a class may take without waiting, one after the other, for the default tenant.

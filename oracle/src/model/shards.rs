@@ -1,11 +1,14 @@
 //! What the pools of several threads have in common: the section on threads. One thread plays all of them, so nothing
 //! is cached: what a shard releases is free for all at once.
 
+mod lapse;
+
 use super::scheduler::Queued;
 use super::{ModelPool, ModelScheduler};
 use crate::system::{Ask, Asked, System};
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::SchedulerStats;
+use lapse::Clock;
 use std::cell::{Ref, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -23,10 +26,22 @@ impl ModelSharedPool {
         ModelPool::of_threads(config, threads)
     }
 
-    pub(super) fn with_scheduler(scheduler: ModelScheduler, threads: u32) -> ModelSharedPool {
+    /// What is assigned lapses after this time.
+    pub(super) fn with_scheduler(scheduler: ModelScheduler, threads: u32, lapse_ns: u64) -> ModelSharedPool {
         let books = vec![Book::default(); threads as usize];
         let (homes, noted) = (BTreeMap::new(), BTreeSet::new());
-        let common = Common { scheduler, homes, books, noted, has_waiters: false, exports: 0, picked_up: 0 };
+        let clock = Clock::new(lapse_ns);
+        let common = Common {
+            scheduler,
+            homes,
+            books,
+            noted,
+            has_waiters: false,
+            exports: 0,
+            picked_up: 0,
+            others_peak: 0,
+            clock,
+        };
         ModelSharedPool(Rc::new(RefCell::new(common)))
     }
 
@@ -46,11 +61,6 @@ impl ModelSharedPool {
     pub fn has_waiters(&self) -> bool {
         self.0.borrow().has_waiters
     }
-
-    /// Whether a thread has something to pick up, or to look at.
-    pub fn is_called(&self, thread: usize) -> bool {
-        self.0.borrow().books[thread].is_called
-    }
 }
 
 /// One budget, and the waits of all shards.
@@ -68,6 +78,9 @@ pub(super) struct Common {
     exports: u32,
     /// Grants that were picked up.
     picked_up: u64,
+    /// The most waits that were queued in no queue of a shard.
+    others_peak: u32,
+    clock: Clock,
 }
 
 /// What is known of one shard.
@@ -81,6 +94,12 @@ struct Book {
     exchanges: u32,
     /// Since something was assigned to a wait of it that is in no queue of its own, it has not found all of these over.
     has_others: bool,
+    /// The most waits that it had in its own queues.
+    waiting_peak: u32,
+    /// By the clock of all: when it was called, or looked last.
+    called_at: u64,
+    /// By the host's time.
+    advanced_at: Option<u64>,
 }
 
 /// A wait that was served.
@@ -156,6 +175,8 @@ impl Desk {
         let common = self.common.borrow();
         stats.outstanding_by_class = common.scheduler.held_by_class();
         stats.granted_by_handoff = common.picked_up;
+        let own: u32 = common.books.iter().map(|book| book.waiting_peak).sum();
+        stats.waiting_peak = own + common.others_peak;
     }
 
     /// Before each grant of the queue, and once more for each shard, waits may be passed over by a run of exchanges.
@@ -174,7 +195,8 @@ impl Desk {
     /// For the search: whether the shard is called, what it gave, and what all know.
     pub(super) fn state_key(&self) -> [u64; 6] {
         let common = self.common.borrow();
-        let Book { is_called, is_named, exchanges, has_others } = common.books[self.here];
+        let Book { is_called, is_named, exchanges, has_others, waiting_peak: _, called_at: _, advanced_at: _ } =
+            common.books[self.here];
         let flags = [is_called, is_named, has_others, common.has_waiters].map(u64::from);
         [flags[0], flags[1], flags[2], flags[3], exchanges.into(), common.exports.into()]
     }
@@ -192,8 +214,10 @@ impl Common {
                 let home = self.homes[&wait];
                 self.books[home].has_others |= !self.scheduler.is_of_shard(wait);
                 self.call(home, here);
+                self.clock.expect_look(self.books[home].called_at);
             }
         }
+        self.note_peaks();
         let has_waiters = self.scheduler.has_waiters();
         if has_waiters && !self.has_waiters {
             (0..self.books.len()).filter(|&at| at != here).for_each(|at| self.call(at, here));
@@ -201,10 +225,21 @@ impl Common {
         self.has_waiters = has_waiters;
     }
 
+    /// The most waits: of each shard in its own queues, and of all others.
+    fn note_peaks(&mut self) {
+        let (own, others): (Vec<Queued>, Vec<Queued>) =
+            self.scheduler.queued_waits().into_iter().partition(|queued| queued.is_own);
+        self.others_peak = self.others_peak.max(others.len() as u32);
+        for (home, book) in self.books.iter_mut().enumerate() {
+            let waiting = own.iter().filter(|queued| self.homes[&queued.wait] == home).count() as u32;
+            book.waiting_peak = book.waiting_peak.max(waiting);
+        }
+    }
+
     fn call(&mut self, home: usize, here: usize) {
         let book = &mut self.books[home];
         if !book.is_called {
-            (book.is_called, book.is_named) = (true, home != here);
+            (book.is_called, book.is_named, book.called_at) = (true, home != here, self.clock.now());
         }
     }
 
@@ -271,19 +306,20 @@ impl Common {
     }
 
     fn pick_up(&mut self, here: usize) -> Option<PickedUp> {
+        self.take_lapsed(here);
         if !self.books[here].is_called {
             return None;
         }
-        let mut assigned = self.scheduler.assigned_waits();
-        assigned.retain(|wait| self.homes[wait] == here);
-        // Those in queues of its own first.
-        let (own, others): (Vec<u64>, Vec<u64>) = assigned.iter().partition(|wait| self.scheduler.is_of_shard(**wait));
+        let assigned = self.assigned_to(here);
+        // Those in queues of its own are first.
+        let own = assigned.iter().filter(|&&wait| self.scheduler.is_of_shard(wait)).count();
         let book = &mut self.books[here];
-        book.has_others &= !own.is_empty() || others.len() > 1;
-        if own.len() <= 1 && !book.has_others {
+        book.called_at = self.clock.now();
+        book.has_others &= own > 0 || assigned.len() > 1;
+        if own <= 1 && !book.has_others {
             (book.is_called, book.is_named) = (false, false);
         }
-        let &wait = own.first().or(others.first())?;
+        let &wait = assigned.first()?;
         self.homes.remove(&wait);
         self.picked_up += 1;
         let (token, lease, has_deadline) = self.scheduler.pick_up(wait);

@@ -35,7 +35,7 @@ impl ModelPool {
             || scheduler.try_request_timed(Ask::new(class, 0), false).expect("it is allowed").expect("one is free");
         let each = (fixed.always + fixed.spares) / threads;
         let held: Vec<Vec<u64>> = (0..threads).map(|_| (0..each).map(|_| take()).collect()).collect();
-        let shared = ModelSharedPool::with_scheduler(scheduler, threads);
+        let shared = ModelSharedPool::with_scheduler(scheduler, threads, config.frame_grace_ns);
         let pool = |(here, held): (usize, Vec<u64>)| {
             let shard = Shard::new(Desk::new(shared.common(), here), class, config.waiters_max, held);
             let memory = ModelReceiving::with_shard(memory_of(config), threads, class, shard);

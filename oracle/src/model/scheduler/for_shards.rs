@@ -1,6 +1,6 @@
 //! What shards ask beside the calls of a scheduler: which wait has what, and in which order.
 
-use super::{DEFAULT_TENANT, Lease, ModelScheduler};
+use super::{DEFAULT_TENANT, Lease, ModelScheduler, Wait};
 use demuxbuf::scheduler::CLASSES_MAX;
 
 /// A wait that is queued, as shards know it.
@@ -40,7 +40,7 @@ impl ModelScheduler {
 
     /// Waits that are queued, in the order in which each tenant of each class is served.
     pub(in crate::model) fn queued_waits(&self) -> Vec<Queued> {
-        let queued = |wait: &super::Wait| {
+        let queued = |wait: &Wait| {
             let class = wait.class as u8;
             Queued { wait: wait.id, class, is_own: wait.tenant == DEFAULT_TENANT && !self.has_cap(class) }
         };
@@ -83,9 +83,21 @@ impl ModelScheduler {
         let Lease { tenant, units, .. } = self.held.remove(held);
         let at = self.queued.iter().position(|queued| queued.id == wait).expect("the wait is queued");
         let wait = self.queued.remove(at);
+        self.pass_own(wait.class);
+        self.stats.scheduler.bypass_peak = self.stats.scheduler.bypass_peak.max(wait.bypasses);
         let lease = self.lease(wait.token, wait.class, tenant, units, wait.has_deadline);
         self.assigned.push_back((wait, lease));
         self.stats.scheduler.released += 1;
+    }
+
+    /// What is given out of turn to a wait of this class bypasses waits in queues of shards that could have had it.
+    fn pass_own(&mut self, class: usize) {
+        let whole: Vec<bool> = (0..self.classes()).map(|other| self.free() >= self.reserve_of(other)).collect();
+        let uncapped: Vec<bool> = (0..self.classes()).map(|other| !self.has_cap(other as u8)).collect();
+        let is_bypassed = |wait: &&mut Wait| {
+            wait.tenant == DEFAULT_TENANT && wait.class >= class && uncapped[wait.class] && whole[wait.class]
+        };
+        self.queued.iter_mut().filter(is_bypassed).for_each(|wait| wait.bypasses += 1);
     }
 
     /// A wait takes the place behind another one, which is about to leave it.
@@ -102,6 +114,31 @@ impl ModelScheduler {
         let (wait, lease) = self.assigned.remove(at).expect("it was found");
         self.held.push(lease);
         (wait.token, lease.id, wait.has_deadline)
+    }
+
+    /// The clock of all threads has this time.
+    pub(in crate::model) fn set_now(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+    }
+
+    /// An assigned wait loses its buffer to the next, and waits anew behind all others of its class and tenant. If no
+    /// other may have it, one that is in no queue of its shard keeps its place among the grants.
+    pub(in crate::model) fn queue_again(&mut self, wait: u64) {
+        let at = self.assigned.iter().position(|(assigned, _)| assigned.id == wait).expect("it has a buffer");
+        let is_of_shard = self.is_of_shard(wait);
+        let (lapsed, Lease { tenant, class, units, .. }) = self.assigned.remove(at).expect("it was found");
+        self.place(tenant);
+        self.hand_over();
+        if !is_of_shard && self.may_have_now(class, tenant, units) {
+            let lease = self.lease(lapsed.token, class, tenant, units, lapsed.has_deadline);
+            self.assigned.insert(at, (lapsed, lease));
+            self.take(tenant);
+            return;
+        }
+        let place = self.new_id();
+        self.queued.push(Wait { since_ns: self.now_ns, place, bypasses: 0, ..lapsed });
+        self.place(tenant);
+        self.hand_over();
     }
 
     /// Buffers of each class that are held, without those that are assigned.

@@ -93,9 +93,11 @@ pub(crate) fn sleeps_beside_peers_that_wait(server: &Server) {
     clients.iter_mut().for_each(greet);
     // The first hold, the others wait.
     let (waiting, holding) = clients.split_at_mut(8);
-    for client in holding.iter_mut().chain(&mut *waiting) {
-        client.write_all(&partial[..5000]).expect("the server reads");
-        sleep(Duration::from_millis(5));
+    for clients in [&mut *holding, &mut *waiting] {
+        for client in clients {
+            client.write_all(&partial[..5000]).expect("the server reads");
+        }
+        running.rest();
     }
     for (at, client) in waiting.iter().enumerate() {
         match at % 3 {
@@ -129,11 +131,18 @@ pub(crate) fn forgets_waiting_peers_that_reset(server: &Server, holders: usize) 
     let partial = frame(&mut fastrand::Rng::with_seed(2), 9000);
     let mut clients: Vec<Client> = (0..holders + 8).map(|_| Client::connect(&running)).collect();
     clients.iter_mut().for_each(greet);
-    for client in &mut clients {
-        client.write_all(&partial[..5000]).expect("the server reads");
-        sleep(Duration::from_millis(5));
-    }
-    sleep(Duration::from_millis(200));
+    let send = |clients: &mut [Client]| {
+        // None of their time passes until all of them have sent.
+        running.while_stopped(|| {
+            for client in clients {
+                client.write_all(&partial[..5000]).expect("the kernel takes it");
+            }
+        });
+        running.rest();
+    };
+    let (holding, waiting) = clients.split_at_mut(holders);
+    send(holding);
+    send(waiting);
     for client in clients.drain(holders..) {
         set_socket_linger(client.socket(), Some(Duration::ZERO)).expect("an option of TCP");
     }
@@ -144,15 +153,16 @@ pub(crate) fn forgets_waiting_peers_that_reset(server: &Server, holders: usize) 
     assert_eq!(statistics.get("shed"), 0, "{statistics:?}");
 }
 
-/// Sends the same frames again and again without reading, until nothing was written for a while. Returns how many
-/// bytes were sent.
-fn flood(client: &mut Client, frames: &[u8]) -> usize {
+/// Sends the same frames again and again without reading, until nothing can be written though the server sleeps. Returns
+/// how many bytes were sent.
+fn flood(running: &Running, client: &mut Client, frames: &[u8]) -> usize {
     client.socket().set_write_timeout(Some(Duration::from_millis(200))).expect("a time limit");
-    let mut sent = 0;
+    let (mut sent, mut has_rested) = (0, false);
     while sent < 200 * frames.len() {
         match client.write(&frames[sent % frames.len()..]) {
-            Ok(bytes) => sent += bytes,
-            Err(_) => return sent,
+            Ok(bytes) => (sent, has_rested) = (sent + bytes, false),
+            Err(_) if has_rested => return sent,
+            Err(_) => (_, has_rested) = (running.rest(), true),
         }
     }
     panic!("the server takes in {sent} bytes of which it can send nothing")
@@ -166,7 +176,7 @@ pub(crate) fn sleeps_beside_peers_that_do_not_read(server: &Server) {
     let Some(running) = server.start(AMPLE_KIB) else { return };
     let frames = many_frames(&mut fastrand::Rng::with_seed(3), 300_000);
     let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(&running)).collect();
-    let sent: Vec<usize> = clients.iter_mut().map(|client| flood(client, &frames)).collect();
+    let sent: Vec<usize> = clients.iter_mut().map(|client| flood(&running, client, &frames)).collect();
     if let Client::Plain(socket) = &clients[0] {
         socket.shutdown(Shutdown::Write).expect("it is open");
     }

@@ -163,6 +163,64 @@ impl Running {
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
+    /// How often its threads fell asleep so far; `None` while one of them runs, or would if a processor were free.
+    fn naps(&self) -> Option<(u64, u64)> {
+        let (mut threads, mut naps) = (0, 0);
+        for entry in fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs") {
+            let folder = entry.expect("it runs").path();
+            // A thread that has ended meanwhile is another look.
+            let status = fs::read_to_string(folder.join("status")).ok()?;
+            let value =
+                |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).expect("it is there").trim();
+            if !value("State:").starts_with('S') {
+                return None;
+            }
+            threads += 1;
+            naps += value("voluntary_ctxt_switches:").parse::<u64>().expect("a number");
+        }
+        Some((threads, naps))
+    }
+
+    /// Waits until all that came is dealt with, so that it sleeps but for its deadlines.
+    pub(crate) fn rest(&self) {
+        let (began, mut before, mut looks_asleep) = (Instant::now(), None, 0);
+        while looks_asleep < 3 {
+            let now = self.naps();
+            let is_asleep = before.zip(now).is_some_and(|(before, now): ((u64, u64), (u64, u64))| {
+                // The clock is advanced eight times a second while memory is short.
+                now.0 == before.0 && now.1 <= before.1 + 2 * now.0
+            });
+            looks_asleep = if is_asleep { looks_asleep + 1 } else { 0 };
+            assert!(began.elapsed() < PATIENCE, "it never sleeps");
+            before = now;
+            sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Waits until it was woken by what this does, and sleeps again.
+    pub(crate) fn wakes_for(&self, does: impl FnOnce()) {
+        let began = Instant::now();
+        let wait_for = |is_there: &dyn Fn(u64) -> bool| loop {
+            match self.naps() {
+                Some((_, naps)) if is_there(naps) => return naps,
+                _ => assert!(began.elapsed() < PATIENCE, "it is not woken, or does not sleep"),
+            }
+            sleep(Duration::from_micros(200));
+        };
+        let before = wait_for(&|_| true);
+        does();
+        wait_for(&|naps| naps > before);
+    }
+
+    /// Does something while it stands still: all of that comes at once for it, and none of its time passes.
+    pub(crate) fn while_stopped<T>(&self, does: impl FnOnce() -> T) -> T {
+        let signal = |signal| kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+        signal(Signal::STOP);
+        let done = does();
+        signal(Signal::CONT);
+        done
+    }
+
     /// Ends it by a signal, whatever is connected; returns its statistics, which show that nothing is left behind.
     pub(crate) fn stop(mut self) -> Statistics {
         let pid = Pid::from_child(&self.child);

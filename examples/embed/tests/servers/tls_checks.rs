@@ -94,8 +94,12 @@ pub(crate) fn sleeps_beside_half_records(server: &Server, are_counted: bool) {
     let large = frame(&mut fastrand::Rng::with_seed(6), RECORD_BYTES - 4);
     let records = seal(&mut client, &large);
     for piece in records.chunks(records.len() / 400) {
-        send_raw(&mut client, piece);
-        sleep(Duration::from_millis(2));
+        if are_counted {
+            send_raw(&mut client, piece);
+            sleep(Duration::from_millis(2));
+        } else {
+            running.wakes_for(|| send_raw(&mut client, piece));
+        }
     }
     drop(compare(client, &large));
     let statistics = running.stop();
@@ -126,7 +130,7 @@ fn cost_of_half_records(server: &Server) -> Option<u64> {
         client.tls.refresh_traffic_keys().expect("TLS 1.3");
         client.write_out().expect("there is room");
     }
-    sleep(Duration::from_millis(500));
+    running.rest();
     println!("{} bytes for each answer to a key update", bytes_of_each(before));
     // Again a key update, past which the library reads on, and a half.
     let before = running.resident_kib();
@@ -138,7 +142,7 @@ fn cost_of_half_records(server: &Server) -> Option<u64> {
     for (client, records) in clients.iter_mut().zip(&records) {
         send_raw(client, &records[..RECORD_BYTES / 2]);
     }
-    sleep(Duration::from_millis(500));
+    running.rest();
     let cost = bytes_of_each(before);
     for (mut client, records) in clients.into_iter().zip(&records) {
         send_raw(&mut client, &records[RECORD_BYTES / 2..]);
@@ -175,14 +179,17 @@ pub(crate) fn waiting_connections_cost_no_record(server: &Server) {
     for client in &mut clients[..holding] {
         let records = seal(client, &large[..5000]);
         send_raw(client, &records);
-        sleep(Duration::from_millis(5));
     }
+    running.rest();
     let before = running.resident_kib();
-    for client in &mut clients[holding..] {
-        let records = seal(client, &large[..12_000]);
-        send_raw(client, &records);
-    }
-    sleep(Duration::from_millis(500));
+    // Their time begins once all have sent, so that none comes to its deadline meanwhile.
+    running.while_stopped(|| {
+        for client in &mut clients[holding..] {
+            let records = seal(client, &large[..12_000]);
+            send_raw(client, &records);
+        }
+    });
+    running.rest();
     let cost = running.resident_kib().saturating_sub(before) * 1024 / WAITING as u64;
     drop(clients);
     let statistics = running.stop();
@@ -260,7 +267,7 @@ pub(crate) fn sleeps_beside_key_updates_it_cannot_answer(server: &Server, must_w
             let _ = client.write_out();
             clients.push((client, small.repeat(before + 1)));
         }
-        sleep(Duration::from_millis(200)); // what can be written is written
+        running.rest(); // what can be written is written
         let before = running.cpu_ticks();
         sleep(Duration::from_millis(1500));
         let ticks = running.cpu_ticks() - before;

@@ -18,7 +18,7 @@ mod threads;
 use frames::*;
 use harness::*;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::Output;
 use std::time::Duration;
 
@@ -332,7 +332,7 @@ fn oversized_header_waits_for_a_slow_reader() {
 #[test]
 fn backend_failure_is_reported_to_the_client() {
     for mode in MODES {
-        let unused = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("it is bound");
+        let (_port, unused) = without_listener();
         let relay = Relay::start(unused, mode);
         let mut client = TcpStream::connect(relay.address()).expect("the relay listens");
         client.write_all(&[client_opening(), request(1)].concat()).expect("the relay reads");

@@ -1,11 +1,12 @@
 //! A relay that runs, and a backend that a test plays itself.
 
 use demuxbuf_ffi_tests::Program;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, socket_with, sockopt};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
@@ -250,6 +251,15 @@ impl Bench {
         pass(&mut backend, &mut client, &answer);
         (client, backend)
     }
+}
+
+/// An address that refuses connections, and that no other socket gets for as long as this one lives.
+pub(crate) fn without_listener() -> (OwnedFd, SocketAddr) {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).expect("a descriptor");
+    bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    let address = getsockname(&socket).expect("it is bound").try_into().expect("an address with a port");
+    (socket, address)
 }
 
 fn patient(socket: TcpStream) -> TcpStream {

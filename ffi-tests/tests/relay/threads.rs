@@ -103,7 +103,7 @@ fn threads_share_tenants() {
     }
     bench.relay.wait_for("the flood", |stats| are_settled(stats, 40));
     let mut others: Vec<_> = (2..8).map(|net| bench.pair_from([127, 0, net, 1])).collect();
-    assert_eq!(bench.relay.stats().get("tenants"), 7);
+    bench.relay.wait_for("the tenants of all", |stats| stats.get("tenants") == 7);
     for (client, backend) in &mut others {
         pass(client, backend, &client_opening());
         client.write_all(&large()).expect("the kernel takes it");

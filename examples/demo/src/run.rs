@@ -32,8 +32,9 @@ pub(crate) const SPARE_CONNECTIONS: usize = 1024;
 /// What a connection takes with a buffer each: one of the relay's usual size for each direction.
 pub(crate) const PLACE_BYTES: u64 = 2 * 16_448;
 
-/// Once the honest clients are gone, the relay has this long to see it; what is kept then is kept of the attackers.
-const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+/// Once the honest clients are gone, the relay has this long to see it, and attackers to take their places; what is kept
+/// then is kept of the attackers.
+const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// How often that, and what the honest clients have done, is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -143,10 +144,15 @@ pub(crate) async fn run(options: &Options, program: &Path, memory: Memory) -> Re
     Ok(Run { memory, began, attack, attempts, samples, settled })
 }
 
+/// The connections that there is memory for, if each has its buffers.
+fn places(options: &Options) -> u64 {
+    options.memory_kib * 1024 / PLACE_BYTES
+}
+
 fn arguments(options: &Options, memory: Memory) -> Vec<String> {
     let (kib, connections) = (options.memory_kib, options.connections + SPARE_CONNECTIONS);
     let line = match memory {
-        Memory::BufferEach => format!("--static-buffers --connections {}", kib * 1024 / PLACE_BYTES),
+        Memory::BufferEach => format!("--static-buffers --connections {}", places(options)),
         Memory::Model => format!("--memory-kib {kib} --connections {connections}"),
         Memory::Counting => format!("--memory-kib {kib} --connections {connections} --counting"),
     };
@@ -182,12 +188,17 @@ impl Monitor<'_> {
         }
     }
 
-    /// Waits until the relay has no honest client any more.
+    /// Waits until the relay has no honest client any more, and attackers have taken all places that there are for them.
     async fn settle(&mut self) -> Result<Sample, String> {
         let (began, attackers) = (Instant::now(), self.options.connections as u64);
+        let taken = match self.memory {
+            Memory::BufferEach => attackers.min(places(self.options)),
+            // Those that are shed come and go.
+            Memory::Model | Memory::Counting => 0,
+        };
         loop {
             let sample = self.sample().await?;
-            if sample.relay.connections <= attackers || began.elapsed() >= SETTLE_LIMIT {
+            if (taken..=attackers).contains(&sample.relay.connections) || began.elapsed() >= SETTLE_LIMIT {
                 return Ok(sample);
             }
             sleep(LOOK_EVERY).await;

@@ -54,7 +54,7 @@ await() {
     tries=0
     until [ -s "$1" ]; do
         tries=$((tries + 1))
-        [ "$tries" -le 500 ] || { echo "FAILED: nothing is written to $1"; exit 1; }
+        [ "$tries" -le 3000 ] || { echo "FAILED: nothing is written to $1"; exit 1; }
         sleep 0.02
     done
 }
@@ -66,7 +66,7 @@ start_server() {
     tries=0
     until nghttp --null-out "http://127.0.0.1:$port/small" >/dev/null 2>&1; do
         tries=$((tries + 1))
-        [ "$tries" -le 100 ] || { echo "FAILED: nghttpd does not answer"; cat "$folder/server.log"; exit 1; }
+        [ "$tries" -le 1200 ] || { echo "FAILED: nghttpd does not answer"; cat "$folder/server.log"; exit 1; }
         sleep 0.05
     done
 }

@@ -79,7 +79,7 @@ pub use error::PoolError;
 pub use fast_path::FastPath;
 pub use finding::{Finding, FindingKind};
 #[doc(hidden)]
-pub use kept_path::KeptPath;
+pub use kept_path::{GrantStep, KeptPath};
 #[cfg(feature = "std")]
 pub(crate) use limit::Limits;
 #[doc(hidden)]
@@ -210,7 +210,7 @@ impl<S: BufferSource> Pool<S> {
         if let Some(step) = fast {
             return Ok(step.actions());
         }
-        let kept = if self.is_about_kept(id, event) { self.kept_path().step(id, event) } else { None };
+        let kept = if self.is_about_kept(id, event) { self.kept_path::<true>().step(id, event) } else { None };
         match kept {
             Some(step) => Ok(step.actions()),
             None => self.handle_row(self.table.find(id)?, event),
@@ -316,7 +316,13 @@ impl<S: BufferSource> Pool<S> {
     /// nothing is left; or, if an attach asked for it, that the table of receivers is not full any more. Call it until
     /// `None` in each loop iteration, and serve each receiver before the next call.
     pub fn poll_notice(&mut self) -> Option<Notice> {
-        if self.nothing_to_poll() { None } else { self.poll_lease_or_receiver() }
+        if self.nothing_to_poll() {
+            return None;
+        }
+        match self.kept_path::<true>().poll() {
+            Some(GrantStep { id, token, step }) => Some(Notice::Receiver { id, token, actions: step.actions() }),
+            None => self.poll_lease_or_receiver(),
+        }
     }
 
     /// Whether there is nothing to poll, as far as a short look shows.

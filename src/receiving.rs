@@ -63,6 +63,7 @@ mod tests;
 mod transfer;
 mod types;
 
+pub(crate) use borrow::Purpose;
 pub use buffers::Buffers;
 #[cfg(feature = "std")]
 pub(crate) use buffers::Wanted;
@@ -72,7 +73,7 @@ pub(crate) use config::threads_least;
 pub use config::{ReceivingConfig, Split};
 pub use deliver::Delivered;
 pub use error::ReceivingError;
-pub(crate) use in_cells::InCells;
+pub(crate) use in_cells::{Grantable, InCells, Limited};
 pub(crate) use light::Unlisted;
 pub(crate) use transfer::Content;
 pub use transfer::Moved;

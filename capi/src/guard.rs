@@ -243,6 +243,7 @@ mod tests {
             "step(",
             "report(",
             "stopped(",
+            "armed(",
             "handle(",
         ];
         let exported = exported();

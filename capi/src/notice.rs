@@ -1,10 +1,11 @@
 //! Notices: what does not answer a call of the host's.
 
+use super::any_pool::{AnyPool, each};
 use super::guard::{InPool, demuxbuf_pool};
 use super::out::{StructOut, growable, has_allowed_size};
 use super::status::*;
 use super::step::demuxbuf_step;
-use demuxbuf::pool::Notice;
+use demuxbuf::pool::{GrantStep, Notice, ReceiverId};
 
 /// The receiver `receiver` may receive, for which it had waited, or is to be shed; `step` has what it is to do now.
 pub const DEMUXBUF_NOTICE_RECEIVER: u32 = 1;
@@ -43,6 +44,14 @@ pub struct demuxbuf_notice {
 
 growable!(demuxbuf_notice, 56);
 
+impl demuxbuf_notice {
+    #[inline]
+    fn of_receiver(id: ReceiverId, token: u64, step: demuxbuf_step) -> demuxbuf_notice {
+        let receiver = id.to_bits();
+        demuxbuf_notice { kind: DEMUXBUF_NOTICE_RECEIVER, token, receiver, step, ..demuxbuf_notice::default() }
+    }
+}
+
 /// The next of what happened without an event: a request of the host's own was granted; a receiver may receive, or is
 /// to be shed; then, leases of the host's own that are overdue; then, that the table of receivers is not full any more.
 /// Call it in each loop iteration until it returns `DEMUXBUF_STATUS_NONE`.
@@ -78,6 +87,11 @@ unsafe fn poll_notice(pool: InPool, notice: *mut demuxbuf_notice) -> i32 {
         Ok(notice) => notice,
         Err(status) => return status,
     };
+    let granted = pool.with_sound(|pool| each!(pool, pool => pool.kept_path::<true>().poll()));
+    if let Ok(Some(GrantStep { id, token, step })) = granted {
+        notice.write(demuxbuf_notice::of_receiver(id, token, demuxbuf_step::raw(step)));
+        return DEMUXBUF_OK;
+    }
     let polled = pool.with(|pool| {
         let Some(granted) = pool.poll_notice() else {
             return Ok(None);
@@ -86,8 +100,7 @@ unsafe fn poll_notice(pool: InPool, notice: *mut demuxbuf_notice) -> i32 {
         Ok(Some(match granted {
             Notice::Receiver { id, token, actions } => {
                 let index = pool.find(id).expect("a receiver that was granted something is attached");
-                let step = demuxbuf_step::at(pool.place(index, actions), actions);
-                demuxbuf_notice { kind: DEMUXBUF_NOTICE_RECEIVER, token, receiver: id.to_bits(), step, ..none }
+                demuxbuf_notice::of_receiver(id, token, demuxbuf_step::at(pool.place(index, actions), actions))
             }
             Notice::Lease { wait, token, lease } => {
                 let (wait, lease) = (pool.salted(wait.to_bits()), pool.salted(lease.to_bits()));

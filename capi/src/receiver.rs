@@ -298,9 +298,9 @@ pub unsafe extern "C" fn demuxbuf_receiver_block(
     receiver: u64,
     reasons: u32,
 ) -> demuxbuf_step {
-    let step = kept!(pool, receiver, block(reasons));
+    let step = kept!(pool, receiver, NARROW, block(reasons));
     // SAFETY: as the module asks.
-    step.unwrap_or_else(|| unsafe { block_otherwise(pool, receiver, reasons) })
+    step.unwrap_or_else(|| unsafe { block_anywhere(pool, receiver, reasons) })
 }
 
 /// These reasons are gone; decoding resumes when none is left.
@@ -314,9 +314,9 @@ pub unsafe extern "C" fn demuxbuf_receiver_unblock(
     receiver: u64,
     reasons: u32,
 ) -> demuxbuf_step {
-    let step = kept!(pool, receiver, unblock(reasons));
+    let step = kept!(pool, receiver, NARROW, unblock(reasons));
     // SAFETY: as the module asks.
-    step.unwrap_or_else(|| unsafe { unblock_otherwise(pool, receiver, reasons) })
+    step.unwrap_or_else(|| unsafe { unblock_anywhere(pool, receiver, reasons) })
 }
 
 /// These, and no others, are the host's reasons why decoding cannot go on; 0 for none. For a host that keeps the mask

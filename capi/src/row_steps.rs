@@ -3,7 +3,7 @@
 //!
 //! Callers of `extern "C"` functions guarantee what the module `receiver` asks.
 
-use super::actions::DEMUXBUF_STOP_RECV;
+use super::actions::{DEMUXBUF_STOP_RECV, DEMUXBUF_WANT_RECV};
 use super::any_pool::{AnyPool, each};
 use super::guard::{InPool, demuxbuf_pool};
 use super::row_call::{Decoded, Done, Received, ReceivedAndDecoded, Report, RowCall};
@@ -49,17 +49,22 @@ pub(super) unsafe fn fast(
 
 /// The call where it is a step of a cycle with kept bytes; a macro, since each kind of pool has a path of its own.
 macro_rules! kept {
-    ($pool:ident, $receiver:ident, $call:ident($($argument:expr),*)) => {{
+    ($pool:ident, $receiver:ident, $path:ident, $call:ident($($argument:expr),*)) => {{
         // SAFETY: as each of these calls asks.
         let pool = unsafe { InPool::new($pool) };
         let step = pool.with_sound(|pool| {
-            each!(pool, pool => pool.kept_path().$call(ReceiverId::from_bits($receiver), $($argument),*))
+            each!(pool, pool => pool.kept_path::<$path>().$call(ReceiverId::from_bits($receiver), $($argument),*))
         });
         step.ok().flatten().map(demuxbuf_step::raw)
     }};
 }
 
 pub(super) use kept;
+
+/// Of bytes in cells, where nothing is scarce.
+pub(super) const NARROW: bool = false;
+/// Of bytes anywhere.
+const WIDE: bool = true;
 
 /// Whether a receiver that keeps bytes is to receive or to decode.
 ///
@@ -91,7 +96,7 @@ pub(super) unsafe extern "C" fn decoded_kept(
     consumed: u32,
     need_more: u32,
 ) -> demuxbuf_step {
-    let step = kept!(pool, receiver, pass(consumed));
+    let step = kept!(pool, receiver, NARROW, pass(consumed));
     // SAFETY: as the module asks.
     step.unwrap_or_else(|| unsafe { decoded_otherwise(pool, receiver, consumed, need_more) })
 }
@@ -103,7 +108,19 @@ pub(super) unsafe extern "C" fn decoded_short(
     consumed: u32,
     need_more: u32,
 ) -> demuxbuf_step {
-    let step = kept!(pool, receiver, keep(consumed, need_more, 0));
+    let step = kept!(pool, receiver, NARROW, keep(consumed, need_more, 0));
+    // SAFETY: as the module asks.
+    step.unwrap_or_else(|| unsafe { decoded_short_anywhere(pool, receiver, consumed, need_more) })
+}
+
+#[inline(never)]
+unsafe extern "C" fn decoded_short_anywhere(
+    pool: *mut demuxbuf_pool,
+    receiver: u64,
+    consumed: u32,
+    need_more: u32,
+) -> demuxbuf_step {
+    let step = kept!(pool, receiver, WIDE, keep(consumed, need_more, 0));
     // SAFETY: as the module asks.
     step.unwrap_or_else(|| unsafe { decoded_otherwise(pool, receiver, consumed, need_more) })
 }
@@ -125,7 +142,7 @@ pub(super) unsafe extern "C" fn received_and_decoded_slowly(
     receiver: u64,
     bytes: u32,
 ) -> demuxbuf_step {
-    let step = kept!(pool, receiver, receive_and_pass(bytes));
+    let step = kept!(pool, receiver, NARROW, receive_and_pass(bytes));
     // SAFETY: as the module asks.
     step.unwrap_or_else(|| unsafe { received_and_decoded_otherwise(pool, receiver, bytes) })
 }
@@ -142,7 +159,14 @@ unsafe extern "C" fn received_and_decoded_otherwise(
 
 #[inline(never)]
 pub(super) unsafe extern "C" fn readable_slowly(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
-    let step = kept!(pool, receiver, begin());
+    let step = kept!(pool, receiver, NARROW, begin());
+    // SAFETY: as the module asks.
+    step.unwrap_or_else(|| unsafe { readable_anywhere(pool, receiver) })
+}
+
+#[inline(never)]
+unsafe extern "C" fn readable_anywhere(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    let step = kept!(pool, receiver, WIDE, begin());
     // SAFETY: as the module asks.
     step.unwrap_or_else(|| unsafe { readable_otherwise(pool, receiver) })
 }
@@ -155,7 +179,7 @@ unsafe extern "C" fn readable_otherwise(pool: *mut demuxbuf_pool, receiver: u64)
 
 #[inline(never)]
 pub(super) unsafe extern "C" fn received_kept(pool: *mut demuxbuf_pool, receiver: u64, bytes: u32) -> demuxbuf_step {
-    let step = kept!(pool, receiver, receive(bytes));
+    let step = kept!(pool, receiver, NARROW, receive(bytes));
     // SAFETY: as the module asks.
     step.unwrap_or_else(|| unsafe { received_otherwise(pool, receiver, bytes) })
 }
@@ -195,21 +219,31 @@ pub(super) unsafe extern "C" fn transport_error_slowly(pool: *mut demuxbuf_pool,
 }
 
 #[inline(never)]
-pub(super) unsafe extern "C" fn block_otherwise(
-    pool: *mut demuxbuf_pool,
-    receiver: u64,
-    reasons: u32,
-) -> demuxbuf_step {
+pub(super) unsafe extern "C" fn block_anywhere(pool: *mut demuxbuf_pool, receiver: u64, reasons: u32) -> demuxbuf_step {
+    let step = kept!(pool, receiver, WIDE, block(reasons));
+    // SAFETY: as the module asks.
+    step.unwrap_or_else(|| unsafe { block_otherwise(pool, receiver, reasons) })
+}
+
+#[inline(never)]
+unsafe extern "C" fn block_otherwise(pool: *mut demuxbuf_pool, receiver: u64, reasons: u32) -> demuxbuf_step {
     // SAFETY: as the module asks.
     unsafe { step(pool, receiver, Report(Event::Block { reasons })) }
 }
 
 #[inline(never)]
-pub(super) unsafe extern "C" fn unblock_otherwise(
+pub(super) unsafe extern "C" fn unblock_anywhere(
     pool: *mut demuxbuf_pool,
     receiver: u64,
     reasons: u32,
 ) -> demuxbuf_step {
+    let step = kept!(pool, receiver, WIDE, unblock(reasons));
+    // SAFETY: as the module asks.
+    step.unwrap_or_else(|| unsafe { unblock_otherwise(pool, receiver, reasons) })
+}
+
+#[inline(never)]
+unsafe extern "C" fn unblock_otherwise(pool: *mut demuxbuf_pool, receiver: u64, reasons: u32) -> demuxbuf_step {
     // SAFETY: as the module asks.
     unsafe { step(pool, receiver, Report(Event::Unblock { reasons })) }
 }
@@ -218,17 +252,24 @@ pub(super) unsafe extern "C" fn unblock_otherwise(
 pub(super) unsafe extern "C" fn done_slowly(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
     // SAFETY: as the module asks.
     unsafe {
-        if actions == DEMUXBUF_STOP_RECV && keeps(pool, receiver) {
-            stopped(pool, receiver, actions)
-        } else {
-            done_otherwise(pool, receiver, actions)
+        match actions {
+            DEMUXBUF_WANT_RECV => armed(pool, receiver, actions),
+            DEMUXBUF_STOP_RECV if keeps(pool, receiver) => stopped(pool, receiver, actions),
+            _ => done_otherwise(pool, receiver, actions),
         }
     }
 }
 
 #[inline(never)]
+unsafe extern "C" fn armed(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
+    let step = kept!(pool, receiver, WIDE, arm());
+    // SAFETY: as the module asks.
+    step.unwrap_or_else(|| unsafe { done_otherwise(pool, receiver, actions) })
+}
+
+#[inline(never)]
 unsafe extern "C" fn stopped(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
-    let step = kept!(pool, receiver, stop());
+    let step = kept!(pool, receiver, WIDE, stop());
     // SAFETY: as the module asks.
     step.unwrap_or_else(|| unsafe { done_otherwise(pool, receiver, actions) })
 }

@@ -27,6 +27,14 @@ impl Connection {
         fits && self.blocked == 0
     }
 
+    /// The buffer that it sees if it may receive at most `max_bytes` into one of `buffer_bytes`: see `Pool::capacity_for`.
+    #[inline]
+    pub(crate) fn capacity_to_receive(&self, buffer_bytes: u32, max_bytes: u32) -> u32 {
+        let reports_again = self.has_mode(Mode::Level) && !self.reads_ahead();
+        let is_all = reports_again || self.needed_bytes > max_bytes;
+        if is_all { buffer_bytes } else { self.buffered_bytes + max_bytes }
+    }
+
     /// Its decoder needs more than is there, and a buffer of this capacity has room for it.
     #[inline]
     fn lacks_bytes(&self, capacity: u32) -> bool {
@@ -57,6 +65,19 @@ impl Connection {
         self.with_stopped_interest(Actions::NONE)
     }
 
+    /// `Done(StopRecv)` of a connection that waits for room behind what it keeps, if nothing else is pending. `false`,
+    /// and nothing is changed, for another.
+    #[inline]
+    pub(crate) fn try_stop_waiting(&mut self) -> bool {
+        const WAITS: u32 = flag::ATTACHED | flag::ARMED | flag::WAITING | flag::READY | flag::SLOT | flag::FULL;
+        let waits = self.flags & !ANY_LEVEL == WAITS && self.buffered_bytes > 0 && self.needed_bytes > 0;
+        if !waits || self.blocked != 0 {
+            return false;
+        }
+        self.clear(flag::ARMED);
+        true
+    }
+
     #[inline]
     fn become_ready(&mut self) {
         if self.is_single_report() {
@@ -75,6 +96,12 @@ impl Connection {
             && self.blocked == 0
             && !has_work
             && self.reads < self.allowed_reads()
+    }
+
+    /// Whether this may be what a receive brings that may bring at most `max_bytes`, and leaves room.
+    #[inline(always)]
+    pub(crate) fn leaves_room(&self, bytes: u32, max_bytes: u32) -> bool {
+        bytes > 0 && bytes <= max_bytes && bytes < self.room()
     }
 
     /// `Received` of bytes that leave room. `false`, and nothing is changed, where that is not all.
@@ -164,6 +191,38 @@ mod tests {
         assert_eq!(actions, waiting.pending_in_any_state(), "{before:?}");
     }
 
+    /// Whether the read interest of one that waits is off in one step.
+    fn compare_stop(before: &Connection) -> bool {
+        let mut stopped = before.clone();
+        if !stopped.try_stop_waiting() {
+            assert_eq!(&stopped, before);
+            return false;
+        }
+        assert_eq!(before.pending_in_any_state(), Action::StopRecv.into(), "{before:?}");
+        assert_eq!(stopped, by_table(before, &[Event::done(Action::StopRecv)]), "{before:?}");
+        assert_eq!(stopped.pending_in_any_state(), Actions::NONE, "{before:?}");
+        true
+    }
+
+    /// With facts of which there are too many for `for_each` to try many numbers with them.
+    #[test]
+    fn stop_of_one_that_waits_is_that_of_the_table() {
+        let facts = flag::ATTACHED | flag::ARMED | flag::WAITING | flag::READY | flag::SLOT | flag::FULL;
+        let mut taken = 0;
+        for other in [0, flag::PAUSE_WHEN_BLOCKED, flag::OWN_READS, flag::PAUSED, flag::COUNTING] {
+            for at in 0..4 * CAPACITY * CAPACITY {
+                let (buffered_bytes, needed_bytes) = (at % CAPACITY, at / CAPACITY % CAPACITY);
+                let blocked = at / CAPACITY / CAPACITY;
+                let capacity = buffered_bytes.max(1);
+                let flags = facts | other;
+                let before =
+                    Connection { flags, buffered_bytes, needed_bytes, capacity, blocked, ..Connection::default() };
+                taken += u32::from(compare_stop(&before));
+            }
+        }
+        assert_eq!(taken, 3 * (CAPACITY - 1) * (CAPACITY - 1));
+    }
+
     /// What is to be decoded is consumed, or kept.
     fn compare_ends(before: &Connection, buffered_bytes: u32) {
         assert!(before.pending_in_any_state().has(Action::Decode), "{before:?}");
@@ -215,6 +274,7 @@ mod tests {
                     assert_eq!(actions, armed.pending_in_any_state(), "{before:?}");
                 }
             }
+            compare_stop(before);
             if let Some(bytes) = before.to_decode_in_buffer(CAPACITY) {
                 taken[3] += 1;
                 compare_ends(before, bytes);

@@ -24,4 +24,11 @@ impl Address {
     pub(crate) fn get(self) -> NonNull<u8> {
         self.0
     }
+
+    /// This number of bytes behind it.
+    #[inline(always)]
+    pub(crate) fn behind(self, bytes: u32) -> Address {
+        let at = NonNull::new(self.0.as_ptr().wrapping_add(bytes as usize));
+        Address(at.unwrap_or(Address::NOWHERE.0))
+    }
 }

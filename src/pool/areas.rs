@@ -26,7 +26,7 @@ impl<S: BufferSource> Pool<S> {
     fn readable_otherwise(&mut self, id: ReceiverId) -> Result<Step<'_>, PoolError> {
         match self.fast_path().begin(id) {
             Some(step) => Ok(self.with_area(step)),
-            None => match self.kept_path().begin(id) {
+            None => match self.kept_path::<true>().step(id, Event::Readable) {
                 Some(step) => Ok(self.with_area_anywhere(step)),
                 None => self.step(id, Event::Readable),
             },
@@ -61,7 +61,7 @@ impl<S: BufferSource> Pool<S> {
     /// As `received`, where the fast path does not apply.
     #[inline(never)]
     fn received_otherwise(&mut self, id: ReceiverId, bytes: u32) -> Result<Step<'_>, PoolError> {
-        let kept = if self.kept_cycle.is_open() { self.kept_path().receive(id, bytes) } else { None };
+        let kept = if self.kept_cycle.is_open() { self.kept_path::<true>().receive(id, bytes) } else { None };
         match kept {
             Some(step) => Ok(self.with_area_anywhere(step)),
             None => self.step(id, Event::Received { bytes }),
@@ -111,8 +111,8 @@ impl<S: BufferSource> Pool<S> {
     ) -> Result<Actions, PoolError> {
         let step = match needed_bytes {
             0 if !self.kept_cycle.is_open() => None,
-            0 => self.kept_path().pass(id, consumed_bytes),
-            _ => self.kept_path().keep(id, consumed_bytes, needed_bytes, usable_bytes),
+            0 => self.kept_path::<true>().pass(id, consumed_bytes),
+            _ => self.kept_path::<true>().keep(id, consumed_bytes, needed_bytes, usable_bytes),
         };
         match step {
             Some(step) => Ok(step.actions()),
@@ -171,7 +171,7 @@ impl<S: BufferSource> Pool<S> {
     /// As `received_and_decoded`, where the fast path does not apply.
     #[inline(never)]
     fn receive_and_decode_otherwise(&mut self, id: ReceiverId, bytes: u32) -> Result<Actions, PoolError> {
-        let kept = if self.kept_cycle.is_open() { self.kept_path().receive_and_pass(id, bytes) } else { None };
+        let kept = if self.kept_cycle.is_open() { self.kept_path::<true>().receive_and_pass(id, bytes) } else { None };
         match kept {
             Some(step) => Ok(step.actions()),
             None => self.receive_and_decode_row(self.table.find(id)?, bytes),
@@ -218,7 +218,7 @@ impl<S: BufferSource> Pool<S> {
         }
         let index = self.table.find(id)?;
         if self.kept_cycle.is_of(index) {
-            return Ok(&self.memory.receive_buffer()[..self.kept_cycle.buffered_bytes() as usize]);
+            return Ok(self.memory.bytes_at(self.kept_cycle.at, self.kept_cycle.buffered_bytes()));
         }
         if !self.table.connection(index).is_open() {
             return Ok(&[]);
@@ -241,7 +241,7 @@ impl<S: BufferSource> Pool<S> {
         }
         let index = self.table.find(id)?;
         if self.kept_cycle.is_of(index) {
-            return Ok(&mut self.memory.receive_buffer_mut()[..self.kept_cycle.buffered_bytes() as usize]);
+            return Ok(self.memory.bytes_at_mut(self.kept_cycle.at, self.kept_cycle.buffered_bytes()));
         }
         if !self.table.connection(index).is_open() {
             return Ok(&mut []);
@@ -260,7 +260,8 @@ impl<S: BufferSource> Pool<S> {
         }
         let index = self.table.find(id)?;
         if self.kept_cycle.is_of(index) {
-            return Ok(&mut self.memory.receive_buffer_mut()[self.kept_cycle.room()]);
+            let (at, bytes) = self.kept_cycle.place(true);
+            return Ok(self.memory.bytes_at_mut(at, bytes));
         }
         let is_to_receive = self.is_to_receive(index) || self.memory.owed_bytes(index) > 0;
         Ok(if is_to_receive { self.memory.receive_area(index).expect("it is attached") } else { &mut [] })

@@ -84,7 +84,7 @@ impl Budget {
 }
 
 impl Buffers for Budget {
-    #[inline]
+    #[inline(always)]
     fn free(&self) -> u32 {
         if self.scheduler.has_waiters() && !self.scheduler.would_grant(self.class) {
             return 0;

@@ -10,7 +10,8 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// Names the rule that is broken.
     pub fn check_invariants(&self) -> Result<(), &'static str> {
-        self.memory.check_invariants()?;
+        let unlisted = self.kept_cycle.is_open().then_some(self.kept_cycle.index);
+        self.memory.check_invariants_beside(unlisted)?;
         let mut buffered_bytes = 0;
         for index in self.table.iter() {
             if self.check_in_flight(index)? {
@@ -26,9 +27,8 @@ impl<S: BufferSource> Pool<S> {
                 continue;
             }
             if self.kept_cycle.is_of(index) {
-                let is_lent = facts.is_borrowing || facts.kept_bytes == 0;
                 let unread_bytes = self.kept_cycle.buffered_bytes() - self.kept_cycle.received_bytes;
-                if is_lent || facts.kept_bytes != unread_bytes || connection.hold() != Hold::Buffer {
+                if facts.is_borrowing || facts.kept_bytes != unread_bytes || connection.hold() != Hold::Buffer {
                     return Err("I2: a receiver whose cycle is open keeps what it kept");
                 }
                 continue;

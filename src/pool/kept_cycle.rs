@@ -3,25 +3,33 @@
 //! apply, nothing is changed and `None` is returned.
 //!
 //! The machine's part is done at once. That the receiver uses the receive buffer is written down only if the cycle is
-//! left.
+//! left. `try_stop` is about no cycle: it is the same while memory is short.
 
 use super::open_cycle::Phase as CommonPhase;
 use super::{BufferSource, Pool};
 use crate::connection::{Action, Actions};
-use crate::receiving::{After, Rest, Stance};
-use core::ops::Range;
+use crate::memory::Address;
+use crate::receiving::{After, Purpose, Rest, Stance};
 
-/// The cycle that is open, if one is, of a receiver whose bytes are in a cell: they are at the front of the receive
-/// buffer, too.
+/// The cycle that is open, if one is, of a receiver that keeps bytes, or may receive few: its bytes are at the front of
+/// the receive buffer, too, or in a buffer of its own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KeptCycle {
     pub(super) phase: Phase,
+    /// It began while memory was short.
+    pub(super) is_scarce: bool,
+    /// Its bytes are in a buffer of its own.
+    pub(super) is_whole: bool,
+    pub(super) purpose: Purpose,
     pub(super) index: u32,
     /// What was kept.
     pub(super) kept_bytes: u32,
     /// What was received behind it, and is not decoded yet.
     pub(super) received_bytes: u32,
-    pub(super) buffer_bytes: u32,
+    /// The most that it may receive, of what there is room for.
+    pub(super) max_bytes: u32,
+    /// Where its content is.
+    pub(super) at: Address,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +44,28 @@ pub(super) enum Phase {
 }
 
 impl KeptCycle {
-    pub(super) const NONE: KeptCycle =
-        KeptCycle { phase: Phase::Closed, index: 0, kept_bytes: 0, received_bytes: 0, buffer_bytes: 0 };
+    pub(super) const NONE: KeptCycle = KeptCycle {
+        phase: Phase::Closed,
+        is_scarce: false,
+        is_whole: false,
+        purpose: Purpose::Receive,
+        index: 0,
+        kept_bytes: 0,
+        received_bytes: 0,
+        max_bytes: 0,
+        at: Address::NOWHERE,
+    };
+
+    /// One that begins where nothing is scarce, to receive at most this many bytes behind what is kept in a cell.
+    pub(super) fn to_receive(index: u32, kept_bytes: u32, max_bytes: u32, at: Address) -> KeptCycle {
+        KeptCycle { phase: Phase::Receiving, index, kept_bytes, max_bytes, at, ..KeptCycle::NONE }
+    }
+
+    /// The same, to decode what is kept.
+    pub(super) fn to_decode(index: u32, kept_bytes: u32, at: Address) -> KeptCycle {
+        let (phase, purpose) = (Phase::Unblocked, Purpose::Decode);
+        KeptCycle { phase, purpose, index, kept_bytes, at, ..KeptCycle::NONE }
+    }
 
     /// Whether one is open.
     #[inline(always)]
@@ -54,7 +82,8 @@ impl KeptCycle {
     /// How far the cycle of the receiver in this row is, for model checkers.
     #[cfg(feature = "model-check")]
     pub(super) fn key(&self, index: u32) -> u64 {
-        if self.is_of(index) { self.phase as u64 } else { 0 }
+        let facts = self.phase as u64 | (self.purpose as u64) << 8 | u64::from(self.max_bytes) << 16;
+        if self.is_of(index) { facts } else { 0 }
     }
 
     /// How its receiver stands.
@@ -67,17 +96,19 @@ impl KeptCycle {
         self.kept_bytes + self.received_bytes
     }
 
-    /// What of the receive buffer is to be received into.
-    pub(super) fn room(&self) -> Range<usize> {
-        let start = self.kept_bytes as usize;
-        if self.phase == Phase::Receiving { start..self.buffer_bytes as usize } else { start..start }
+    /// Where to receive (`is_receive`), or what is undecoded: where it begins, and how many bytes.
+    pub(super) fn place(&self, is_receive: bool) -> (Address, u32) {
+        match is_receive {
+            true if self.phase == Phase::Receiving => (self.behind_kept(), self.max_bytes),
+            true => (self.behind_kept(), 0),
+            false => (self.at, self.buffered_bytes()),
+        }
     }
 
-    /// Where to receive (`is_receive`), or what is undecoded, in the receive buffer: where it begins, and how many
-    /// bytes.
-    pub(super) fn place(&self, is_receive: bool) -> (usize, u32) {
-        let room = self.room();
-        if is_receive { (room.start, room.len() as u32) } else { (0, self.buffered_bytes()) }
+    /// Where the receive goes to.
+    #[inline(always)]
+    pub(super) fn behind_kept(&self) -> Address {
+        self.at.behind(self.kept_bytes)
     }
 }
 
@@ -85,23 +116,23 @@ impl<S: BufferSource> Pool<S> {
     /// One that keeps bytes, of which its decoder needs more, is readable.
     pub(super) fn try_receive_behind_kept(&mut self, index: u32) -> Option<Actions> {
         let buffer_bytes = self.cycle.buffer_bytes;
-        let kept = self.memory.kept_in_cell(index, false)?;
+        let kept = self.memory.kept_in_cell(index, Stance::Resting)?;
         let mut receiving = self.table.connection(index).clone();
         if !receiving.try_receive_behind_kept(buffer_bytes) || !self.makes_ready() {
             return None;
         }
         *self.table.connection_mut(index) = receiving;
-        let kept_bytes = self.memory.lend_with_kept(kept);
-        self.open_kept_cycle(KeptCycle { phase: Phase::Receiving, index, kept_bytes, received_bytes: 0, buffer_bytes });
+        let (at, kept_bytes) = (self.memory.lend_with_kept(kept), kept.bytes());
+        self.open_kept_cycle(KeptCycle::to_receive(index, kept_bytes, buffer_bytes - kept_bytes, at));
         self.memory.lend_receive_buffer(buffer_bytes);
         Some(Action::Recv.into())
     }
 
     /// It has received, and there is room left.
     pub(super) fn try_received_behind_kept(&mut self, index: u32, bytes: u32) -> Option<Actions> {
-        let KeptCycle { phase, kept_bytes, .. } = self.kept_cycle;
-        let room = self.cycle.buffer_bytes - kept_bytes;
-        if phase != Phase::Receiving || self.kept_cycle.index != index || bytes == 0 || bytes >= room {
+        let KeptCycle { phase, kept_bytes, max_bytes, .. } = self.kept_cycle;
+        let is_to_receive = phase == Phase::Receiving && self.kept_cycle.index == index && self.has_common_kept_cycle();
+        if !is_to_receive || bytes == 0 || bytes >= max_bytes {
             return None;
         }
         let connection = self.table.connection_mut(index);
@@ -118,17 +149,16 @@ impl<S: BufferSource> Pool<S> {
 
     /// The decoder is blocked no more: what it left is in a cell.
     pub(super) fn try_decode_kept(&mut self, index: u32, reasons: u32) -> Option<Actions> {
-        let buffer_bytes = self.cycle.buffer_bytes;
-        let kept = self.memory.kept_in_cell(index, true)?;
+        let kept = self.memory.kept_in_cell(index, Stance::Held)?;
         let mut decoding = self.table.connection(index).clone();
         let actions = decoding.try_decode_kept(reasons)?;
         if !self.makes_ready() {
             return None;
         }
         *self.table.connection_mut(index) = decoding;
-        let kept_bytes = self.memory.lend_with_kept(kept);
-        self.open_kept_cycle(KeptCycle { phase: Phase::Unblocked, index, kept_bytes, received_bytes: 0, buffer_bytes });
-        self.memory.lend_receive_buffer(kept_bytes);
+        let at = self.memory.lend_with_kept(kept);
+        self.open_kept_cycle(KeptCycle::to_decode(index, kept.bytes(), at));
+        self.memory.lend_receive_buffer(kept.bytes());
         Some(actions)
     }
 
@@ -183,7 +213,7 @@ impl<S: BufferSource> Pool<S> {
     /// is not to decode, or what it leaves is not kept at once.
     fn decodable_bytes(&self, index: u32) -> Option<(u32, u32)> {
         if self.kept_cycle.is_of(index) {
-            let is_to_decode = self.kept_cycle.phase != Phase::Receiving;
+            let is_to_decode = self.kept_cycle.phase != Phase::Receiving && self.has_common_kept_cycle();
             return is_to_decode.then_some((self.kept_cycle.received_bytes, self.kept_cycle.buffered_bytes()));
         }
         let goes_on = self.cycle.plan.decoded.actions().has(Action::Recv);
@@ -192,6 +222,11 @@ impl<S: BufferSource> Pool<S> {
         }
         let received_bytes = self.cycle.buffered_bytes();
         (received_bytes > 0).then_some((received_bytes, received_bytes))
+    }
+
+    /// Whether the cycle that is open is of bytes in the receive buffer, and began where nothing is scarce.
+    fn has_common_kept_cycle(&self) -> bool {
+        !self.kept_cycle.is_scarce && !self.kept_cycle.is_whole
     }
 
     /// The cycle that is open ends with this report, which the machine has; these actions are pending then, unless the
@@ -252,287 +287,11 @@ impl<S: BufferSource> Pool<S> {
 
     /// Writes down what the cycle stands for.
     pub(super) fn leave_kept_cycle(&mut self) {
-        let KeptCycle { phase, index, received_bytes, .. } = core::mem::replace(&mut self.kept_cycle, KeptCycle::NONE);
-        self.counts.received_bytes += u64::from(received_bytes);
-        self.memory.list_with_kept(index, received_bytes, phase == Phase::Unblocked);
+        let cycle = core::mem::replace(&mut self.kept_cycle, KeptCycle::NONE);
+        self.counts.received_bytes += u64::from(cycle.received_bytes);
+        self.memory.list_with_kept(cycle.index, cycle.purpose, cycle.max_bytes, cycle.received_bytes);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::connection::{Connection, Event, Mode, Policy};
-    use crate::memory::poison;
-    use crate::pool::{AttachOptions, Budget, PoolConfig, PoolError, ReceiverId};
-    use crate::scheduler::{LeaseId, Request, TenantConfig, TenantId};
-    #[cfg(all(feature = "std", not(loom)))]
-    use crate::shared::{PoolShard, SharedPool};
-    use alloc::vec::Vec;
-
-    const RECEIVERS: u32 = 8;
-    const BUFFER_BYTES: u32 = 1_024;
-
-    /// Two pools with the same receivers: one takes each step that there is, the other none.
-    struct Twins<S: BufferSource> {
-        fast: Pool<S>,
-        slow: Pool<S>,
-        ids: Vec<ReceiverId>,
-        /// In both.
-        leases: Vec<[LeaseId; 2]>,
-        /// One that the first receivers belong to, in both.
-        tenant: Option<[TenantId; 2]>,
-        now_ns: u64,
-        /// How often a step applied, by what it was about.
-        taken: [u32; 6],
-    }
-
-    const BEHIND: usize = 0;
-    const WHOLE: usize = 1;
-    const UNBLOCKED: usize = 2;
-    const REPORTED: usize = 3;
-    const BLOCKED: usize = 4;
-    const IN_CELLS: usize = 5;
-
-    fn config(policy: Policy, tenants_max: u32) -> PoolConfig {
-        let memory_bytes = 20 * u64::from(BUFFER_BYTES);
-        PoolConfig { buffer_bytes: BUFFER_BYTES, policy, tenants_max, ..PoolConfig::new(memory_bytes, RECEIVERS) }
-    }
-
-    impl<S: BufferSource> Twins<S> {
-        fn new(fast: Pool<S>, slow: Pool<S>) -> Twins<S> {
-            let (ids, leases, tenant) = (Vec::new(), Vec::new(), None);
-            let mut twins = Twins { fast, slow, ids, leases, tenant, now_ns: 0, taken: [0; 6] };
-            if twins.fast.memory.has_caps() {
-                let share = TenantConfig { weight: 1, guaranteed: 0, cap: 2 };
-                let pools = [&mut twins.fast, &mut twins.slow];
-                twins.tenant = Some(pools.map(|pool| pool.create_tenant(&share).expect("there is room")));
-            }
-            twins.ids = (0..RECEIVERS).map(|token| twins.attach(token)).collect();
-            twins
-        }
-
-        fn attach(&mut self, token: u32) -> ReceiverId {
-            let options = AttachOptions { unknown_length: token == 7, ..AttachOptions::new(0, token.into()) };
-            let [id, other] =
-                [&mut self.fast, &mut self.slow].map(|pool| pool.attach(&options).expect("there is room"));
-            assert_eq!(id, other);
-            if let Some([fast, slow]) = self.tenant.filter(|_| token < 4) {
-                assert_eq!(
-                    (self.fast.set_tenant(id, Some(fast)), self.slow.set_tenant(id, Some(slow))),
-                    (Ok(()), Ok(()))
-                );
-            }
-            id
-        }
-
-        fn connection(&self, index: u32) -> &Connection {
-            self.slow.table.connection(index)
-        }
-
-        /// What is likely to come next for a receiver, or anything.
-        fn draw(&self, random: &mut fastrand::Rng, index: u32) -> Event {
-            let (pending, connection) = (self.slow.pending_at(index), self.connection(index));
-            let buffered_bytes = connection.buffered_bytes();
-            let sizes = [1, 4, 60, 64, 65, 200, 256, 300, 511, 1_023, 1_024];
-            let size = sizes[random.usize(..sizes.len())].min(random.u32(1..=BUFFER_BYTES));
-            match random.u8(0..32) {
-                0 => Event::Readable,
-                1 => Event::WouldBlock,
-                2 => Event::Wake,
-                3 => Event::Yield,
-                4 => Event::SetBlocked { reasons: random.u32(0..2) },
-                5 => Event::Received { bytes: size },
-                6 => Event::Consumed { bytes: random.u32(0..=buffered_bytes + 1) },
-                7 => Event::NeedMore { bytes: size },
-                8 => Event::PauseRecv,
-                9 => Event::done([Action::StopRecv, Action::WantRecv, Action::Reschedule][random.usize(..3)]),
-                10 => Event::Block { reasons: random.u32(0..4) },
-                11 => Event::Unblock { reasons: random.u32(0..4) },
-                _ if connection.is_paused() => Event::ResumeRecv,
-                _ if pending.has(Action::StopRecv) => Event::done(Action::StopRecv),
-                _ if pending.has(Action::Reschedule) => Event::done(Action::Reschedule),
-                12..18 if pending.has(Action::Decode) => Event::Consumed { bytes: buffered_bytes },
-                18..22 if pending.has(Action::Decode) => Event::Block { reasons: random.u32(1..4) },
-                _ if pending.has(Action::Decode) => Event::NeedMore { bytes: random.u32(1..100).min(size) },
-                _ if pending.has(Action::Recv) => Event::Received { bytes: size.min(connection.needed_bytes().max(4)) },
-                _ if pending.has(Action::WantRecv) => Event::done(Action::WantRecv),
-                _ if connection.blocked() != 0 => Event::Unblock { reasons: 3 },
-                _ => Event::Readable,
-            }
-        }
-
-        /// Both pools learn the same; bytes are received where they belong.
-        fn report(&mut self, random: &mut fastrand::Rng, at: usize) {
-            let id = self.ids[at];
-            let index = self.fast.table.find(id).expect("it is attached");
-            if self.slow.pending_at(index).has(Action::Shed) {
-                assert_eq!(self.fast.handle(id, Event::Close), self.slow.handle(id, Event::Close));
-                self.ids[at] = self.attach(at as u32);
-                return;
-            }
-            self.fill(random.u8(..), id);
-            if random.u8(0..4) == 0 {
-                self.change_content(random.u8(..), id);
-            }
-            let event = self.draw(random, index);
-            let was_open = self.fast.kept_cycle.is_of(index) || self.fast.has_open_cycle(index);
-            match event {
-                Event::NeedMore { bytes } if random.u8(0..4) > 0 => {
-                    let consumed_bytes = random.u32(0..=self.connection(index).buffered_bytes());
-                    let by_steps = self.fast.decoded_usable(id, consumed_bytes, bytes, 7);
-                    assert_eq!(by_steps, self.slow.consume_slowly(index, consumed_bytes, bytes, 7), "{event:?}");
-                }
-                Event::Received { bytes } if random.u8(0..10) == 0 => {
-                    let by_steps = self.fast.received_and_decoded(id, bytes);
-                    assert_eq!(by_steps, self.slow.receive_and_decode_row(index, bytes), "{bytes}");
-                }
-                event => {
-                    let by_steps = self.step_or_handle(id, index, event);
-                    assert_eq!(by_steps, self.slow.handle_slowly(index, event), "{event:?}");
-                }
-            }
-            let way = match (event, was_open, self.fast.kept_cycle.is_open()) {
-                (Event::Readable, _, true) => BEHIND,
-                (Event::Received { .. }, _, true) => WHOLE,
-                (Event::Unblock { .. }, _, true) => UNBLOCKED,
-                (Event::Consumed { .. } | Event::NeedMore { .. }, true, false) => REPORTED,
-                (Event::Block { .. }, true, false) => BLOCKED,
-                _ => return,
-            };
-            self.taken[way] += 1;
-        }
-
-        /// A step that needs no buffer has the place of the content, as it is for C.
-        fn step_or_handle(&mut self, id: ReceiverId, index: u32, event: Event) -> Result<Actions, PoolError> {
-            let Some(step) = self.fast.kept_path().step(id, event) else {
-                return self.fast.handle(id, event);
-            };
-            self.taken[IN_CELLS] += 1;
-            assert_eq!((step.data, step.bytes()), self.fast.place(index, step.actions()), "{event:?}");
-            Ok(step.actions())
-        }
-
-        /// A decoder writes to what it is to decode.
-        fn change_content(&mut self, byte: u8, id: ReceiverId) {
-            for pool in [&mut self.fast, &mut self.slow] {
-                if pool.pending(id).is_ok_and(|actions| actions.has(Action::Decode)) {
-                    pool.data_mut(id).expect("it is attached").fill(byte);
-                }
-            }
-        }
-
-        /// Writes to where the next receive goes.
-        fn fill(&mut self, byte: u8, id: ReceiverId) {
-            let areas = [&mut self.fast, &mut self.slow].map(|pool| pool.receive_area(id).expect("it is attached"));
-            assert_eq!(areas[0].len(), areas[1].len());
-            areas.into_iter().for_each(|area| area.fill(byte));
-        }
-
-        /// Memory becomes short, or is not any more; time passes; notices are polled.
-        fn change(&mut self, random: &mut fastrand::Rng) {
-            match random.u8(0..40) {
-                0..2 => {
-                    let leases = [&mut self.fast, &mut self.slow].map(|pool| pool.try_request(&Request::new(0, 0)));
-                    let [fast, slow] = leases.map(|lease| lease.expect("it is allowed"));
-                    assert_eq!(fast.is_some(), slow.is_some());
-                    self.leases.extend(fast.zip(slow).map(|(fast, slow)| [fast, slow]));
-                }
-                2..6 if !self.leases.is_empty() => {
-                    let [fast, slow] = self.leases.swap_remove(random.usize(..self.leases.len()));
-                    assert_eq!((self.fast.release(fast), self.slow.release(slow)), (Ok(()), Ok(())));
-                }
-                6 => {
-                    self.now_ns += random.u64(0..400_000_000);
-                    self.fast.handle_timeout(self.now_ns);
-                    self.slow.handle_timeout(self.now_ns);
-                }
-                7 => loop {
-                    let notice = self.fast.poll_notice();
-                    assert_eq!(notice, self.slow.poll_notice());
-                    if notice.is_none() {
-                        break;
-                    }
-                },
-                _ => {}
-            }
-        }
-
-        /// Whatever a host can see of the two is the same.
-        fn assert_same(&self) {
-            let (fast, slow) = (&self.fast, &self.slow);
-            assert_eq!((fast.check_invariants(), slow.check_invariants()), (Ok(()), Ok(())));
-            assert_eq!((fast.counts(), fast.totals(), fast.stats()), (slow.counts(), slow.totals(), slow.stats()));
-            assert_eq!(fast.poll_timeout(), slow.poll_timeout());
-            for &id in &self.ids {
-                assert_eq!((fast.describe(id), fast.data(id)), (slow.describe(id), slow.data(id)));
-                let index = fast.table.find(id).expect("it is attached");
-                let pending = fast.pending_at(index);
-                let bytes = |pool: &Pool<S>| pool.place(index, pending).1;
-                assert_eq!(bytes(fast), bytes(slow));
-                let credit = |pool: &Pool<S>| pool.memory.facts(index).map(|facts| facts.credit_bytes);
-                assert_eq!(credit(fast), credit(slow));
-                let cell = |pool: &Pool<S>| pool.memory.facts(index).map(|facts| (facts.cell_bytes, facts.start_ns));
-                if !fast.kept_cycle.is_of(index) && !fast.has_open_cycle(index) {
-                    assert_eq!(cell(fast), cell(slow));
-                }
-            }
-        }
-
-        fn play(&mut self, random: &mut fastrand::Rng) {
-            let mut at = 0;
-            for _ in 0..400 {
-                // Most receives are decoded before another receiver has its turn.
-                let is_busy = !self.slow.pending(self.ids[at]).expect("it is attached").is_empty();
-                if random.u8(0..if is_busy { 20 } else { 3 }) == 0 {
-                    at = random.usize(..self.ids.len());
-                }
-                self.report(random, at);
-                self.change(random);
-                self.assert_same();
-            }
-        }
-    }
-
-    /// Rounds of 400 events. For long runs: `DEMUXBUF_ROUNDS=10000`.
-    fn rounds() -> u32 {
-        std::env::var("DEMUXBUF_ROUNDS").map_or(10, |rounds| rounds.parse().expect("it is a number"))
-    }
-
-    fn compare<S: BufferSource, R>(make: impl Fn(&PoolConfig) -> (Pool<S>, R)) {
-        let mut random = fastrand::Rng::with_seed(1);
-        for mode in [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic] {
-            let plain = Policy { mode, ..Policy::default() };
-            let blocks = Policy { pause_when_blocked: true, reads_per_wake: 1, resume_free_bytes: 300, ..plain };
-            let reads_ahead = Policy { reads_ahead: true, ..plain };
-            for (policy, tenants_max) in [(plain, 0), (blocks, 0), (reads_ahead, 0), (plain, 2)] {
-                let mut taken = [0; 6];
-                for _ in 0..rounds() {
-                    let [(fast, _one), (slow, _other)] = [(); 2].map(|()| make(&config(policy, tenants_max)));
-                    let mut twins = Twins::new(fast, slow);
-                    twins.play(&mut random);
-                    (0..6).for_each(|way| taken[way] += twins.taken[way]);
-                }
-                let has_steps = matches!(mode, Mode::Level | Mode::OneShot) && !policy.reads_ahead;
-                // Where there are tenants, each step is the pool's.
-                let ways = if tenants_max > 0 || poison::IS_ON { IN_CELLS } else { IN_CELLS + 1 };
-                assert!(!has_steps || taken[..ways].iter().all(|&taken| taken >= 5), "{policy:?}: {taken:?}");
-            }
-        }
-    }
-
-    #[test]
-    #[cfg_attr(miri, ignore)] // it takes minutes
-    fn steps_equal_the_rounds() {
-        compare::<Budget, _>(|config| (Pool::new(config).expect("the configuration is allowed"), ()));
-    }
-
-    #[test]
-    #[cfg(all(feature = "std", not(loom)))]
-    #[cfg_attr(miri, ignore)] // it takes minutes
-    fn steps_of_a_shard_equal_the_rounds() {
-        compare::<PoolShard, _>(|config| {
-            let shared = SharedPool::new(config, 2).expect("the configuration is allowed");
-            (shared.shard(0).expect("it is free"), shared)
-        });
-    }
-}
+mod tests;

@@ -1,35 +1,49 @@
-//! The steps of cycles with kept bytes, where these have a place in a cell and no tenant counts them: next after the
-//! fast path. Where a step does not apply, nothing is changed and `None` is returned; `kept_cycle.rs` has the others.
+//! The steps of cycles with kept bytes where no tenant counts these, and while memory is short, of cycles with a limited
+//! receive or a grant, and of claims: next after the fast path. Where a step does not apply, nothing is changed and
+//! `None` is returned; `kept_cycle.rs` and `scarce.rs` have others.
 
+use super::bits::Bits;
 use super::kept_cycle::{KeptCycle, Phase};
 use super::open_cycle::{OpenCycle, Phase as CommonPhase, RawStep};
 use super::table::Table;
 use super::{BufferSource, Counts, Pool, ReceiverId};
 use crate::connection::{Action, Actions, Connection, Event, Extent};
-use crate::receiving::{InCells, Rest};
+use crate::memory::Address;
+use crate::receiving::{Grantable, InCells, Limited, Purpose, Rest, Stance};
 use core::ptr::NonNull;
 
-/// What such a step needs of a pool.
+/// What such a step needs of a pool. Each path has the same steps: those of the narrow one apply where nothing is scarce
+/// and what is kept is in a cell; those of the wide one anywhere.
 #[doc(hidden)]
-pub struct KeptPath<'a, S> {
+pub struct KeptPath<'a, S, const IS_WIDE: bool> {
     cycle: &'a mut OpenCycle,
     kept_cycle: &'a mut KeptCycle,
     counts: &'a mut Counts,
     table: &'a mut Table,
     memory: InCells<'a, S>,
+    scheduled: &'a mut Bits,
+}
+
+/// What a step of `poll` brings: the receiver, its token, and what it is to do.
+#[doc(hidden)]
+pub struct GrantStep {
+    pub id: ReceiverId,
+    pub token: u64,
+    pub step: RawStep,
 }
 
 impl<S: BufferSource> Pool<S> {
     /// For C, which hands out addresses.
     #[doc(hidden)]
     #[inline(always)]
-    pub fn kept_path(&mut self) -> KeptPath<'_, S> {
+    pub fn kept_path<const IS_WIDE: bool>(&mut self) -> KeptPath<'_, S, IS_WIDE> {
         KeptPath {
             cycle: &mut self.cycle,
             kept_cycle: &mut self.kept_cycle,
             counts: &mut self.counts,
             table: &mut self.table,
             memory: self.memory.in_cells(),
+            scheduled: &mut self.scheduled,
         }
     }
 
@@ -39,14 +53,15 @@ impl<S: BufferSource> Pool<S> {
         match event {
             Event::Received { .. } | Event::Consumed { .. } => self.kept_cycle.is_open(),
             Event::NeedMore { .. } | Event::Block { .. } => self.has_any_cycle(),
-            Event::Readable | Event::Unblock { .. } => self.fast_path().keeps(id),
+            Event::Readable => true,
+            Event::Unblock { .. } => self.fast_path().keeps(id),
             Event::Done(actions) => actions.bits() == Action::StopRecv as u32 && self.fast_path().keeps(id),
             _ => false,
         }
     }
 }
 
-impl<S: BufferSource> KeptPath<'_, S> {
+impl<S: BufferSource, const IS_WIDE: bool> KeptPath<'_, S, IS_WIDE> {
     /// Any event.
     pub(super) fn step(&mut self, id: ReceiverId, event: Event) -> Option<RawStep> {
         match event {
@@ -61,34 +76,64 @@ impl<S: BufferSource> KeptPath<'_, S> {
         }
     }
 
-    /// One that keeps bytes, of which its decoder needs more, is readable.
+    /// One that keeps bytes, of which its decoder needs more, is readable; or any, while memory is short.
     #[inline(always)]
     pub fn begin(&mut self, id: ReceiverId) -> Option<RawStep> {
-        if self.cycle.progress.phase != CommonPhase::Ready || !self.memory.is_common() {
+        if self.cycle.progress.phase != CommonPhase::Ready {
+            return if IS_WIDE { self.begin_limited(id) } else { None };
+        }
+        if !self.memory.is_common() {
             return None;
         }
         let buffer_bytes = self.cycle.buffer_bytes;
         let (index, connection) = self.table.find_fast(id)?;
-        let kept = self.memory.kept(index, false)?;
+        let kept = self.memory.kept::<IS_WIDE>(index, Stance::Resting)?;
         if !connection.try_receive_behind_kept(buffer_bytes) {
             return None;
         }
-        let kept_bytes = self.memory.lend(kept);
-        let cycle = KeptCycle { phase: Phase::Receiving, index, kept_bytes, received_bytes: 0, buffer_bytes };
-        self.open(cycle);
-        Some(step(self.behind(kept_bytes), buffer_bytes - kept_bytes, Action::Recv.into()))
+        let at = Address::new(self.memory.lend(kept, true));
+        let (kept_bytes, is_whole) = (kept.bytes(), kept.is_whole());
+        self.open(KeptCycle { is_whole, ..KeptCycle::to_receive(index, kept_bytes, buffer_bytes - kept_bytes, at) });
+        Some(self.to_receive())
+    }
+
+    /// It may receive few bytes, or claims.
+    #[inline(always)]
+    fn begin_limited(&mut self, id: ReceiverId) -> Option<RawStep> {
+        if self.has_cycle() || self.memory.has_plenty() {
+            return None;
+        }
+        let buffer_bytes = self.cycle.buffer_bytes;
+        let (index, connection) = self.table.find_fast(id)?;
+        if !connection.asks_if_readable(buffer_bytes) {
+            return None;
+        }
+        let limited = self.memory.begin_limited(index)?;
+        self.scheduled.clear(index);
+        let (at, kept_bytes, is_whole, max_bytes) = match limited {
+            Limited::First(max_bytes) => (self.memory.receive_buffer_address(), 0, false, max_bytes),
+            Limited::Behind(kept, max_bytes) => {
+                (self.memory.lend(kept, true), kept.bytes(), kept.is_whole(), max_bytes)
+            }
+            Limited::Claims(kept) => {
+                let pending = connection.wait_if_readable();
+                self.memory.claim(index, kept);
+                return Some(step(self.memory.address(kept), kept.bytes(), pending));
+            }
+        };
+        connection.receive_if_readable(connection.capacity_to_receive(buffer_bytes, max_bytes));
+        let cycle = KeptCycle::to_receive(index, kept_bytes, max_bytes, Address::new(at));
+        self.open(KeptCycle { is_whole, is_scarce: true, ..cycle });
+        Some(self.to_receive())
     }
 
     /// It has received, and there is room left.
     #[inline(always)]
     pub fn receive(&mut self, id: ReceiverId, bytes: u32) -> Option<RawStep> {
-        let KeptCycle { phase, kept_bytes, .. } = *self.kept_cycle;
+        let KeptCycle { phase, purpose, kept_bytes, max_bytes, at, .. } = *self.kept_cycle;
         let is_known = phase == Phase::Receiving && self.memory.is_common();
-        if !is_known || bytes == 0 || bytes >= self.cycle.buffer_bytes - kept_bytes {
-            return None;
-        }
         let (index, connection) = self.table.find_fast(id)?;
-        if self.kept_cycle.index != index {
+        if !is_known || self.kept_cycle.index != index || !connection.leaves_room(bytes, max_bytes) {
             return None;
         }
         let left_bytes = kept_bytes + bytes;
@@ -96,10 +141,10 @@ impl<S: BufferSource> KeptPath<'_, S> {
         if needed_bytes == 0 {
             let pending = connection.receive_behind_kept(bytes);
             (self.kept_cycle.phase, self.kept_cycle.received_bytes) = (Phase::Decoding, bytes);
-            return Some(step(Some(self.cycle.buffer.get()), left_bytes, pending));
+            return Some(step(Some(at.get()), left_bytes, pending));
         }
         let rest = Rest::Short { needed_bytes, usable_bytes: 0 };
-        let at = self.memory.try_keep(index, (bytes, 0), left_bytes, rest)?;
+        let at = self.memory.try_keep::<IS_WIDE>(index, purpose, (bytes, 0), left_bytes, rest)?;
         connection.receive_behind_kept(bytes);
         let pending = connection.keep_rest(self.cycle.buffer_bytes, left_bytes, needed_bytes);
         self.end((bytes, 0));
@@ -109,10 +154,10 @@ impl<S: BufferSource> KeptPath<'_, S> {
     /// It has received, there is room left, and all of that and of what it kept is decoded.
     #[inline(always)]
     pub fn receive_and_pass(&mut self, id: ReceiverId, bytes: u32) -> Option<RawStep> {
-        let KeptCycle { phase, index, kept_bytes, .. } = *self.kept_cycle;
+        let KeptCycle { phase, index, kept_bytes, max_bytes, .. } = *self.kept_cycle;
         let (row, connection) = self.table.find_fast(id)?;
         let is_to_receive = phase == Phase::Receiving && row == index;
-        if !is_to_receive || bytes == 0 || bytes >= self.cycle.buffer_bytes - kept_bytes {
+        if !is_to_receive || !connection.leaves_room(bytes, max_bytes) {
             return None;
         }
         if !self.memory.try_end(index, kept_bytes + bytes) {
@@ -147,7 +192,7 @@ impl<S: BufferSource> KeptPath<'_, S> {
         needed_bytes: u32,
         usable_bytes: u32,
     ) -> Option<RawStep> {
-        let Decodable { index, connection, received_bytes, buffered_bytes } =
+        let Decodable { index, connection, purpose, received_bytes, buffered_bytes } =
             decodable(self.cycle, self.kept_cycle, self.table, id)?;
         let buffer_bytes = self.cycle.buffer_bytes;
         let left_bytes = buffered_bytes.checked_sub(consumed_bytes).filter(|&left_bytes| left_bytes > 0)?;
@@ -155,7 +200,7 @@ impl<S: BufferSource> KeptPath<'_, S> {
             return None;
         }
         let rest = Rest::Short { needed_bytes, usable_bytes };
-        let at = self.memory.try_keep(index, (received_bytes, consumed_bytes), left_bytes, rest)?;
+        let at = self.memory.try_keep::<IS_WIDE>(index, purpose, (received_bytes, consumed_bytes), left_bytes, rest)?;
         let pending = connection.keep_rest(buffer_bytes, left_bytes, needed_bytes);
         self.end((received_bytes, consumed_bytes));
         Some(step(Some(at), left_bytes, pending))
@@ -164,39 +209,90 @@ impl<S: BufferSource> KeptPath<'_, S> {
     /// The decoder of a receiver that is to decode is blocked: what is there is kept.
     #[inline(always)]
     pub fn block(&mut self, id: ReceiverId, reasons: u32) -> Option<RawStep> {
-        let Decodable { index, connection, received_bytes, buffered_bytes } =
+        let Decodable { index, connection, purpose, received_bytes, buffered_bytes } =
             decodable(self.cycle, self.kept_cycle, self.table, id).filter(|_| reasons != 0)?;
-        let at = self.memory.try_keep(index, (received_bytes, 0), buffered_bytes, Rest::Held)?;
+        if buffered_bytes >= self.cycle.buffer_bytes {
+            return None;
+        }
+        let at = self.memory.try_keep::<IS_WIDE>(index, purpose, (received_bytes, 0), buffered_bytes, Rest::Held)?;
         let pending = connection.keep_blocked(self.cycle.buffer_bytes, buffered_bytes, reasons);
         self.end((received_bytes, 0));
         Some(step(Some(at), buffered_bytes, pending))
     }
 
-    /// The decoder is blocked no more: what it left is in a cell.
+    /// The decoder is blocked no more.
     #[inline(always)]
     pub fn unblock(&mut self, id: ReceiverId, reasons: u32) -> Option<RawStep> {
-        if self.cycle.progress.phase != CommonPhase::Ready || !self.memory.is_common() {
+        let is_scarce = self.cycle.progress.phase != CommonPhase::Ready;
+        let may_lend = !is_scarce || (IS_WIDE && !self.has_cycle() && !self.memory.is_receive_buffer_lent());
+        if !may_lend || !self.memory.is_common() {
             return None;
         }
-        let buffer_bytes = self.cycle.buffer_bytes;
         let (index, connection) = self.table.find_fast(id)?;
-        let kept = self.memory.kept(index, true)?;
+        let kept = self.memory.kept::<IS_WIDE>(index, Stance::Held)?;
         let pending = connection.try_decode_kept(reasons)?;
-        let kept_bytes = self.memory.lend(kept);
-        self.open(KeptCycle { phase: Phase::Unblocked, index, kept_bytes, received_bytes: 0, buffer_bytes });
-        Some(step(Some(self.cycle.buffer.get()), kept_bytes, pending))
+        if is_scarce {
+            self.memory.make_ready();
+        }
+        let (at, is_whole) = (self.memory.lend(kept, false), kept.is_whole());
+        let cycle = KeptCycle::to_decode(index, kept.bytes(), Address::new(at));
+        self.open(KeptCycle { is_whole, is_scarce, ..cycle });
+        Some(step(Some(at), kept.bytes(), pending))
     }
 
-    /// Read interest of a blocked receiver is off, as was wanted.
+    /// Read interest of a receiver that is blocked or waits is off, as was wanted.
     #[inline(always)]
     pub fn stop(&mut self, id: ReceiverId) -> Option<RawStep> {
         if !self.memory.is_common() {
             return None;
         }
         let (index, connection) = self.table.find_fast(id)?;
-        let kept = self.memory.kept(index, true)?;
-        let at = self.memory.address(kept)?;
-        connection.try_stop_blocked().then(|| step(Some(at), kept.bytes(), Actions::NONE))
+        let kept = match connection.is_waiting() {
+            true => self.memory.kept::<true>(index, Stance::Claiming).filter(|_| connection.try_stop_waiting())?,
+            false => self.memory.kept::<true>(index, Stance::Held).filter(|_| connection.try_stop_blocked())?,
+        };
+        Some(step(self.memory.address(kept), kept.bytes(), Actions::NONE))
+    }
+
+    /// Read interest is armed, of a receiver that is to receive, or holds nothing.
+    #[inline(always)]
+    pub fn arm(&mut self, id: ReceiverId) -> Option<RawStep> {
+        let (index, connection) = self.table.find_fast(id)?;
+        if self.kept_cycle.is_of(index) {
+            return connection.try_arm_to_receive().map(|_| self.to_receive());
+        }
+        if self.cycle.is_open() || connection.is_counting() {
+            return None;
+        }
+        Some(OpenCycle::step_at_rest(connection.try_fast_arm()?))
+    }
+
+    /// The claim that is first is granted, if nothing else is to be polled before.
+    #[inline(always)]
+    pub fn poll(&mut self) -> Option<GrantStep> {
+        if self.has_cycle() || !self.memory.buffers().nothing_to_poll() {
+            return None;
+        }
+        let grantable = self.memory.next_grant()?;
+        let Grantable { receiver: index, max_bytes, .. } = grantable;
+        let connection = self.table.row_mut(index)?;
+        let capacity = connection.capacity_to_receive(self.cycle.buffer_bytes, max_bytes);
+        let pending = connection.try_end_wait(capacity)?;
+        let (kept, at) = self.memory.grant(grantable);
+        let cycle = KeptCycle::to_receive(index, kept.bytes(), max_bytes, Address::new(at));
+        let (is_whole, is_scarce, purpose) = (kept.is_whole(), true, Purpose::Grant);
+        self.open(KeptCycle { is_whole, is_scarce, purpose, ..cycle });
+        let RawStep { data, .. } = self.to_receive();
+        Some(GrantStep {
+            id: self.table.id(index),
+            token: self.table.token(index),
+            step: step(data, max_bytes, pending),
+        })
+    }
+
+    #[inline(always)]
+    fn has_cycle(&self) -> bool {
+        self.cycle.is_open() || self.kept_cycle.is_open()
     }
 
     #[inline(always)]
@@ -205,21 +301,27 @@ impl<S: BufferSource> KeptPath<'_, S> {
         *self.kept_cycle = cycle;
     }
 
+    /// What the receiver is to do whose cycle has begun.
+    #[inline(always)]
+    fn to_receive(&self) -> RawStep {
+        let KeptCycle { at, kept_bytes, max_bytes, .. } = *self.kept_cycle;
+        let at = NonNull::new(at.get().as_ptr().wrapping_add(kept_bytes as usize));
+        step(at, max_bytes, Action::Recv.into())
+    }
+
     /// The cycle that is open has ended, in which this was received and consumed. The next one may begin, if nothing is
     /// scarce now.
     #[inline(always)]
     fn end(&mut self, (received_bytes, consumed_bytes): (u32, u32)) {
+        let was_scarce = core::mem::take(&mut self.kept_cycle.is_scarce);
         (self.kept_cycle.phase, self.kept_cycle.received_bytes) = (Phase::Closed, 0);
-        let is_plentiful = !self.memory.has_moved_buffers() || self.memory.is_plentiful();
+        if IS_WIDE {
+            self.cycle.buffer = Address::new(self.memory.receive_buffer_address());
+        }
+        let is_plentiful = !was_scarce && (!self.memory.has_moved_buffers() || self.memory.has_plenty());
         self.cycle.progress.phase = if is_plentiful { CommonPhase::Ready } else { CommonPhase::Closed };
         self.counts.received_bytes += u64::from(received_bytes);
         self.counts.consumed_bytes += u64::from(consumed_bytes);
-    }
-
-    /// That many bytes behind the front of the receive buffer.
-    #[inline(always)]
-    fn behind(&self, bytes: u32) -> Option<NonNull<u8>> {
-        NonNull::new(self.cycle.buffer.get().as_ptr().wrapping_add(bytes as usize))
     }
 }
 
@@ -227,6 +329,7 @@ impl<S: BufferSource> KeptPath<'_, S> {
 struct Decodable<'a> {
     index: u32,
     connection: &'a mut Connection,
+    purpose: Purpose,
     /// What it received in the cycle that is open.
     received_bytes: u32,
     /// With what it kept.
@@ -244,14 +347,15 @@ fn decodable<'a>(
     if kept_cycle.is_of(index) {
         let (received_bytes, buffered_bytes) = (kept_cycle.received_bytes, kept_cycle.buffered_bytes());
         let is_to_decode = kept_cycle.phase != Phase::Receiving;
-        return is_to_decode.then_some(Decodable { index, connection, received_bytes, buffered_bytes });
+        let purpose = kept_cycle.purpose;
+        return is_to_decode.then_some(Decodable { index, connection, purpose, received_bytes, buffered_bytes });
     }
     let goes_on = cycle.plan.decoded.actions().has(Action::Recv);
     if cycle.progress.phase != CommonPhase::Decoding || cycle.id != id || goes_on || connection.is_counting() {
         return None;
     }
-    let received_bytes = cycle.received_bytes;
-    Some(Decodable { index, connection, received_bytes, buffered_bytes: received_bytes })
+    let (received_bytes, purpose) = (cycle.received_bytes, Purpose::Receive);
+    Some(Decodable { index, connection, purpose, received_bytes, buffered_bytes: received_bytes })
 }
 
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! Numbers for all that the future depends on, for model checkers: two pools with the same numbers answer alike,
 //! whatever is asked of them.
 
+use super::kept_cycle::KeptCycle;
 use super::{BufferSource, Pool, ReceiverId};
 use crate::scheduler::{LeaseId, WaitId};
 use alloc::vec::Vec;
@@ -13,7 +14,7 @@ impl<S: BufferSource + Clone> Clone for Pool<S> {
         cycle.buffer = memory.receive_buffer_address();
         Pool {
             cycle,
-            kept_cycle: self.kept_cycle,
+            kept_cycle: KeptCycle { at: memory.unlisted_address(self.kept_cycle.index), ..self.kept_cycle },
             table: self.table.clone(),
             counts: self.counts,
             memory,

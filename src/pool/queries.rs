@@ -45,8 +45,8 @@ impl<S: BufferSource> Pool<S> {
             if !self.kept_cycle.is_of(index) {
                 return self.memory.area(index, is_receive);
             }
-            let (start, bytes) = self.kept_cycle.place(is_receive);
-            return self.memory.receive_buffer_area(start, bytes);
+            let (at, bytes) = self.kept_cycle.place(is_receive);
+            return (bytes > 0).then(|| (at.get(), bytes));
         }
         let step = match self.cycle.buffered_bytes() {
             0 if is_receive => self.cycle.step_to_receive(),

@@ -19,13 +19,7 @@ impl<S: BufferSource> Pool<S> {
     /// receive leaves (not of a layer that reads ahead), or if a cell has less room than the frame needs, since the
     /// frame does fit.
     pub(super) fn capacity_for(&self, index: u32, max_bytes: u32) -> u32 {
-        let connection = self.table.connection(index);
-        let reports_again = connection.has_mode(Mode::Level) && !connection.reads_ahead();
-        if reports_again || connection.needed_bytes() > max_bytes {
-            self.memory.config().buffer_bytes
-        } else {
-            connection.buffered_bytes() + max_bytes
-        }
+        self.table.connection(index).capacity_to_receive(self.memory.config().buffer_bytes, max_bytes)
     }
 
     /// The memory model dropped what the receiver kept.

@@ -47,7 +47,7 @@ pub(super) enum Lender {
 
 /// What a borrow is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// What `begin` allowed.
     Receive,
     Grant,

@@ -21,6 +21,12 @@ pub(super) fn charged(credit_bytes: i32, cell_bytes: u32, held_ns: u64) -> i32 {
     (credit_bytes - charge).max(-CREDIT_MAX)
 }
 
+/// Whether a credit is enough for a cell of this size.
+#[inline]
+pub(super) fn is_credit_for(credit_bytes: i32, cell_bytes: u32) -> bool {
+    credit_bytes >= cell_bytes.saturating_mul(2).min(CREDIT_MAX as u32) as i32
+}
+
 impl ReceivingConfig {
     /// When the claim is tried, or from when on the content may be evicted, of a receiver with this start and length,
     /// in pool time.
@@ -34,14 +40,27 @@ impl Keeper {
     /// The bytes that its receiver may come to keep, if that waits under no mark.
     #[inline]
     pub(super) fn length_bytes(&self, row: &Row, buffer_bytes: u32) -> u32 {
-        if self.kept_bytes == 0 || row.unknown_length {
-            return buffer_bytes;
-        }
-        self.kept_bytes.saturating_add(self.needed_bytes.max(1)).min(buffer_bytes)
+        row.length_bytes(self.kept_bytes, self.needed_bytes, buffer_bytes)
+    }
+
+    /// The most that a receive may bring without going past the frame, at least 1.
+    #[inline]
+    pub(super) fn exact_bytes(&self, row: &Row, buffer_bytes: u32) -> u32 {
+        let room = buffer_bytes - self.kept_bytes;
+        if row.unknown_length { room } else { self.usable_bytes.clamp(1, room) }
     }
 }
 
 impl Row {
+    /// The bytes that it may come to keep, if it keeps and needs as many.
+    #[inline]
+    pub(super) fn length_bytes(&self, kept_bytes: u32, needed_bytes: u32, buffer_bytes: u32) -> u32 {
+        if kept_bytes == 0 || self.unknown_length {
+            return buffer_bytes;
+        }
+        kept_bytes.saturating_add(needed_bytes.max(1)).min(buffer_bytes)
+    }
+
     /// Bytes were decoded, of which a buffer has at most 16 MiB.
     #[inline(always)]
     pub(super) fn add_credit(&mut self, bytes: u32) {
@@ -62,8 +81,7 @@ impl<B: Buffers> Receiving<B> {
     /// The most that a receive may bring without going past the frame, at least 1.
     pub(super) fn exact_bytes(&self, keeper: u32) -> u32 {
         let state = &self.keepers[keeper];
-        let room = self.config.buffer_bytes - state.kept_bytes;
-        if self.rows[state.receiver as usize].unknown_length { room } else { state.usable_bytes.clamp(1, room) }
+        state.exact_bytes(&self.rows[state.receiver as usize], self.config.buffer_bytes)
     }
 
     /// The decoder of a receiver that keeps nothing can use this number of bytes at once, 1 if it reported nothing.
@@ -159,8 +177,7 @@ impl<B: Buffers> Receiving<B> {
     /// Whether its credit is enough for a cell of this size.
     #[inline]
     pub(super) fn has_credit_for(&self, keeper: u32, size: Size) -> bool {
-        let cell_bytes = self.cells.sizes.bytes(size);
-        self.credit_bytes(keeper) >= cell_bytes.saturating_mul(2).min(CREDIT_MAX as u32) as i32
+        is_credit_for(self.credit_bytes(keeper), self.cells.sizes.bytes(size))
     }
 
     /// A receive might leave bytes for which there is no room, while this number of buffers is free; or it would be one

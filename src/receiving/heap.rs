@@ -87,7 +87,7 @@ impl Heaps {
     }
 
     /// Adds a keeper that is in no heap.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert(&mut self, queue: Queue, keeper: u32, deadline_ns: u64, keepers: &mut Keepers) -> Entry {
         let heap = &mut self.heaps[queue as usize];
         let entry = Entry { deadline_ns, receiver: keepers[keeper].receiver, keeper };

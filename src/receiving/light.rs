@@ -6,13 +6,14 @@
 
 use super::borrow::{Borrow, Lender, Purpose};
 use super::buffers::Buffers;
-use super::in_cells::KeptInCell;
-use super::keeper::Row;
-use super::types::{After, Rest};
+use super::in_cells::Kept;
+use super::keeper::{Place, Row};
+use super::types::{After, Rest, Stance};
 use super::{NIL, Receiving};
 use crate::alloc_util::prefetch;
 use crate::memory::{Address, Arena, poison};
 use alloc::vec::Vec;
+#[cfg(feature = "model-check")]
 use core::ptr::NonNull;
 
 impl<B: Buffers> Receiving<B> {
@@ -60,36 +61,53 @@ impl<B: Buffers> Receiving<B> {
         }
     }
 
-    /// What a receiver keeps in a cell, held or not, and may be lent the receive buffer with.
-    pub(crate) fn kept_in_cell(&mut self, receiver: u32, is_held: bool) -> Option<KeptInCell> {
-        if self.is_capped(receiver) { None } else { self.in_cells().kept(receiver, is_held) }
+    /// What a receiver that stands so keeps in a cell, and may be lent the receive buffer with.
+    pub(crate) fn kept_in_cell(&mut self, receiver: u32, stance: Stance) -> Option<Kept> {
+        if self.is_capped(receiver) {
+            return None;
+        }
+        self.in_cells().kept::<false>(receiver, stance)
     }
 
-    /// That is copied to the front of the receive buffer, as if that was borrowed to decode it, or to receive behind
-    /// it. Nothing of the borrow is written down. Returns how many bytes.
-    pub(crate) fn lend_with_kept(&mut self, kept: KeptInCell) -> u32 {
+    /// As `InCells::lend`, where tenants count what is kept, or memory checkers see what is lent.
+    pub(crate) fn lend_with_kept(&mut self, kept: Kept) -> Address {
+        self.dequeue(kept.keeper);
         self.move_bytes(kept.at, kept.bytes, (self.receive_buffer, 0));
-        kept.bytes
+        self.receive_buffer_address()
     }
 
-    /// That receiver borrows the receive buffer, where its content is, and has received this much behind it; or
-    /// nothing, to decode it.
-    pub(crate) fn list_with_kept(&mut self, receiver: u32, received_bytes: u32, is_to_decode: bool) {
+    /// Where the content of a receiver is that has the use of a buffer, of which nothing is written down.
+    #[cfg(feature = "model-check")]
+    pub(crate) fn unlisted_address(&self, receiver: u32) -> Address {
+        let place = self.known(receiver).map_or(Place::Nowhere, |state| state.place);
+        let Place::Whole { buffer, start } = place else {
+            return self.receive_buffer_address();
+        };
+        Address::new(
+            NonNull::new(self.arena.address(buffer).as_ptr().wrapping_add(start as usize)).expect("it is inside"),
+        )
+    }
+
+    /// That receiver borrows the buffer where its content is, to receive at most this much or to decode, and has
+    /// received this much behind it.
+    pub(crate) fn list_with_kept(&mut self, receiver: u32, purpose: Purpose, max_bytes: u32, received_bytes: u32) {
         let keeper = self.keeper(receiver);
         self.end_hold(keeper);
-        let room = self.config.buffer_bytes - self.keepers[keeper].kept_bytes;
-        let (purpose, max_bytes) = if is_to_decode { (Purpose::Decode, 0) } else { (Purpose::Receive, room) };
         self.borrow_in_place(keeper, purpose, max_bytes);
         if received_bytes > 0 {
             self.received(receiver, received_bytes).expect("as many fit into a buffer");
         }
     }
 
-    /// A receiver borrows the receive buffer, at the front of which its content is.
+    /// A receiver borrows its own buffer, or the receive buffer, at the front of which its content is.
     fn borrow_in_place(&mut self, keeper: u32, purpose: Purpose, max_bytes: u32) {
         self.end_rest(keeper);
-        self.is_receive_buffer_lent = true;
-        let borrow = Borrow::new(self.receive_buffer, 0, Lender::Thread, purpose, self.keepers[keeper].kept_bytes);
+        let (buffer, start, lender) = match self.keepers[keeper].place {
+            Place::Whole { buffer, start } => (buffer, start, Lender::Receiver),
+            _ => (self.receive_buffer, 0, Lender::Thread),
+        };
+        self.is_receive_buffer_lent |= lender == Lender::Thread;
+        let borrow = Borrow::new(buffer, start, lender, purpose, self.keepers[keeper].kept_bytes);
         self.list_borrow(Borrow { keeper, max_bytes, ..borrow });
     }
 
@@ -103,7 +121,6 @@ impl<B: Buffers> Receiving<B> {
         rest: Rest,
     ) -> After {
         let keeper = self.keeper(receiver);
-        self.dequeue(keeper);
         self.end_hold(keeper);
         if consumed_bytes > 0 {
             self.add_credit(keeper, consumed_bytes);
@@ -147,12 +164,6 @@ impl<B: Buffers> Receiving<B> {
         self.arena.lend(self.receive_buffer, 0..bytes);
     }
 
-    /// A part of the receive buffer, `None` if it is empty.
-    pub(crate) fn receive_buffer_area(&self, start: usize, bytes: u32) -> Option<(NonNull<u8>, u32)> {
-        let at = NonNull::new(self.arena.address(self.receive_buffer).as_ptr().wrapping_add(start))?;
-        (bytes > 0).then_some((at, bytes))
-    }
-
     /// Where the receive buffer is.
     pub(crate) fn receive_buffer_address(&self) -> Address {
         Address::new(self.arena.address(self.receive_buffer))
@@ -168,18 +179,6 @@ impl<B: Buffers> Receiving<B> {
     #[inline(always)]
     pub(crate) fn bytes_at_mut(&mut self, at: Address, bytes: u32) -> &mut [u8] {
         self.arena.bytes_at_mut(at, bytes)
-    }
-
-    /// The receive buffer, for writing.
-    #[inline(always)]
-    pub(crate) fn receive_buffer_mut(&mut self) -> &mut [u8] {
-        self.arena.buffer_mut(self.receive_buffer)
-    }
-
-    /// The receive buffer.
-    #[inline(always)]
-    pub(crate) fn receive_buffer(&self) -> &[u8] {
-        self.arena.buffer(self.receive_buffer)
     }
 }
 

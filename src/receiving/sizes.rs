@@ -15,6 +15,8 @@ pub(super) const HEADER: Size = 0;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
     bytes: [u32; SIZES_MAX],
+    /// The same of those that are smaller than a whole buffer, then what no number is greater than.
+    cells: [u32; SIZES_MAX - 1],
     count: u8,
 }
 
@@ -23,11 +25,13 @@ impl Sizes {
         let half = buffer_bytes / 2 / HEADER_BYTES * HEADER_BYTES;
         let small = [256, 1024, 4096].into_iter().filter(|&bytes| bytes < half);
         let half = Some(half).filter(|&bytes| bytes > HEADER_BYTES);
-        let mut sizes = Sizes { bytes: [0; SIZES_MAX], count: 0 };
+        let mut sizes = Sizes { bytes: [0; SIZES_MAX], cells: [u32::MAX; SIZES_MAX - 1], count: 0 };
         for bytes in [HEADER_BYTES].into_iter().chain(small).chain(half).chain([buffer_bytes]) {
             sizes.bytes[usize::from(sizes.count)] = bytes;
             sizes.count += 1;
         }
+        let cells = usize::from(sizes.whole());
+        sizes.cells[..cells].copy_from_slice(&sizes.bytes[..cells]);
         sizes
     }
 
@@ -49,13 +53,16 @@ impl Sizes {
         if bytes <= HEADER_BYTES { HEADER } else { self.fitting_any(bytes) }
     }
 
+    /// How many sizes are too small.
+    #[inline(always)]
     fn fitting_any(&self, bytes: u32) -> Size {
-        (0..self.whole()).find(|&size| bytes <= self.bytes(size)).unwrap_or(self.whole())
+        self.cells.iter().map(|&cell_bytes| Size::from(cell_bytes < bytes)).sum()
     }
 
     /// As `fitting`, of those that are not in header buffers.
+    #[inline(always)]
     pub(super) fn fitting_above_header(&self, bytes: u32) -> Size {
-        self.fitting(bytes.max(HEADER_BYTES + 1))
+        self.fitting_any(bytes.max(HEADER_BYTES + 1))
     }
 }
 

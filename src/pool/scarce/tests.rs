@@ -110,7 +110,9 @@ impl<S: BufferSource> Twins<S> {
         loop {
             let grants = self.steps.totals().grants;
             let notice = self.steps.poll_notice();
-            assert_eq!(notice, self.rounds.poll_notice());
+            assert_eq!(notice, self.rounds.poll_lease_or_receiver());
+            // Steps of these kinds begin with what is written down.
+            self.steps.leave_fast_path();
             let Some(Notice::Receiver { id, actions, .. }) = notice else { return };
             self.taken[GRANTED] += (self.steps.totals().grants - grants) as u32;
             let index = self.rounds.table.find(id).expect("it is attached");

@@ -1,4 +1,4 @@
-//! One bounded pool for all event-loop threads, without a lock on the common path; ids only, no memory.
+//! One bounded pool for all event-loop threads, without a lock of all on the common path; ids only, no memory.
 //!
 //! [`SharedScheduler`] is the pool, a [`SchedulerShard`] the handle of one thread: the same calls as [`Scheduler`], and
 //! [`SchedulerShard::poll_wake`].
@@ -20,15 +20,18 @@
 //! # How it works
 //!
 //! A [`Scheduler`] behind a lock makes all decisions. Each shard has a cache of some free buffers, which are leased
-//! from what no reserve of the scheduler holds back. A request takes one of them, and a release pushes one: neither
-//! takes the lock nor writes a cache line that another thread uses.
+//! from what no reserve of the scheduler holds back. A request takes one of them, and a release pushes one, under a lock
+//! of the shard. That is one atomic exchange and a store: neither takes the lock of all nor writes a cache line that
+//! another thread uses.
 //!
 //! The pool is *exhausted* while an eligible waiter finds no free buffer, or a reserve is not whole. A thread that
-//! exhausts the pool sets `is_exhausted`, then drains the caches of all shards. A thread that releases a buffer pushes
-//! it to its cache, then reads `is_exhausted`, and if it is set drains its own cache. Push and drain are
-//! read-modify-writes of the same word, the top of the cache. So either the drain sees the push, or the releasing
-//! thread sees `is_exhausted`. Between calls, while the pool is exhausted, all caches are empty: **no buffer is free
-//! while an eligible waiter is queued**.
+//! exhausts the pool sets `is_exhausted`, then drains the caches of all shards, each under its lock. A thread that
+//! releases a buffer reads `is_exhausted` under the lock of its shard, and pushes the buffer only if it is not set. So
+//! either the drain finds what was pushed, or the releasing thread sees `is_exhausted`. Between calls, while the pool is
+//! exhausted, all caches are empty: **no buffer is free while an eligible waiter is queued**.
+//!
+//! The lock of a shard is also that of its leases: only under it one of them ends or changes, on whichever thread. So of
+//! two threads that release a lease at the same time, one succeeds.
 //!
 //! # Waits of a shard
 //!
@@ -38,10 +41,11 @@
 //! its place for the next one where the first ends, or has a buffer otherwise.
 //!
 //! A buffer that a shard releases may go to the first of its own waits, of its most critical class that waits, without
-//! the lock of all: an *exchange*, under a lock of the shard. Other threads want that one only beside the lock of all:
-//! to serve, end or describe one of these waits, to call the shard, or to take what it does not use: a grant that it did
-//! not look at, or a right to begin waits. The pool stays as it was, but for the holder of the buffer. There is no
-//! exchange, and the buffer goes through the scheduler, where that would decide otherwise than by age:
+//! the lock of all: an *exchange*, in the same hold of the lock of the shard that ends the lease. Other threads want that
+//! lock to end a lease of the shard, and beside the lock of all: to serve, end or describe one of these waits, to call the
+//! shard, or to take what it does not use: cached buffers, a grant that it did not look at, or a right to begin waits.
+//! The pool stays as it was, but for the holder of the buffer. There is no exchange, and the buffer goes through the
+//! scheduler, where that would decide otherwise than by age:
 //!
 //! - while a wait is in the name of a tenant, for tenants take turns over all threads;
 //! - while a buffer is to be withheld, for the pool's memory was limited;
@@ -119,6 +123,7 @@ mod own_waits;
 mod placeholders;
 mod pool_api;
 mod pool_shard;
+mod release;
 mod shard;
 mod shard_state;
 mod shard_tenants;

@@ -129,6 +129,21 @@ fn release_by_two_threads_at_once_counts_once() {
     });
 }
 
+#[test]
+fn release_of_the_lease_of_a_third_shard_counts_once() {
+    loom::model(|| {
+        let (shards, mut handles) = shards(1, 3);
+        let (c, b, a) = (handles.pop().unwrap(), handles.pop().unwrap(), handles.pop().unwrap());
+        let lease = granted(&c);
+        let first = thread::spawn(move || (a.release(lease).is_ok(), a));
+        let by_b = b.release(lease).is_ok();
+        let (by_a, _a) = first.join().unwrap();
+        assert!(by_a != by_b, "exactly one thread released it");
+        assert_eq!((shards.stats().scheduler.free, shards.stats().scheduler.released), (1, 1));
+        shards.check_invariants().unwrap();
+    });
+}
+
 /// Their shard is named once.
 #[test]
 fn s13_two_releases_serve_two_of_three_waiters() {

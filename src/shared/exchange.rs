@@ -215,33 +215,33 @@ impl SchedulerShard {
     ///
     /// What was seen of the common queue may be old by now: then all this came before the change.
     #[inline(always)]
-    pub(super) fn exchange(&self, of: &ShardState, buffer: u32) -> bool {
-        let ShardState { shown, is_called, own_waits, .. } = of;
-        if shown.waiting.get() < 2 {
+    pub(super) fn exchange(&self, of: &ShardState, own: &mut OwnWaits, buffer: u32) -> bool {
+        let ShardState { shown, is_called, .. } = of;
+        if own.waiting < 2 {
             return false;
         }
         let seen = self.shared.queue.see();
-        own_waits.0.with(|own| {
-            let class = own.exchange_class().filter(|&class| self.may_exchange(own, class, seen));
-            let Some(class) = class else {
-                own.run = 0;
-                return false;
-            };
-            let grants = self.shared.queue.grants.0[usize::from(class)].get() + own.exchanged[usize::from(class)];
-            let bypasses = own.assign_first(class, buffer, grants).expect("more than one waits");
-            for other in class..self.shared.classes {
-                own.exchanged[usize::from(other)] += u64::from(self.shared.is_reserve_whole(other));
-            }
+        let Some(class) = own.exchange_class().filter(|&class| self.may_exchange(own, class, seen)) else {
+            own.run = 0;
+            return false;
+        };
+        let grants = self.shared.queue.grants.0[usize::from(class)].get() + own.exchanged[usize::from(class)];
+        let bypasses = own.assign_first(class, buffer, grants).expect("more than one waits");
+        own.exchanged[usize::from(class)] += 1;
+        for other in class + 1..self.shared.classes {
+            own.exchanged[usize::from(other)] += u64::from(self.shared.is_reserve_whole(other));
+        }
+        if of.has_exchanged.get() == 0 {
             of.has_exchanged.set(1);
-            shown.note_bypasses(bypasses);
-            own.show(shown, class);
-            // Not woken: it is awake.
-            if !is_called.load(Ordering::Relaxed) || self.shared.has_deadlines() {
-                self.shared.call(self.now_ns(of), self.index, Some(self.index));
-                self.shared.expect_pick_up(self.index);
-            }
-            true
-        })
+        }
+        shown.note_bypasses(bypasses);
+        own.show(shown, class);
+        // Not woken: it is awake.
+        if !is_called.load(Ordering::Relaxed) || self.shared.has_deadlines() {
+            self.shared.call(self.now_ns(of), self.index, Some(self.index));
+            self.shared.expect_pick_up(self.index);
+        }
+        true
     }
 
     /// Whether a buffer may go to a wait of this class, which is the most critical of this shard's.
@@ -270,7 +270,7 @@ impl SchedulerShard {
             let (queue, at) = (&self.shared.queue, usize::from(request.class));
             let grants = queue.grants.0[at].get() + own.exchanged[at];
             let wait = own.queue(request, holder, [self.now_ns(of), queue.stamp.0.get(), grants]);
-            own.show(shown, request.class);
+            own.show_waiting(shown, request.class);
             counts.queued.add_one();
             Some(wait)
         })

@@ -1,7 +1,7 @@
 //! The waits that a shard queues itself: for each class that has some, one wait in the common queue, the *placeholder*,
 //! stands for all of them.
 
-use super::cache::Holder;
+use super::cache::{Cache, Holder};
 use super::stats::ShownWaits;
 use crate::alloc_util::reserve;
 use crate::scheduler::list::{Linked, Links, List, NIL};
@@ -28,6 +28,8 @@ pub(super) enum Phase {
     },
 }
 
+/// On a cache line of its own.
+#[repr(align(64))]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OwnWait {
     pub(super) token: u64,
@@ -92,6 +94,8 @@ impl Numbers {
 /// What one shard queues, and which of it has a buffer.
 #[derive(Debug)]
 pub(super) struct OwnWaits {
+    /// Not a wait, but under the same lock: a release has one of both to look at.
+    pub(super) cache: Cache,
     /// Touched in the order of first use.
     table: Vec<OwnWait>,
     max: u32,
@@ -100,8 +104,7 @@ pub(super) struct OwnWaits {
     tag: u8,
     unused: u32,
     queues: [List; CLASSES_MAX],
-    waiting: u32,
-    waiting_peak: u32,
+    pub(super) waiting: u32,
     last_stamp: u64,
     /// Those that have a buffer and were not picked up.
     grants: List,
@@ -118,6 +121,7 @@ pub(super) struct OwnWaits {
 impl OwnWaits {
     pub(super) fn new(numbers: Numbers, shard: u32, tag: u8) -> Result<OwnWaits, ConfigError> {
         Ok(OwnWaits {
+            cache: Cache::default(),
             table: reserve("waiters_max", numbers.rows)?,
             max: numbers.rows,
             first: numbers.tickets + shard * numbers.rows,
@@ -125,7 +129,6 @@ impl OwnWaits {
             unused: NIL,
             queues: [List::EMPTY; CLASSES_MAX],
             waiting: 0,
-            waiting_peak: 0,
             last_stamp: 0,
             grants: List::EMPTY,
             rights: 0,
@@ -176,7 +179,6 @@ impl OwnWaits {
     fn enter_queue(&mut self, class: u8, index: u32) {
         self.queues[usize::from(class)].push_back(&mut self.table, index);
         self.waiting += 1;
-        self.waiting_peak = self.waiting_peak.max(self.waiting);
     }
 
     /// The stamp of the first wait of a class.
@@ -307,9 +309,15 @@ impl OwnWaits {
     /// Shows how many wait, after a wait of this class changed.
     #[inline(always)]
     pub(super) fn show(&self, shown: &ShownWaits, class: u8) {
-        let of_class = self.queues[usize::from(class)].len;
-        shown.show_waiting(usize::from(class), of_class, [self.waiting, self.waiting_peak]);
+        self.show_waiting(shown, class);
         self.show_assigned(shown);
+    }
+
+    /// As `show`, if none was assigned or picked up.
+    #[inline(always)]
+    pub(super) fn show_waiting(&self, shown: &ShownWaits, class: u8) {
+        shown.waiting_by_class[usize::from(class)].set(self.queues[usize::from(class)].len.into());
+        shown.reach_peak(self.waiting);
     }
 
     #[inline(always)]
@@ -330,9 +338,8 @@ impl OwnWaits {
         });
         let assigned = |_, wait: &OwnWait| matches!(wait.phase, Phase::Assigned { .. });
         let listed = self.queues.iter().map(|queue| queue.len).sum::<u32>();
-        let counted = shown.waiting.get() == self.waiting.into() && listed == self.waiting;
         queues
-            && counted
+            && listed == self.waiting
             && self.grants.is_sound(&self.table, assigned)
             && shown.assigned.get() == self.grants.len.into()
             && (listed + self.grants.len) as usize == self.iter().count()

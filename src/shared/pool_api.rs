@@ -1,6 +1,6 @@
 //! What the receivers of one thread need of their shard beside its calls. They know their indexes to be right.
 
-use super::cache::{BufferState, Holder, LeaseWord, NO_SHARD};
+use super::cache::{BufferState, Holder, LeaseWord, NO_SHARD, NextHold};
 use super::state::Locked;
 use super::sync::Ordering;
 use super::{SchedulerShard, SharedSchedulerError};
@@ -141,11 +141,10 @@ impl SchedulerShard {
         reach: Reach,
         change: impl Fn(LeaseWord) -> LeaseWord,
     ) -> Result<LeaseWord, SharedSchedulerError> {
-        let buffer = self.shared.buffers.get(lease.index() as usize);
         let adopted =
             |hold| LeaseWord { shard: self.index, holder: Holder::Receivers, is_named: false, ..change(hold) };
-        let renew = |hold| self.is_host_lease(hold, reach).then(|| adopted(hold));
-        Ok(buffer.and_then(|buffer| buffer.renew(lease, renew)).ok_or(SchedulerError::StaleLease)?)
+        let renew = |hold| self.is_host_lease(hold, reach).then(|| NextHold::Renewed(adopted(hold)));
+        Ok(self.shared.replace_hold(lease, renew).ok_or(SchedulerError::StaleLease)?)
     }
 
     /// A lease of one of this shard's receivers counts for a tenant from now on.
@@ -283,9 +282,8 @@ impl SchedulerShard {
                 }
                 Some(hold) if hold.shard == self.index => {
                     // Nothing is left to do if another thread was faster.
-                    buffer.change(lease, |hold| {
-                        (hold.shard == self.index).then_some(LeaseWord { shard: NO_SHARD, ..hold })
-                    });
+                    let leave = |hold: LeaseWord| LeaseWord { shard: NO_SHARD, ..hold };
+                    let _ = self.change_lease(lease, |hold| (hold.shard == self.index).then(|| leave(hold)));
                 }
                 _ => {}
             }
@@ -316,8 +314,7 @@ impl SchedulerShard {
         lease: LeaseId,
         change: impl Fn(LeaseWord) -> Option<LeaseWord>,
     ) -> Result<LeaseWord, SharedSchedulerError> {
-        let buffer = self.shared.buffers.get(lease.index() as usize);
-        let changed = buffer.and_then(|buffer| buffer.change(lease, change));
+        let changed = self.shared.replace_hold(lease, |hold| change(hold).map(NextHold::Same));
         changed.ok_or(SchedulerError::StaleLease.into())
     }
 }

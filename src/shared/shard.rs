@@ -79,36 +79,6 @@ impl SchedulerShard {
         self.release_if(lease, |_| true)
     }
 
-    /// As `release`, of a lease that is held in a way that `may_end` allows; any other is stale.
-    #[inline(always)]
-    pub(super) fn release_if(
-        &self,
-        lease: LeaseId,
-        may_end: impl Fn(LeaseWord) -> bool,
-    ) -> Result<(), SharedSchedulerError> {
-        let buffer = self.shared.buffers.get(lease.index() as usize);
-        let Some(hold) = buffer.and_then(|buffer| buffer.release(lease, may_end)) else {
-            return self.count_refusal(Err(SchedulerError::StaleLease.into()));
-        };
-        let of = self.shard_state();
-        let ShardState { cache, counts, .. } = of;
-        counts.given_by_class[usize::from(hold.class)].add_one();
-        if hold.is_capped || hold.is_named {
-            self.locked(|state| self.take_back(state, lease.index()));
-            return Ok(());
-        }
-        if self.exchange(of, lease.index()) {
-            return Ok(());
-        }
-        let cached = cache.push(&self.shared.buffers, lease.index());
-        // The other side of `collect`: this comes after `push`, so it sees that the pool is exhausted if `take` came
-        // before.
-        if cached > CACHE_MAX || self.shared.is_exhausted.0.load(Ordering::Relaxed) {
-            self.locked(|state| self.shared.take_cached(state, cache));
-        }
-        Ok(())
-    }
-
     /// Ends a wait, whichever shard it is of. If a buffer was assigned to it, the next waiter has it in this step.
     ///
     /// # Errors
@@ -294,7 +264,7 @@ impl Drop for SchedulerShard {
         let mut next = Some(0);
         while let Some(from) = next {
             next = self.locked(|state| {
-                self.shared.take_cached(state, &self.shard_state().cache);
+                self.shared.take_cached(state, self.index);
                 let next = self.end_some_waits(state, from);
                 if next.is_none() {
                     self.forget_tickets();
@@ -362,13 +332,13 @@ impl SchedulerShard {
     pub(super) fn locked<R>(&self, act: impl FnOnce(&mut Locked) -> R) -> R {
         let mut state = self.shared.lock();
         let shard_state = self.shard_state();
-        let ShardState { cache, counts, .. } = shard_state;
+        let ShardState { cached, counts, .. } = shard_state;
         counts.locked.add_one();
         self.shared.advance_clock(&mut state, shard_state);
         self.shared.note_peak(&state);
         self.shared.stamp(&mut state, shard_state);
         let outcome = act(&mut state);
-        cache.forget_lowest();
+        cached.forget_lowest();
         counts.wakes.add(self.shared.publish(&mut state, Some(self.index)));
         outcome
     }
@@ -443,7 +413,7 @@ impl SchedulerShard {
         }
     }
 
-    fn take_back(&self, state: &mut Locked, buffer: u32) {
+    pub(super) fn take_back(&self, state: &mut Locked, buffer: u32) {
         let tenant = state.take_back(buffer);
         self.shared.note_load(state, tenant);
     }
@@ -473,7 +443,8 @@ impl SchedulerShard {
             let Ok(Outcome::Granted(lease)) = state.scheduler.request(class, 0) else {
                 unreachable!("a part of the surplus is granted at once");
             };
-            self.shard_state().cache.push(&self.shared.buffers, lease.index());
+            let of = self.shard_state();
+            of.own_waits.0.with(|own| own.cache.push(&of.cached, &self.shared.buffers, lease.index()));
         }
     }
 
@@ -512,13 +483,16 @@ impl SchedulerShard {
         self.shared.buffers[index as usize].hold(index, LeaseWord { class, is_capped, holder, is_named, shard })
     }
 
-    /// Takes a buffer from this shard's cache, without the lock.
+    /// Takes a buffer from this shard's cache, without the lock of all.
     #[inline(always)]
     pub(super) fn take_cached_now(&self, of: &ShardState, request: &Request, holder: Holder) -> Option<LeaseId> {
         if !self.shared.is_uncapped(request.class) || request.tenant.is_some() || request.size_index > 0 {
             return None;
         }
-        let index = of.cache.pop(&self.shared.buffers)?;
+        if of.cached.len() == 0 {
+            return None;
+        }
+        let index = of.own_waits.0.with(|own| own.cache.pop(&of.cached, &self.shared.buffers))?;
         Some(self.hold(of, index, request.class, holder, false))
     }
 

@@ -1,14 +1,13 @@
 //! What one shard has.
 
-use super::cache::Cache;
 use super::own_waits::OwnWaits;
-use super::stats::{Counter, Counts, ShownWaits};
+use super::stats::{Counter, Counts, ShownCache, ShownWaits};
 use super::sync::{AtomicBool, CachePadded, ShortLock};
 
 /// Other threads write here only while something waits.
 #[derive(Debug)]
 pub(super) struct ShardState {
-    pub(super) cache: Cache,
+    pub(super) cached: ShownCache,
     /// There is a grant to pick up, or deadlines are to be polled from now on; or there was, and a thread cancelled or
     /// exported it since.
     pub(super) is_called: AtomicBool,
@@ -27,7 +26,7 @@ pub(super) struct ShardState {
 impl ShardState {
     pub(super) fn new(own_waits: OwnWaits) -> ShardState {
         ShardState {
-            cache: Cache::default(),
+            cached: ShownCache::default(),
             is_called: AtomicBool::new(false),
             is_in_use: AtomicBool::new(false),
             time: Counter::default(),

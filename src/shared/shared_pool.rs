@@ -127,7 +127,7 @@ impl SharedPool {
         shard.bind_thread();
         // SAFETY: the pool's source owns `common`, and with it the arena. A pool makes slices of the buffers of its own
         // leases alone, or, by a caller of `Reach::anywhere`, of one that it adopts. The scheduler leases a buffer once
-        // at a time, and each way from a release to the next grant orders both, be it the lock or the top of a cache.
+        // at a time, and each way from a release to the next grant orders both, be it the lock of all or that of a shard.
         // What a pool trims is free and in no cache, and stays so under the lock that `with_free` holds.
         #[allow(unsafe_code)]
         let arena = unsafe { arena.alias() }.expect("buffers of shards have one size");

@@ -1,7 +1,7 @@
 //! What all shards share: the lock-free parts of each, and the pool behind a lock.
 
 use super::SharedSchedulerStats;
-use super::cache::{BufferState, Cache};
+use super::cache::BufferState;
 use super::own_waits::{Numbers, OwnWaits};
 use super::placeholders::{CommonQueue, Placeholders, bypass_bound};
 use super::shard_state::ShardState;
@@ -212,8 +212,10 @@ impl Shared {
         self.uncapped.checked_shr(class.into()).is_some_and(|mask| mask & 1 != 0)
     }
 
-    pub(super) fn take_cached(&self, state: &mut Locked, cache: &Cache) {
-        for index in cache.take(&self.buffers) {
+    pub(super) fn take_cached(&self, state: &mut Locked, shard: u32) {
+        let shown = &self.shard_states[shard as usize].0.cached;
+        let taken = self.own_waits(shard).with(|own| own.cache.take(shown));
+        for index in taken.iter(&self.buffers) {
             state.take_back(index);
         }
     }
@@ -223,10 +225,10 @@ impl Shared {
         if self.is_exhausted.0.load(Ordering::Relaxed) {
             return;
         }
-        // The other side of `SchedulerShard::release_if`: `take` publishes it.
+        // The other side of `SchedulerShard::pass_on`: the lock of each shard publishes it.
         self.is_exhausted.0.store(true, Ordering::Relaxed);
-        for shard_state in &self.shard_states {
-            self.take_cached(state, &shard_state.0.cache);
+        for shard in 0..self.shard_states.len() as u32 {
+            self.take_cached(state, shard);
         }
     }
 
@@ -287,7 +289,7 @@ impl Shared {
 
     /// Buffers that were cached all the time since the shard took the lock last.
     fn cached_since(&self) -> u32 {
-        self.shard_states.iter().map(|shard_state| shard_state.0.cache.lowest()).sum()
+        self.shard_states.iter().map(|shard_state| shard_state.0.cached.lowest()).sum()
     }
 
     /// While no request waits no shard polls its deadlines; when one begins to wait, all others are woken.
@@ -342,6 +344,7 @@ impl Shared {
     }
 
     /// The buffers that a class leaves to others.
+    #[inline(always)]
     pub(super) fn reserve_of(&self, class: u8) -> u32 {
         self.reserves[usize::from(class)].get() as u32
     }
@@ -354,6 +357,7 @@ impl Shared {
     }
 
     /// Whether as many buffers are free as this class leaves to others: one more would be its.
+    #[inline(always)]
     pub(super) fn is_reserve_whole(&self, class: u8) -> bool {
         let reserve = self.reserve_of(class);
         reserve == 0 || self.published.0.free() >= reserve
@@ -496,7 +500,7 @@ impl Shared {
 
     /// Buffers that are free or cached, as of late.
     pub(super) fn free_buffers(&self) -> u32 {
-        let cached: u32 = self.shard_states.iter().map(|shard_state| shard_state.0.cache.len()).sum();
+        let cached: u32 = self.shard_states.iter().map(|shard_state| shard_state.0.cached.len()).sum();
         self.published.0.free() + cached
     }
 
@@ -504,7 +508,7 @@ impl Shared {
         let mut stats = SharedSchedulerStats::default();
         stats.scheduler.capacity = self.buffers.len() as u32;
         for CachePadded(shard_state) in &self.shard_states {
-            stats.cached += shard_state.cache.len();
+            stats.cached += shard_state.cached.len();
             shard_state.counts.add_to(&mut stats);
         }
         stats.scheduler.free = stats.cached;

@@ -2,6 +2,7 @@
 //!
 //! The counts take no part in any decision, so these atomics are never loom's: its models stay small.
 
+use super::sync::CachePadded;
 use crate::scheduler::{CLASSES_MAX, Scheduler, SchedulerStats};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -82,6 +83,29 @@ impl LowWaterMark {
     }
 }
 
+/// The buffers that a shard has cached, as of late. Written under its lock.
+#[derive(Debug, Default)]
+pub(super) struct ShownCache {
+    pub(super) len: Counter,
+    pub(super) lowest: CachePadded<LowWaterMark>,
+}
+
+impl ShownCache {
+    pub(super) fn len(&self) -> u32 {
+        self.len.get() as u32
+    }
+
+    /// The fewest buffers that lay here at once, since the last [`ShownCache::forget_lowest`].
+    pub(super) fn lowest(&self) -> u32 {
+        self.lowest.0.get()
+    }
+
+    /// Counts from what lies here now. For the shard itself, while no thread takes.
+    pub(super) fn forget_lowest(&self) {
+        self.lowest.0.set(self.len());
+    }
+}
+
 /// The earliest of some times, or none. In the word, `u64::MAX` is none: no clock gets there.
 #[derive(Debug)]
 pub(super) struct Earliest(Counter);
@@ -148,19 +172,18 @@ impl Counts {
 #[derive(Debug, Default)]
 pub(super) struct ShownWaits {
     pub(super) waiting_by_class: [Counter; CLASSES_MAX],
-    pub(super) waiting: Counter,
     pub(super) assigned: Counter,
     waiting_peak: Counter,
     bypass_peak: Counter,
 }
 
 impl ShownWaits {
-    /// Waits of this class; and of all classes, now and at most.
+    /// This many wait, of all classes.
     #[inline(always)]
-    pub(super) fn show_waiting(&self, class: usize, of_class: u32, [all, peak]: [u32; 2]) {
-        self.waiting_by_class[class].set(of_class.into());
-        self.waiting.set(all.into());
-        self.waiting_peak.set(peak.into());
+    pub(super) fn reach_peak(&self, waiting: u32) {
+        if u64::from(waiting) > self.waiting_peak.get() {
+            self.waiting_peak.set(waiting.into());
+        }
     }
 
     #[inline(always)]
@@ -173,8 +196,8 @@ impl ShownWaits {
     pub(super) fn add_to(&self, stats: &mut SchedulerStats) {
         for (sum, waiting) in stats.waiting_by_class.iter_mut().zip(&self.waiting_by_class) {
             *sum += waiting.get() as u32;
+            stats.waiting += waiting.get() as u32;
         }
-        stats.waiting += self.waiting.get() as u32;
         stats.assigned += self.assigned.get() as u32;
         stats.waiting_peak += self.waiting_peak.get() as u32;
         stats.bypass_peak = stats.bypass_peak.max(self.bypass_peak.get());

@@ -4,7 +4,7 @@
 //! A thread that holds both locks took the common one first.
 
 use super::cache::Holder;
-use super::own_waits::{OwnWait, OwnWaits, Phase, PickedUp, Place, STAMPS};
+use super::own_waits::{OwnWait, OwnWaits, Phase, PickedUp, Place, STAMPS, is_earlier};
 use super::placeholders::{Placeholder, Placeholders, Seen};
 use super::shard_state::ShardState;
 use super::shard_waits::State;
@@ -160,7 +160,7 @@ impl Shared {
     /// A shard has the lock: a wait that begins from now on is behind those that are there. The common queue learns of
     /// the shard's exchanges.
     pub(super) fn stamp(&self, state: &mut Locked, of: &ShardState) {
-        state.stamp += STAMPS;
+        state.stamp = state.stamp.wrapping_add(STAMPS);
         self.queue.stamp.0.set(state.stamp);
         if of.has_exchanged.get() == 0 {
             return;
@@ -179,10 +179,10 @@ impl Locked {
     fn queue_in_order(&mut self, class: u8, token: u64, since_ns: u64, stamp: u64) -> WaitId {
         let Locked { scheduler, tickets, placeholders, .. } = self;
         let stamp_of = |token: u64| match Placeholders::from_token(token) {
-            Some((shard, class)) => placeholders.get(shard, class).map_or(0, |other| other.stamp),
+            Some((shard, class)) => placeholders.get(shard, class).map_or(stamp, |other| other.stamp),
             None => tickets.stamp(token as u32),
         };
-        scheduler.queue_in_order(class, token, since_ns, |other| stamp_of(other) <= stamp)
+        scheduler.queue_in_order(class, token, since_ns, |other| !is_earlier(stamp, stamp_of(other)))
     }
 
     /// Grants that waits of a class could have had up to now, with these exchanges of a shard.
@@ -264,12 +264,14 @@ impl SchedulerShard {
         }
         self.check_open_for(holder).ok()?;
         own_waits.0.with(|own| {
-            if own.rights == 0 || !own.is_waiting(request.class) || !own.has_room() {
+            let (queue, at) = (&self.shared.queue, usize::from(request.class));
+            let stamp = queue.stamp.0.get();
+            let may_queue = own.rights > 0 && own.is_waiting(request.class) && own.has_room() && own.has_stamp(stamp);
+            if !may_queue {
                 return None;
             }
-            let (queue, at) = (&self.shared.queue, usize::from(request.class));
             let grants = queue.grants.0[at].get() + own.exchanged[at];
-            let wait = own.queue(request, holder, [self.now_ns(of), queue.stamp.0.get(), grants]);
+            let wait = own.queue(request, holder, [self.now_ns(of), stamp, grants]);
             own.show_waiting(shown, request.class);
             counts.queued.add_one();
             Some(wait)

@@ -11,8 +11,15 @@ use alloc::vec::Vec;
 /// The most waits that all shards together can queue themselves: what is reserved, but not touched before it is needed.
 const ROWS_MAX: u32 = 1 << 20;
 
-/// Stamps of one call that took the lock, so that waits of a shard are in order until the next.
-pub(super) const STAMPS: u64 = 1 << 20;
+/// Stamps of one call that took the lock, so that waits of a shard are in order until the next. When a shard has used
+/// them up, it takes the lock.
+pub(super) const STAMPS: u64 = 1 << 10;
+
+/// Whether a wait with the first stamp was there before one with the other. Stamps may begin anew: of two that wait at
+/// the same time, the later one is less than half of all behind.
+pub(super) fn is_earlier(stamp: u64, than: u64) -> bool {
+    (stamp.wrapping_sub(than) as i64) < 0
+}
 
 /// How a wait stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +41,7 @@ pub(super) enum Phase {
 pub(super) struct OwnWait {
     pub(super) token: u64,
     pub(super) since_ns: u64,
-    /// A wait with a lower one was there before.
+    /// A wait with an earlier one was there before.
     pub(super) stamp: u64,
     /// Queued: grants that it could have had, before it. Assigned: those that bypassed it.
     pub(super) grants: u64,
@@ -171,8 +178,15 @@ impl OwnWaits {
     /// The stamp of the next wait, after a call that had this one.
     #[inline(always)]
     fn next_stamp(&mut self, of_call: u64) -> u64 {
-        self.last_stamp = (self.last_stamp + 1).max(of_call).min(of_call + STAMPS - 1);
+        let next = self.last_stamp.wrapping_add(1);
+        self.last_stamp = if next.wrapping_sub(of_call) < STAMPS { next } else { of_call };
         self.last_stamp
+    }
+
+    /// Whether one more wait has a stamp of its own, after a call that had this one.
+    #[inline(always)]
+    pub(super) fn has_stamp(&self, of_call: u64) -> bool {
+        self.last_stamp.wrapping_sub(of_call) != STAMPS - 1
     }
 
     #[inline(always)]

@@ -149,7 +149,9 @@ impl Seen {
 // Loom's structures may only be made inside a model, and this test has one thread.
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::super::own_waits::STAMPS;
     use super::super::{SchedulerShard, SharedScheduler};
+    use super::*;
     use crate::scheduler::{LeaseId, Outcome, SchedulerConfig, WaitId};
 
     /// A buffer that is to be withheld is not exchanged; the next one is.
@@ -201,6 +203,49 @@ mod tests {
         here.set_withheld(0, 1, 0);
         assert_eq!(bypasses(leases[1]), Ok(1));
         assert_eq!(shards.check_invariants(), Ok(()));
+    }
+
+    /// Those of two shards are served in turn by the releases of a third one.
+    #[test]
+    fn waits_keep_their_order_where_stamps_begin_anew() {
+        for calls_before in 0..12 {
+            let shards = SharedScheduler::new(&SchedulerConfig::new(1, 8), 3).expect("the configuration is allowed");
+            let [a, b, c] = [0, 1, 2].map(|index| shards.shard(index).expect("it is free"));
+            c.shared.lock().stamp = (STAMPS * calls_before).wrapping_neg();
+            let mut lease = granted(&c);
+            for token in 0..4 {
+                let wait = queued(if token % 2 == 0 { &a } else { &b }, 0, token);
+                // It takes the lock, so the next wait is of another call.
+                c.describe_wait(wait).expect("it waits");
+            }
+            let served = [(); 4].map(|()| {
+                c.release(lease).expect("it is held");
+                let grant = a.poll_grant().or_else(|| b.poll_grant()).expect("a wait is served");
+                lease = grant.lease;
+                grant.token
+            });
+            assert_eq!(served, [0, 1, 2, 3], "{calls_before} calls before stamps begin anew");
+            assert_eq!(shards.check_invariants(), Ok(()));
+        }
+    }
+
+    /// Waits that a shard queues itself have stamps of their own, however many there are.
+    #[test]
+    fn shard_takes_the_lock_when_its_stamps_are_used_up() {
+        let (shards, [shard, _]) = two(&SchedulerConfig::new(1, 4));
+        let mut lease = granted(&shard);
+        for token in 0..2 {
+            queued(&shard, 0, token);
+        }
+        let locked = shards.stats().locked;
+        for token in 0..2 * STAMPS {
+            shard.release(lease).expect("it is held");
+            lease = shard.poll_grant().expect("the first wait is served").lease;
+            queued(&shard, 0, token);
+        }
+        assert_eq!(shards.stats().locked - locked, 2, "but seldom");
+        let stamps: Vec<u64> = shard.shared.own_waits(0).with(|own| own.iter().map(|wait| wait.stamp).collect());
+        assert!(matches!(stamps[..], [one, other] if one != other), "{stamps:?}");
     }
 
     fn two(config: &SchedulerConfig) -> (SharedScheduler, [SchedulerShard; 2]) {

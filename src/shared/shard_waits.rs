@@ -29,7 +29,7 @@ pub(super) struct Ticket {
     pub(super) class: u8,
     pub(super) has_deadline: bool,
     pub(super) holder: Holder,
-    /// A wait with a lower one was there before.
+    /// A wait with an earlier one was there before.
     stamp: u64,
     /// The number that the host knows it by, if it was queued by a shard before.
     pub(super) alias: Option<WaitId>,

@@ -129,6 +129,7 @@ mod shard_state;
 mod shard_tenants;
 mod shard_waits;
 mod shared_pool;
+mod shown_clock;
 mod state;
 mod stats;
 mod sync;

@@ -207,7 +207,7 @@ impl SchedulerShard {
     /// The time of the clock, if it were advanced to that of this shard.
     #[inline(always)]
     fn now_ns(&self, of: &ShardState) -> u64 {
-        self.shared.clock_at(of.last_ns())
+        self.shared.clock.0.at(of.last_ns())
     }
 
     /// Gives a buffer that is this shard's to one of its own waits, without the common lock. `false` if it has to go to

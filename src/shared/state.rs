@@ -6,6 +6,7 @@ use super::own_waits::{Numbers, OwnWaits};
 use super::placeholders::{CommonQueue, Placeholders, bypass_bound};
 use super::shard_state::ShardState;
 use super::shard_waits::{State, Tickets};
+use super::shown_clock::ShownClock;
 use super::stats::{Counter, Earliest, PublishedStats};
 use super::sync::{AtomicBool, AtomicU64, CachePadded, Lock, MutexGuard, Ordering};
 use super::totals::Totals;
@@ -39,12 +40,7 @@ pub(super) struct Shared {
     lease_ns: Option<u64>,
     /// No shard that has grants to pick up was called before, and has not looked since.
     oldest_call_ns: CachePadded<Earliest>,
-    /// The host's time less that of the clock, when that was advanced last.
-    lag_ns: CachePadded<Counter>,
-    /// When the clock is to be advanced again, in the host's time, so that it goes as fast.
-    tick_ns: CachePadded<Counter>,
-    /// The time of the clock.
-    clock_ns: CachePadded<Counter>,
+    pub(super) clock: CachePadded<ShownClock>,
     published: CachePadded<PublishedStats>,
     /// What tenants hold.
     pub(super) totals: Totals,
@@ -178,9 +174,7 @@ impl Shared {
             is_closed: AtomicBool::new(false),
             lease_ns: config.lease_ns,
             oldest_call_ns: CachePadded::default(),
-            lag_ns: CachePadded::default(),
-            tick_ns: CachePadded::default(),
-            clock_ns: CachePadded::default(),
+            clock: CachePadded::default(),
             published: CachePadded::default(),
             totals,
             numbers,
@@ -372,8 +366,7 @@ impl Shared {
     /// after the call, and once in each step of the clock until then, so that it does not stand still. `None` if no
     /// grant is there to pick up, leases have no deadlines, or time ends before.
     pub(super) fn overdue_ns(&self) -> Option<u64> {
-        let due_ns = self.oldest_call_ns.0.get()?.checked_add(self.lease_ns?)?.checked_add(self.lag_ns.0.get())?;
-        Some(due_ns.min(self.tick_ns.0.get()))
+        self.clock.0.host_ns(self.oldest_call_ns.0.get()?.checked_add(self.lease_ns?)?)
     }
 
     /// Whether a shard that was called then, and has not looked since, loses its grants now.
@@ -387,22 +380,7 @@ impl Shared {
             return;
         };
         state.advance_clock(last_ns);
-        // A step that would be longer than the host's time lasts to its end.
-        let tick_ns = state.clock.host_ns(u64::MAX).unwrap_or(u64::MAX);
-        let now =
-            [(&self.lag_ns, state.clock.lag_ns()), (&self.tick_ns, tick_ns), (&self.clock_ns, state.clock.now_ns())];
-        for (shown, ns) in now {
-            if shown.0.get() != ns {
-                shown.0.set(ns);
-            }
-        }
-    }
-
-    /// The time of the clock, if it were advanced to this time of the host.
-    #[inline(always)]
-    pub(super) fn clock_at(&self, last_ns: Option<u64>) -> u64 {
-        let advanced_ns = last_ns.map_or(0, |last_ns| last_ns.min(self.tick_ns.0.get()));
-        advanced_ns.saturating_sub(self.lag_ns.0.get()).max(self.clock_ns.0.get())
+        self.clock.0.show(&state.clock);
     }
 
     /// Takes grants from shards that were called a lease ago and have not looked since: their waits queue again, behind

@@ -61,6 +61,15 @@ impl Counter {
     pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// A thread that reads this by [`Counter::get_before_others`] sees what was set before it.
+    pub(super) fn set_after_others(&self, value: u64) {
+        self.0.store(value, Ordering::Release);
+    }
+
+    pub(super) fn get_before_others(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// The lowest number since it was set. Written only when it gets lower, so that its readers do not wait for each other.

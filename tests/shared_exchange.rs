@@ -42,8 +42,9 @@ fn shard_alone_takes_no_lock() {
     let stats = shards.stats();
     // The rights to begin waits are taken several at a time.
     assert!(stats.locked - before < 8, "{stats:?}");
-    assert_eq!((stats.scheduler.waiting, stats.scheduler.granted_by_handoff), (3, 100));
-    assert_eq!(stats.scheduler.waiting_peak, 3);
+    let scheduler = stats.scheduler;
+    assert_eq!((scheduler.waiting, scheduler.granted_by_handoff, scheduler.queued), (3, 100, 103));
+    assert_eq!(scheduler.waiting_peak, 3);
 }
 
 /// While another shard waits, it gets a buffer after [`EXCHANGES_MAX`] exchanges, and again after as many.
@@ -281,6 +282,67 @@ fn s58_exchanged_grant_passes_on_after_a_lease() {
     b.release(grant.lease).unwrap();
     assert!(a.poll_grant().is_some());
     shards.check_invariants().unwrap();
+}
+
+/// The only wait of a shard that does not look loses its buffer too, and has one when it is its turn again.
+#[test]
+fn lapsed_grant_of_an_only_wait_comes_back() {
+    let config = SchedulerConfig { park_ns: Some(250), lease_ns: Some(1000), ..SchedulerConfig::new(1, 64) };
+    let (shards, a, b) = two(&config);
+    [&a, &b].into_iter().for_each(|shard| shard.handle_timeout(10));
+    let lease = granted(&a, 0);
+    queued(&a, 0, 0);
+    queued(&b, 0, 9);
+    a.release(lease).unwrap();
+    let mut ticks = (10..4_010).step_by(125).map(|now_ns| b.handle_timeout(now_ns));
+    let grant = ticks.find_map(|()| b.poll_grant()).expect("the other one did not look");
+    assert_eq!((grant.token, shards.stats().scheduler.waiting), (9, 1));
+    b.release(grant.lease).unwrap();
+    shards.check_invariants().unwrap();
+    assert_eq!(polled(&a), Some(0));
+}
+
+/// A wait that is served by an exchange was passed by grants of the common queue before.
+#[test]
+fn exchange_counts_how_often_its_wait_was_passed() {
+    let (shards, a, b) = two(&SchedulerConfig { classes: 2, ..SchedulerConfig::new(2, 64) });
+    let [of_a, of_b] = [&a, &b].map(|shard| granted(shard, 0));
+    (0..2).for_each(|token| _ = queued(&a, 1, token));
+    queued(&b, 0, 9);
+    b.release(of_b).unwrap();
+    assert_eq!((polled(&b), shards.stats().scheduler.bypass_peak), (Some(9), 0));
+    assert!(!release(&shards, &a, of_a), "given: it is exchanged");
+    assert_eq!((polled(&a), shards.stats().scheduler.bypass_peak), (Some(0), 1));
+}
+
+/// A shard has a grant of a wait that it queued itself and one of the common queue: it picks up both, and then takes no
+/// lock to look for others.
+#[test]
+fn own_grants_and_others_are_picked_up() {
+    let mut config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(2, 64) };
+    config.class_caps[1] = 1;
+    let (shards, a, b) = two(&config);
+    let leases = [granted(&a, 0), granted(&a, 1)];
+    [0, 1].into_iter().for_each(|class| _ = queued(&a, class, class.into()));
+    leases.into_iter().for_each(|lease| b.release(lease).unwrap());
+    let grants: Vec<_> = std::iter::from_fn(|| a.poll_grant()).collect();
+    assert_eq!(grants.iter().map(|grant| grant.token).collect::<Vec<_>>(), [0, 1]);
+    (2..5).for_each(|token| _ = queued(&a, 0, token));
+    let before = shards.stats().locked;
+    assert!(!release(&shards, &a, grants[0].lease));
+    assert_eq!((polled(&a), polled(&a), shards.stats().locked), (Some(2), None, before));
+}
+
+/// Once no shard is made any more, requests behind others of their shard are refused too; those are served.
+#[test]
+fn closed_pool_refuses_requests_behind_others() {
+    let (shards, a, _b) = two(&SchedulerConfig::new(1, 64));
+    let lease = granted(&a, 0);
+    (0..2).for_each(|token| _ = queued(&a, 0, token));
+    drop(shards);
+    assert_eq!(a.request(0, 2), Err(SharedSchedulerError::Closed));
+    a.release(lease).unwrap();
+    assert_eq!(polled(&a), Some(0));
 }
 
 /// A wait of the test's own count: how many grants of others it could have had.

@@ -10,6 +10,8 @@ use alloc::vec::Vec;
 
 const RECEIVERS: u32 = 6;
 const BUFFER_BYTES: u32 = 512;
+/// Mostly those that have steps.
+const MODES: [Mode; 5] = [Mode::Level, Mode::Level, Mode::OneShot, Mode::Optimistic, Mode::Completion];
 
 struct Twins<S: BufferSource> {
     steps: Pool<S>,
@@ -54,9 +56,12 @@ impl<S: BufferSource> Twins<S> {
             4 => Event::Received { bytes: size },
             5 => Event::Consumed { bytes: random.u32(0..=buffered_bytes + 1) },
             6 => Event::NeedMore { bytes: size },
-            7 => Event::done([Action::StopRecv, Action::WantRecv, Action::Reschedule][random.usize(..3)]),
+            7 => Event::done([Action::StopRecv, Action::WantRecv, Action::Reschedule, Action::Recv][random.usize(..4)]),
             8 => Event::Block { reasons: random.u32(0..4) },
             9 => Event::Unblock { reasons: random.u32(0..4) },
+            _ if connection.is_in_flight() => {
+                [Event::Received { bytes: size.min(64) }, Event::WouldBlock][random.usize(..2)]
+            }
             _ if connection.is_paused() => Event::ResumeRecv,
             _ if pending.has(Action::StopRecv) => Event::done(Action::StopRecv),
             10..30 if pending.has(Action::WantRecv) => Event::done(Action::WantRecv),
@@ -75,7 +80,8 @@ impl<S: BufferSource> Twins<S> {
     fn report(&mut self, random: &mut fastrand::Rng, at: usize) {
         let id = self.ids[at];
         let index = self.rounds.table.find(id).expect("it is attached");
-        if self.rounds.pending_at(index).has(Action::Shed) {
+        let is_in_flight = self.rounds.table.connection(index).is_in_flight();
+        if self.rounds.pending_at(index).has(Action::Shed) && !is_in_flight && random.u8(..4) > 0 {
             assert_eq!(self.steps.handle(id, Event::Close), self.rounds.handle(id, Event::Close));
             self.ids[at] = self.attach(at as u32);
             return;
@@ -138,14 +144,22 @@ impl<S: BufferSource> Twins<S> {
                 let [one, other] = self.leases.swap_remove(random.usize(..self.leases.len()));
                 assert_eq!((self.steps.release(one), self.rounds.release(other)), (Ok(()), Ok(())));
             }
-            4 => {
+            4..7 => {
                 self.now_ns += random.u64(0..400_000_000);
                 self.steps.handle_timeout(self.now_ns);
                 self.rounds.handle_timeout(self.now_ns);
             }
-            5..12 => self.poll(),
+            7..13 => self.poll(),
+            13 => self.change_policy(random),
             _ => {}
         }
+    }
+
+    /// One receiver has another mode: so there are guesses and receives in flight in modes that have none.
+    fn change_policy(&mut self, random: &mut fastrand::Rng) {
+        let policy = Policy { mode: MODES[random.usize(..MODES.len())], ..Policy::default() };
+        let id = self.ids[random.usize(..self.ids.len())];
+        assert_eq!(self.steps.set_policy(id, &policy), self.rounds.set_policy(id, &policy));
     }
 
     /// Whatever a host can see of the two is the same.

@@ -19,7 +19,7 @@ use crate::shape::{Cutter, Pieced, SHAPES, Shape};
 
 /// Real clients come and go: after this many requests a client leaves, and opens a new connection for its next one, which
 /// must be served under attack too.
-const REQUESTS_PER_CONNECTION: u64 = 50;
+pub const REQUESTS_PER_CONNECTION: u64 = 50;
 
 /// More than two receive buffers of the usual size, less than a client's first flow-control window.
 const LARGE_BODY_BYTES: usize = 40_000;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use demuxbuf_demo::honest::{self, Asks, Attempt, Clients, Log, Outcome, have_all_asked};
+use demuxbuf_demo::honest::{self, Asks, Attempt, Clients, Log, Outcome, REQUESTS_PER_CONNECTION, have_all_asked};
 use demuxbuf_demo::progress::Progress;
 use demuxbuf_demo::relay::{Relay, Statistics};
 use demuxbuf_demo::server::Server;
@@ -95,6 +95,13 @@ pub(crate) struct Run {
     pub(crate) settled: Sample,
 }
 
+/// Whether each client has left since then, and has asked for something after that: for which it needs another place.
+fn have_all_returned(log: &Log, since: Instant) -> bool {
+    let attempts = log.lock().expect("no client panics");
+    let requests = |client| attempts.iter().filter(|one| one.client == client && one.began >= since).count() as u64;
+    (0..CLIENTS).all(|client| requests(client) > REQUESTS_PER_CONNECTION)
+}
+
 /// Carries out one run; everything that it started has ended when it returns, whether in an error or not.
 pub(crate) async fn run(options: &Options, program: &Path, memory: Memory) -> Result<Run, String> {
     let server = Server::start(MAX_FRAME_BYTES).map_err(|error| format!("the server cannot start: {error}"))?;
@@ -108,7 +115,10 @@ pub(crate) async fn run(options: &Options, program: &Path, memory: Memory) -> Re
         let (log, is_complete) = (log.clone(), is_complete.clone());
         move || {
             let complete = is_complete.get().filter(|_| Instant::now() >= end);
-            complete.is_some_and(|&complete| have_all_asked(&log, CLIENTS, complete))
+            complete.is_some_and(|&complete| match memory {
+                Memory::BufferEach => have_all_returned(&log, complete),
+                Memory::Model | Memory::Counting => have_all_asked(&log, CLIENTS, complete),
+            })
         }
     };
     clients.spawn(honest::work(honest, log.clone(), is_over));

@@ -22,7 +22,7 @@ struct Twins<S: BufferSource> {
     /// One that the first receivers belong to, in both.
     tenant: Option<[TenantId; 2]>,
     now_ns: u64,
-    is_short: bool,
+    is_scarce: bool,
     /// How often a step applied, by what it was about.
     taken: [u32; WAYS],
 }
@@ -50,21 +50,21 @@ struct Game {
     policy: Policy,
     tenants_max: u32,
     /// Memory is short most of the time.
-    is_short: bool,
+    is_scarce: bool,
 }
 
 impl Game {
     fn config(self) -> PoolConfig {
-        let Game { policy, tenants_max, is_short } = self;
-        let memory_bytes = if is_short { 10 } else { 20 } * u64::from(BUFFER_BYTES);
+        let Game { policy, tenants_max, is_scarce } = self;
+        let memory_bytes = if is_scarce { 10 } else { 20 } * u64::from(BUFFER_BYTES);
         PoolConfig { buffer_bytes: BUFFER_BYTES, policy, tenants_max, ..PoolConfig::new(memory_bytes, RECEIVERS) }
     }
 }
 
 impl<S: BufferSource> Twins<S> {
-    fn new(fast: Pool<S>, slow: Pool<S>, is_short: bool) -> Twins<S> {
+    fn new(fast: Pool<S>, slow: Pool<S>, is_scarce: bool) -> Twins<S> {
         let (ids, leases, tenant) = (Vec::new(), Vec::new(), None);
-        let mut twins = Twins { fast, slow, ids, leases, tenant, now_ns: 0, is_short, taken: [0; WAYS] };
+        let mut twins = Twins { fast, slow, ids, leases, tenant, now_ns: 0, is_scarce, taken: [0; WAYS] };
         if twins.fast.memory.has_caps() {
             let share = TenantConfig { weight: 1, guaranteed: 0, cap: 2 };
             let pools = [&mut twins.fast, &mut twins.slow];
@@ -120,16 +120,16 @@ impl<S: BufferSource> Twins<S> {
             _ if pending.has(Action::Reschedule) => Event::done(Action::Reschedule),
             12..18 if pending.has(Action::Decode) => Event::Consumed { bytes: buffered_bytes },
             18..22 if pending.has(Action::Decode) => Event::Block { reasons: random.u32(1..4) },
-            22..28 if self.is_short && pending.has(Action::Decode) => Event::NeedMore { bytes: size },
+            22..28 if self.is_scarce && pending.has(Action::Decode) => Event::NeedMore { bytes: size },
             _ if pending.has(Action::Decode) => Event::NeedMore { bytes: random.u32(1..100).min(size) },
             12..16 if pending.has(Action::Recv) => Event::Received { bytes: size },
             16..18 if pending.has(Action::Recv) => {
                 Event::Received { bytes: random.u32(BUFFER_BYTES / 2..BUFFER_BYTES) }
             }
-            16..26 if self.is_short && pending.has(Action::Recv) && connection.needed_bytes() > 0 => {
+            16..26 if self.is_scarce && pending.has(Action::Recv) && connection.needed_bytes() > 0 => {
                 Event::Received { bytes: connection.needed_bytes() }
             }
-            _ if self.is_short && pending.has(Action::Recv) => Event::Received { bytes: size.min(64) },
+            _ if self.is_scarce && pending.has(Action::Recv) => Event::Received { bytes: size.min(64) },
             _ if pending.has(Action::Recv) => Event::Received { bytes: size.min(connection.needed_bytes().max(4)) },
             _ if pending.has(Action::WantRecv) => Event::done(Action::WantRecv),
             _ if connection.blocked() != 0 => Event::Unblock { reasons: 3 },
@@ -270,8 +270,8 @@ impl<S: BufferSource> Twins<S> {
                 self.slow.handle_timeout(self.now_ns);
             }
             7 => self.poll(random),
-            8..12 if self.is_short => while self.lease() {},
-            12..20 if self.is_short => self.poll(random),
+            8..12 if self.is_scarce => while self.lease() {},
+            12..20 if self.is_scarce => self.poll(random),
             _ => {}
         }
     }
@@ -335,7 +335,7 @@ fn compare<S: BufferSource, R>(make: impl Fn(&PoolConfig) -> (Pool<S>, R)) {
         let plain = Policy { mode, ..Policy::default() };
         let blocks = Policy { pause_when_blocked: true, reads_per_wake: 1, resume_free_bytes: 300, ..plain };
         let reads_ahead = Policy { reads_ahead: true, ..plain };
-        for (policy, tenants_max, is_short) in [
+        for (policy, tenants_max, is_scarce) in [
             (plain, 0, false),
             (plain, 0, true),
             (blocks, 0, false),
@@ -343,22 +343,22 @@ fn compare<S: BufferSource, R>(make: impl Fn(&PoolConfig) -> (Pool<S>, R)) {
             (reads_ahead, 0, false),
             (plain, 2, false),
         ] {
-            let game = Game { policy, tenants_max, is_short };
+            let game = Game { policy, tenants_max, is_scarce };
             let has_steps = matches!(mode, Mode::Level | Mode::OneShot) && !policy.reads_ahead;
-            if is_short && !has_steps {
+            if is_scarce && !has_steps {
                 continue;
             }
             let mut taken = [0; WAYS];
-            for _ in 0..if is_short { 2 * rounds() } else { rounds() } {
+            for _ in 0..if is_scarce { 2 * rounds() } else { rounds() } {
                 let [(fast, _one), (slow, _other)] = [(); 2].map(|()| make(&game.config()));
-                let mut twins = Twins::new(fast, slow, is_short);
+                let mut twins = Twins::new(fast, slow, is_scarce);
                 twins.play(&mut random);
                 (0..WAYS).for_each(|way| taken[way] += twins.taken[way]);
             }
             // Where there are tenants, each step is the pool's.
             let is_on_path = has_steps && tenants_max == 0 && !poison::IS_ON;
             let ways = if is_on_path { ON_PATH + 1 } else { ON_PATH };
-            assert!(!has_steps || is_short || taken[..ways].iter().all(|&taken| taken >= 5), "{game:?}: {taken:?}");
+            assert!(!has_steps || is_scarce || taken[..ways].iter().all(|&taken| taken >= 5), "{game:?}: {taken:?}");
             (0..WAYS).for_each(|way| taken_in_all[way] += if is_on_path { taken[way] } else { 0 });
         }
     }

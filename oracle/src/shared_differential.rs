@@ -57,6 +57,7 @@ impl<S: ThreadSystem> SharedDifferential<S> {
     /// As `play`, for what was played and compared before.
     pub fn replay(&mut self, thread: usize, op: Op) {
         self.pools[thread].play(op).expect("it was played before");
+        pass_on(&mut self.pools[thread]);
     }
 
     /// A thread with its model.

@@ -246,6 +246,17 @@ impl<S: System> Driver<S> {
         self.tenants.numbers.clone()
     }
 
+    /// Its system ends, and another one takes its place: all handles but those of tenants are over.
+    pub(crate) fn restart(self, next: impl FnOnce(S) -> S) -> Driver<S> {
+        let Driver { system, tenants, now_ns, .. } = self;
+        Driver { tenants, now_ns, ..Driver::new(next(system)) }
+    }
+
+    /// A buffer of the host's own that another system left.
+    pub(crate) fn take_left(&mut self, lease: u64) {
+        self.leases.add(lease);
+    }
+
     /// The tenants of another system that shares them with this one.
     pub(crate) fn share_tenants<T>(&mut self, of: &Driver<T>) {
         self.tenants.clone_from(&of.tenants);

@@ -8,12 +8,14 @@ use crate::{Differential, Driver, HandleRef, Op};
 use demuxbuf::connection::Event;
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::shared::PoolShard;
+use std::collections::BTreeMap;
 
 /// The model and the pools of all threads, which get the same operations.
 #[derive(Debug)]
 pub struct SharedDifferential<S: ThreadSystem = RustPool<PoolShard>> {
     model: ModelSharedPool,
     shared: S::Shared,
+    config: PoolConfig,
     /// By thread.
     pools: Vec<Differential<ModelPool, S>>,
     /// Receivers that no thread has.
@@ -31,7 +33,8 @@ impl<S: ThreadSystem> SharedDifferential<S> {
         let pair = |(model, system)| Differential { answers_only: true, ..Differential::new(model, system) };
         let pools = models.into_iter().zip(systems).map(pair).collect();
         let receivers_class = usize::from(config.classes) - 1;
-        SharedDifferential { model, shared, pools, exported: Vec::new(), receivers_class }
+        let (config, exported) = (*config, Vec::new());
+        SharedDifferential { model, shared, config, pools, exported, receivers_class }
     }
 
     /// How many threads there are.
@@ -157,6 +160,53 @@ impl<S: ThreadSystem> SharedDifferential<S> {
             }
             (Err(expected), Err(seen)) if expected == seen => {}
             (expected, seen) => return Err(format!("an import: expected {expected:?}, seen {seen:?}")),
+        }
+        self.compare()
+    }
+
+    /// The pool of a thread ends, once its host waits for nothing, and begins anew. Another one has what its host's own
+    /// buffers were.
+    ///
+    /// # Errors
+    ///
+    /// The two differ, or a rule is broken.
+    pub fn restart(&mut self, thread: usize, heir: usize) -> Result<(), String> {
+        let (config, threads) = (self.config, self.threads());
+        if self.model.is_closed() {
+            return Ok(());
+        }
+        while !self.pools[thread].model.waits().is_empty() {
+            self.play(thread, Op::Cancel { wait: HandleRef::Live(0) })?;
+        }
+        let Differential { model, system, answers_only } = self.pools.remove(thread);
+        let (leases, of_system) = (model.leases(), system.leases());
+        let mut left = BTreeMap::new();
+        let model = model.restart(|pool| {
+            left = pool.end();
+            self.model.pool(&config, threads as u32, thread)
+        });
+        let system = system.restart(|pool| {
+            drop(pool);
+            S::of_thread(&self.shared, thread)
+        });
+        self.pools.insert(thread, Differential { model, system, answers_only });
+        let Differential { model, system, .. } = &mut self.pools[heir % threads];
+        for (lease, of_system) in leases.into_iter().zip(of_system) {
+            model.system.take_left(lease, left.remove(&lease).expect("it is the host's own"));
+            model.take_left(lease);
+            system.take_left(of_system);
+        }
+        self.compare()
+    }
+
+    /// Newcomers are refused from now on.
+    ///
+    /// # Errors
+    ///
+    /// The two differ, or a rule is broken.
+    pub fn close(&mut self) -> Result<(), String> {
+        if S::close(&self.shared) {
+            self.model.close();
         }
         self.compare()
     }

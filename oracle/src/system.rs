@@ -327,6 +327,10 @@ pub trait ThreadSystem: System + Debug + Sized {
 
     /// What this number of threads share, and the pool of each, with this configuration, which is allowed.
     fn of_threads(config: &PoolConfig, threads: u32) -> (Self::Shared, Vec<Self>);
+    /// The pool of a thread whose pool has ended.
+    fn of_thread(shared: &Self::Shared, thread: usize) -> Self;
+    /// No newcomers are taken from now on; false if this is not possible without an end.
+    fn close(shared: &Self::Shared) -> bool;
     /// Takes a receiver off this thread.
     ///
     /// # Errors

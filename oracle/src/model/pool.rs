@@ -195,6 +195,9 @@ impl ModelPool {
     /// A receiver, of a connection that is not attached yet.
     fn insert(&mut self, with: Attach) -> Result<u64, i32> {
         let Attach { class, token, tenant, policy, notify_if_full, unknown_length } = with;
+        if self.memory.shard().is_some_and(|shard| shard.desk.is_closed()) {
+            return Err(DEMUXBUF_ERR_POOL_CLOSED);
+        }
         if self.is_draining {
             return Err(DEMUXBUF_ERR_DRAINING);
         }

@@ -27,8 +27,9 @@ impl ModelSharedPool {
     }
 
     /// What is assigned lapses after this time.
-    pub(super) fn with_scheduler(scheduler: ModelScheduler, threads: u32, lapse_ns: u64) -> ModelSharedPool {
-        let books = vec![Book::default(); threads as usize];
+    /// Each thread has a buffer of each of these lists in any case.
+    pub(super) fn with_scheduler(scheduler: ModelScheduler, always: Vec<Vec<u64>>, lapse_ns: u64) -> ModelSharedPool {
+        let books = always.into_iter().map(|always| Book { always, ..Book::default() }).collect();
         let (homes, noted) = (BTreeMap::new(), BTreeSet::new());
         let clock = Clock::new(lapse_ns);
         let common = Common {
@@ -41,6 +42,7 @@ impl ModelSharedPool {
             picked_up: 0,
             others_peak: 0,
             clock,
+            is_closed: false,
         };
         ModelSharedPool(Rc::new(RefCell::new(common)))
     }
@@ -57,9 +59,19 @@ impl ModelSharedPool {
         Some(named)
     }
 
-    /// Whether a request or a shard waits.
-    pub fn has_waiters(&self) -> bool {
-        self.0.borrow().has_waiters
+    /// The pool of a thread, after another one of it ended.
+    pub fn pool(&self, config: &PoolConfig, threads: u32, thread: usize) -> ModelPool {
+        ModelPool::of_thread(self, config, threads, thread)
+    }
+
+    /// No receiver is attached any more, and no request of the host's own is taken.
+    pub fn close(&self) {
+        self.0.borrow_mut().is_closed = true;
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.0.borrow().is_closed
     }
 }
 
@@ -81,6 +93,8 @@ pub(super) struct Common {
     /// The most waits that were queued in no queue of a shard.
     others_peak: u32,
     clock: Clock,
+    /// No newcomers are taken.
+    is_closed: bool,
 }
 
 /// What is known of one shard.
@@ -100,6 +114,8 @@ struct Book {
     called_at: u64,
     /// By the host's time.
     advanced_at: Option<u64>,
+    /// While it has none: the buffers that it has in any case.
+    always: Vec<u64>,
 }
 
 /// A wait that was served.
@@ -161,6 +177,22 @@ impl Desk {
         self.common.borrow().books[self.here].is_called
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.common.borrow().is_closed
+    }
+
+    /// The pool of this thread begins, with the buffers that it has in any case.
+    pub(super) fn begin(&self) -> Vec<u64> {
+        std::mem::take(&mut self.common.borrow_mut().books[self.here].always)
+    }
+
+    /// It ends. Its receivers had these buffers, of which the next pool has as many as it had; all its waits end.
+    pub(super) fn end(&self, mut held: Vec<u64>, always: usize) {
+        let released = held.split_off(always.min(held.len()));
+        released.into_iter().for_each(|lease| self.release(lease));
+        self.common.borrow_mut().end_shard(self.here, held);
+    }
+
     /// Receivers that no thread has.
     pub(super) fn exports(&self) -> u32 {
         self.common.borrow().exports
@@ -195,8 +227,7 @@ impl Desk {
     /// For the search: whether the shard is called, what it gave, and what all know.
     pub(super) fn state_key(&self) -> [u64; 6] {
         let common = self.common.borrow();
-        let Book { is_called, is_named, exchanges, has_others, waiting_peak: _, called_at: _, advanced_at: _ } =
-            common.books[self.here];
+        let Book { is_called, is_named, exchanges, has_others, .. } = common.books[self.here];
         let flags = [is_called, is_named, has_others, common.has_waiters].map(u64::from);
         [flags[0], flags[1], flags[2], flags[3], exchanges.into(), common.exports.into()]
     }
@@ -303,6 +334,22 @@ impl Common {
         self.scheduler.cancel(wait).expect("it waits");
         self.homes.remove(&wait);
         self.follow(here);
+    }
+
+    fn end_shard(&mut self, here: usize, always: Vec<u64>) {
+        // Those that have a buffer are first.
+        let mut waits = self.assigned_to(here);
+        let mut queued = self.scheduler.queued_waits();
+        queued.sort_by_key(|queued| (!queued.is_own, queued.class));
+        waits.extend(queued.iter().map(|queued| queued.wait).filter(|wait| self.homes[wait] == here));
+        for wait in waits {
+            self.scheduler.cancel(wait).expect("it waits");
+            self.homes.remove(&wait);
+        }
+        self.follow(here);
+        let book = &mut self.books[here];
+        (book.is_called, book.is_named, book.has_others) = (false, false, false);
+        book.always = always;
     }
 
     fn pick_up(&mut self, here: usize) -> Option<PickedUp> {

@@ -58,9 +58,17 @@ impl ThreadSystem for RustPool<PoolShard> {
 
     fn of_threads(config: &PoolConfig, threads: u32) -> (SharedPool, Vec<RustPool<PoolShard>>) {
         let shared_pool = SharedPool::new(config, threads).expect("an allowed configuration");
-        let of_thread = |index| RustPool(shared_pool.shard(index).expect("it is free"), Vec::new());
-        let pools = (0..threads).map(of_thread).collect();
+        let pools = (0..threads as usize).map(|thread| RustPool::of_thread(&shared_pool, thread)).collect();
         (shared_pool, pools)
+    }
+
+    fn of_thread(shared: &SharedPool, thread: usize) -> RustPool<PoolShard> {
+        RustPool(shared.shard(thread as u32).expect("it is free"), Vec::new())
+    }
+
+    fn close(shared: &SharedPool) -> bool {
+        shared.close();
+        true
     }
 
     fn export(&mut self, receiver: u64) -> Result<ExportedReceiver, i32> {
@@ -142,6 +150,7 @@ fn code(error: PoolError) -> i32 {
         PoolError::NoDeadline => DEMUXBUF_ERR_NO_DEADLINE,
         PoolError::NotMovable => DEMUXBUF_ERR_NOT_MOVABLE,
         PoolError::ExportsFull => DEMUXBUF_ERR_EXPORTS_FULL,
+        PoolError::PoolClosed => DEMUXBUF_ERR_POOL_CLOSED,
         PoolError::Event(error) => error.code(),
         other => unreachable!("no operation leads to {other:?}"),
     }

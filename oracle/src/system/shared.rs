@@ -141,8 +141,17 @@ impl ThreadSystem for CPool {
 
     fn of_threads(config: &PoolConfig, threads: u32) -> (CSharedPool, Vec<CPool>) {
         let shared_pool = CSharedPool::new(config, threads);
-        let pools = (0..threads).map(|index| shared_pool.shard(index).expect("it is free")).collect();
+        let pools = (0..threads as usize).map(|thread| CPool::of_thread(&shared_pool, thread)).collect();
         (shared_pool, pools)
+    }
+
+    fn of_thread(shared: &CSharedPool, thread: usize) -> CPool {
+        shared.shard(thread as u32).expect("it is free")
+    }
+
+    /// C closes it as it frees it.
+    fn close(_shared: &CSharedPool) -> bool {
+        false
     }
 
     fn export(&mut self, receiver: u64) -> Result<CExported, i32> {

@@ -48,6 +48,8 @@ pub(super) const EXAMPLES: &[&str] = &[
     "forged 5",
     "exhaust",
     "exhaust",
+    "restart 0",
+    "shut 0",
     "export 0",
     "import 0",
     "attach 0 0",
@@ -135,6 +137,9 @@ fn play<S: ThreadSystem>(
             (None, "import") => differential.import(on, line.number(0) as usize),
             (None, "exhaust") => exhaust(&mut differential, on),
             (None, "signal") => differential.signal(on),
+            (None, "restart") => differential.restart(on, line.number(0) as usize),
+            // Seldom, since nothing new begins then.
+            (None, "shut") if line.number(0) % 8 == 7 => differential.close(),
             (None, "signal-any") => differential.signal_any(),
             (None, "drain") => differential.poll_all(on),
             // Nothing happens on this thread for this many loop iterations.

@@ -7,11 +7,12 @@ use crate::model::receiving::{Fixed, Limited, Moved, Shard, reserve};
 use crate::model::shards::Desk;
 use crate::model::{ModelConnection, ModelReceiving, ModelScheduler, ModelSharedPool};
 use crate::receiving_system::ReceivingSystem;
-use crate::system::{Ask, System, UNKNOWN_SIZE};
+use crate::system::{Ask, Cell, System, UNKNOWN_SIZE};
 use demuxbuf::connection::{Event, Hold};
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::{SchedulerConfig, WaitInfo};
 use demuxbuf_capi::*;
+use std::collections::BTreeMap;
 
 /// Each thread has a receive buffer, header buffers and a spare.
 fn fixed(config: &PoolConfig, threads: u32) -> Fixed {
@@ -34,16 +35,37 @@ impl ModelPool {
         let mut take =
             || scheduler.try_request_timed(Ask::new(class, 0), false).expect("it is allowed").expect("one is free");
         let each = (fixed.always + fixed.spares) / threads;
-        let held: Vec<Vec<u64>> = (0..threads).map(|_| (0..each).map(|_| take()).collect()).collect();
-        let shared = ModelSharedPool::with_scheduler(scheduler, threads, config.frame_grace_ns);
-        let pool = |(here, held): (usize, Vec<u64>)| {
-            let shard = Shard::new(Desk::new(shared.common(), here), class, config.waiters_max, held);
-            let memory = ModelReceiving::with_shard(memory_of(config), threads, class, shard);
-            let deadlines = config.lease_ns.map(Deadlines::new);
-            ModelPool { threads, deadlines, ..ModelPool::with_memory(config, memory) }
-        };
-        let pools = held.into_iter().enumerate().map(pool).collect();
+        let always = (0..threads).map(|_| (0..each).map(|_| take()).collect()).collect();
+        let shared = ModelSharedPool::with_scheduler(scheduler, always, config.frame_grace_ns);
+        let pools = (0..threads).map(|here| ModelPool::of_thread(&shared, config, threads, here as usize)).collect();
         (shared, pools)
+    }
+
+    /// The pool of a thread that has none.
+    pub(in crate::model) fn of_thread(
+        shared: &ModelSharedPool,
+        config: &PoolConfig,
+        threads: u32,
+        here: usize,
+    ) -> ModelPool {
+        let class = config.classes - 1;
+        let shard = Shard::new(Desk::new(shared.common(), here), class, config.waiters_max);
+        let memory = ModelReceiving::with_shard(memory_of(config), threads, class, shard);
+        let deadlines = config.lease_ns.map(Deadlines::new);
+        ModelPool { threads, deadlines, ..ModelPool::with_memory(config, memory) }
+    }
+
+    /// The pool of a thread ends. Returns the host's own buffers, with what is known to be in them.
+    pub fn end(mut self) -> BTreeMap<u64, Vec<Cell>> {
+        let Fixed { always, spares, .. } = fixed(&self.config, self.threads);
+        let held = self.memory.end_shard();
+        self.desk().end(held, ((always + spares) / self.threads) as usize);
+        self.buffers
+    }
+
+    /// A buffer of the host's own that the pool of a thread left is this thread's.
+    pub fn take_left(&mut self, lease: u64, known: Vec<Cell>) {
+        self.buffers.insert(lease, known);
     }
 
     /// Whether others share its budget.
@@ -62,6 +84,9 @@ impl ModelPool {
         }
         if ask.class >= self.config.classes {
             return Err(DEMUXBUF_ERR_CLASS);
+        }
+        if self.desk().is_closed() {
+            return Err(DEMUXBUF_ERR_POOL_CLOSED);
         }
         let asked = request(&mut self.memory)?;
         self.memory.secure_borrow();
@@ -194,7 +219,7 @@ impl ModelPool {
         Ok(id)
     }
 
-    fn desk(&self) -> &Desk {
+    pub(super) fn desk(&self) -> &Desk {
         &self.memory.shard().expect("receivers move between threads").desk
     }
 

@@ -111,6 +111,11 @@ impl Requests {
         self.taken.push(lease);
     }
 
+    /// Receivers have none any more: those that they had.
+    pub(super) fn end(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.taken)
+    }
+
     pub(super) fn shard(&self) -> Option<&Shard> {
         match &self.source {
             Source::Own(_) => None,

@@ -30,7 +30,8 @@ struct Wait {
 }
 
 impl Shard {
-    pub(in crate::model) fn new(desk: Desk, class: u8, waiters_max: u32, held: Vec<u64>) -> Shard {
+    pub(in crate::model) fn new(desk: Desk, class: u8, waiters_max: u32) -> Shard {
+        let held = desk.begin();
         let mut shard = Shard { desk, class, waiters_max, held, seen: 0, wait: None };
         shard.see();
         shard
@@ -219,6 +220,13 @@ impl ModelReceiving {
         let first = self.first_claim().or_else(|| self.first_off()).map(|id| self.is_in_credit(id));
         let may_ask = !self.is_borrowed();
         self.shard_mut().is_some_and(|shard| shard.rest(first, may_ask))
+    }
+
+    /// The buffers that receivers had, and that the shard held, are its no more.
+    pub(in crate::model) fn end_shard(&mut self) -> Vec<u64> {
+        let mut held = self.shard_mut().map_or(Vec::new(), |shard| std::mem::take(&mut shard.held));
+        held.extend(self.requests.as_mut().expect("a pool has requests").end());
+        held
     }
 
     pub(in crate::model) fn shard(&self) -> Option<&Shard> {

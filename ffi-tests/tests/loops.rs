@@ -49,7 +49,10 @@ impl Server {
         assert!(self.child.wait().expect("it ends").success());
         let mut named = String::new();
         self.child.stderr.take().expect("it is a pipe").read_to_string(&mut named).expect("it is text");
-        assert_eq!(named, "", "the audit names nothing");
+        // On a busy machine it gets no processor in time; that it wakes up at deadlines shows in what it does.
+        let is_late = |line: &&str| line.starts_with("pool: slept ") && line.contains(" ms too long: ");
+        let mistakes: Vec<_> = named.lines().filter(|line| !is_late(line)).collect();
+        assert!(mistakes.is_empty(), "the audit names {mistakes:?}");
         let iterations = line.strip_prefix(&format!("{connections} connections, ")).expect("its summary");
         iterations.trim().strip_suffix(" iterations").expect("its summary").parse().expect("a number")
     }

@@ -31,6 +31,11 @@ impl<B: Buffers> Receiving<B> {
         if !counts && self.waits_under_mark(receiver) {
             self.cancel(receiver)?;
         }
+        let keeper = self.rows[receiver as usize].keeper;
+        if !counts && keeper != NIL {
+            self.keepers[keeper].is_full = false;
+            self.forget_if_idle(keeper);
+        }
         Ok(())
     }
 

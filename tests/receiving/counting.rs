@@ -367,6 +367,21 @@ fn next_frame_after_a_full_kernel_counts_again() {
     case.look();
 }
 
+/// Of one that stops counting nothing is left then, and its common cycles are as those of any other.
+#[test]
+fn receiver_that_stops_counting_is_not_full() {
+    let mut case = Case::with_place(Mode::Level);
+    case.look();
+    case.see(60);
+    case.on(Event::KernelFull);
+    case.on(Event::WouldBlock);
+    assert!(case.facts().is_full);
+    case.pool.set_policy(case.id, &Policy::default()).expect("it is open");
+    assert!(!case.facts().is_full);
+    case.on(Event::Readable);
+    assert_eq!(case.pool.check_invariants(), Ok(()));
+}
+
 /// Without a frame that is awaited, it is a report.
 #[test]
 fn full_kernel_without_a_frame_is_a_report() {

@@ -101,7 +101,9 @@ impl ModelReceiving {
             counts || !(receiver.looks_or_takes_whole() || receiver.is_looked_at()),
             "it looks, or receives a whole"
         );
-        self.receiver_mut(id).counts = counts;
+        let receiver = self.receiver_mut(id);
+        receiver.counts = counts;
+        receiver.is_full &= counts;
         if !counts && self.receiver(id).mark.is_some() {
             self.cancel(id);
         }

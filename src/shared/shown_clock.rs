@@ -49,7 +49,7 @@ mod tests {
 
     /// The host is late each time, so that the lag grows by far more than a step.
     #[test]
-    fn time_is_not_too_late_while_another_thread_advances_the_clock() {
+    fn time_is_not_too_late_while_the_clock_advances() {
         const ADVANCES: u64 = if cfg!(miri) { 300 } else { 300_000 };
         const STEP_NS: u64 = 10;
         let (shown, mut clock) = (ShownClock::default(), Clock::new(Some(8 * STEP_NS)));

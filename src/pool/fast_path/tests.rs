@@ -1,6 +1,8 @@
 //! The fast path against the slow one: each event by both, of two pools that are made alike.
 
 use super::*;
+#[cfg(feature = "model-check")]
+use crate::connection::EventError;
 use crate::connection::{Mode, Policy};
 #[cfg(feature = "model-check")]
 use crate::pool::Counts;
@@ -158,15 +160,21 @@ fn fused_as_halves(pool: &mut Pool, id: ReceiverId, bytes: u32) -> Result<Action
 /// It is as both halves, but that nothing is kept between them.
 #[cfg(feature = "model-check")]
 fn compare_with_halves(mut halves: Pool, id: ReceiverId, bytes: u32, fused: (Result<Actions, PoolError>, Counts)) {
+    if halves.table.find(id).is_ok_and(|index| !halves.table.connection(index).is_open()) {
+        // Nothing is decoded any more, also not what a receive in flight brings.
+        assert_eq!(fused.0, Err(PoolError::Event(EventError::Closed)));
+        return;
+    }
     let received = handle_slowly(&mut halves, id, Event::Received { bytes });
-    if received.is_err() {
+    let Ok(actions) = received else {
         assert_eq!(fused.0, received);
         return;
-    }
-    let Ok(index) = halves.table.find(id) else { return }; // It was closed.
-    if !halves.table.connection(index).is_open() {
+    };
+    // With a frame that is not whole the first half alone would go on: it is received, kept, or shed.
+    if !actions.has(Action::Decode) {
         return;
     }
+    let index = halves.table.find(id).expect("a report does not end it");
     // What would be kept between them may find no buffer to be decoded in.
     let buffered_bytes = halves.table.connection(index).buffered_bytes();
     let decoded = halves.consume_slowly(index, buffered_bytes, 0, 0);

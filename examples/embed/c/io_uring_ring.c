@@ -137,9 +137,10 @@ static void run(struct connection *self, demuxbuf_step step) {
     }
 }
 
-/* A buffer, or the end, or there was no buffer; what comes is in the socket then. Of a closed connection: nothing. */
+/* A buffer, or the end; without a buffer, or after a poll, it is in the socket. Of a closed connection: nothing. */
 static void received(struct connection *self, int32_t result, uint32_t flags) {
-    uint32_t buffer = (flags & IORING_CQE_F_BUFFER) != 0 ? flags >> IORING_CQE_BUFFER_SHIFT : NONE;
+    uint32_t buffer = taken(flags);
+    int is_in_socket = result == -ENOBUFS || (result > 0 && buffer == NONE);
     self->is_armed = (flags & IORING_CQE_F_MORE) != 0;
     self->operations -= !self->is_armed;
     if (buffer != NONE && (result <= 0 || !self->is_open))
@@ -151,7 +152,7 @@ static void received(struct connection *self, int32_t result, uint32_t flags) {
     self->is_ended |= result == 0;
     if (result < 0 && result != -ENOBUFS && result != -ECANCELED)
         run(self, demuxbuf_receiver_transport_error(pool, self->receiver));
-    else if (result == -ENOBUFS && self->queue.first == NONE)
+    else if (is_in_socket && self->queue.first == NONE)
         run(self, demuxbuf_receiver_readable(pool, self->receiver));
     else
         run(self, deliver(self));

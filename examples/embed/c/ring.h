@@ -15,9 +15,11 @@ static struct piece {
 
 static uint8_t buffers[BUFFERS][BUFFER_BYTES];
 static struct io_uring_buf_ring *buffer_ring;
+static uint32_t free_buffers;
 
 /* The kernel may put something else into a buffer. */
 static void recycle(uint32_t buffer) {
+    free_buffers++;
     io_uring_buf_ring_add(buffer_ring, buffers[buffer], BUFFER_BYTES, (unsigned short)buffer, BUFFERS - 1, 0);
     io_uring_buf_ring_advance(buffer_ring, 1);
 }
@@ -40,9 +42,22 @@ static void pop(struct queue *queue) {
     recycle(buffer);
 }
 
-/* A receive that completes again and again, the last time without IORING_CQE_F_MORE. */
+/* The buffer of a completion, which is the kernel's no more; or NONE. */
+static uint32_t taken(uint32_t flags) {
+    if ((flags & IORING_CQE_F_BUFFER) == 0)
+        return NONE;
+    free_buffers--;
+    return flags >> IORING_CQE_BUFFER_SHIFT;
+}
+
+/* A receive that completes again and again, the last time without IORING_CQE_F_MORE. From an empty ring it would complete
+   at once, whether there is something or not, so it is a poll then, which completes once. */
 static struct io_uring_sqe *prepare_receive(int fd) {
     struct io_uring_sqe *sqe = entry();
+    if (free_buffers == 0) {
+        io_uring_prep_poll_add(sqe, fd, POLLIN);
+        return sqe;
+    }
     io_uring_prep_recv_multishot(sqe, fd, NULL, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     return sqe;
@@ -59,8 +74,9 @@ static int try_receive(void) {
     for (int more = 1; more && io_uring_submit_and_wait(&ring, 1) >= 0 && io_uring_peek_cqe(&ring, &cqe) == 0;) {
         more = (cqe->flags & IORING_CQE_F_MORE) != 0;
         status = cqe->res < 0 ? cqe->res : cqe->res == 1 ? 0 : status;
-        if ((cqe->flags & IORING_CQE_F_BUFFER) != 0)
-            recycle(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+        uint32_t buffer = taken(cqe->flags);
+        if (buffer != NONE)
+            recycle(buffer);
         io_uring_cqe_seen(&ring, cqe);
     }
     close(pair[0]);

@@ -103,6 +103,14 @@ server!(
     &[(&["--trigger", "edge"], "usage")]
 );
 server!(io_uring_ring, Server::c("embed/c/io_uring_ring", &["liburing"], &[]), &[(&["--trigger", "edge"], "usage")]);
+
+/// The ring has 64.
+#[test]
+fn s72_io_uring_ring_sleeps_without_buffers() {
+    let _ = Server::c("embed/c/io_uring_ring", &["liburing"], &[])
+        .map(|server| checks::sleeps_without_buffers(&server, 64));
+}
+
 server!(libuv, Server::c("embed/c/libuv", &["libuv"], &[]).map(Server::counting), &[(&["--trigger", "edge"], "usage")]);
 server!(
     mio,

@@ -124,6 +124,30 @@ pub(crate) fn sleeps_beside_peers_that_wait(server: &Server) {
     assert!(wakeups < events_max + 100 + timed_wakeups(began), "{wakeups} wake-ups: {statistics:?}");
 }
 
+/// Partial frames keep all buffers that the kernel chooses from. Peers that send a frame then are served, and the server
+/// sleeps until there is more of them.
+pub(crate) fn sleeps_without_buffers(server: &Server, buffers: usize) {
+    let began = Instant::now();
+    let Some(running) = server.start(server.least_kib) else { return };
+    let partial = frame(&mut fastrand::Rng::with_seed(2), 9000);
+    let mut clients: Vec<Client> = (0..2 * buffers).map(|_| Client::connect(&running)).collect();
+    clients.iter_mut().for_each(greet);
+    let (served, keeping) = clients.split_at_mut(8);
+    for client in keeping {
+        client.write_all(&partial[..5000]).expect("the server reads");
+    }
+    running.rest();
+    served.iter_mut().for_each(greet);
+    running.rest();
+    // Accepted, greeted once or twice, a partial frame, and its end.
+    let events_max = 8 * clients.len() as u64;
+    let statistics = running.stop();
+    println!("{statistics:?}");
+    assert!(statistics.get("queued") > 0, "{statistics:?}");
+    let wakeups = statistics.get("wakeups");
+    assert!(wakeups < events_max + timed_wakeups(began), "{wakeups} wake-ups: {statistics:?}");
+}
+
 /// The peers behind those that hold the least memory wait. When they reset they leave the queue at once: nothing waits
 /// any more, so that no holder is shed.
 pub(crate) fn forgets_waiting_peers_that_reset(server: &Server, holders: usize) {

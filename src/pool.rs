@@ -403,6 +403,7 @@ impl<S: BufferSource> Pool<S> {
         self.memory.take_back_kept();
         self.memory.advance(now_ns);
         self.memory.buffers_mut().handle_timeout(now_ns);
+        self.look_again();
     }
 
     /// When to call `handle_timeout` and `poll_notice` at the latest; `None` for never.

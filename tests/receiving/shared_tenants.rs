@@ -169,7 +169,7 @@ fn tenant_request_sees_what_is_kept_later() {
 
 /// On its own the tenant holds one buffer of the second thread, which would not be enough to lose it.
 #[test]
-fn tenant_that_floods_gives_way_on_another_thread() {
+fn s46_tenant_that_floods_gives_way_on_another_thread() {
     let mut two = two();
     let [flooding, honest] = [(); 2].map(|()| tenant(&mut two.a, TenantConfig::default()));
     let one = attach(&mut two.b, Some(flooding));

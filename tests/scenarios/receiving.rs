@@ -181,6 +181,20 @@ fn s26_only_bytes_that_arrived_are_skipped() {
 #[test]
 fn s27_decoding_resumes_when_the_last_reason_is_gone() {
     in_all_modes(|mode| {
+        let mut host = Host::new(&config(mode, 2));
+        let peer = host.attach();
+        for reasons in [0b01, 0b10] {
+            host.report(peer, Event::Block { reasons });
+        }
+        host.send(peer, &data_frame(200));
+        host.settle();
+        assert!(!host.report(peer, Event::Unblock { reasons: 0b01 }).has(Action::Decode), "one reason is left");
+        host.settle();
+        assert!(host.peers[peer].frames.is_empty(), "it is buffered");
+        assert!(host.report(peer, Event::Unblock { reasons: 0b10 }).has(Action::Decode), "none is left");
+        host.resume(peer);
+        assert_eq!(host.peers[peer].frames.len(), 1);
+
         let mut machine = Machine::reading(policy(mode), 1024);
         machine.on(Event::Received { bytes: 100 });
         machine.on(Event::Block { reasons: 0b01 });

@@ -444,7 +444,7 @@ fn honest_clients_are_served_in_time_among_others() {
 /// A partial frame costs no memory where the kernel can hold it, so that whole ones are decoded at once, whatever the
 /// others do.
 #[test]
-fn s63_honest_clients_of_a_host_that_counts_do_not_wait() {
+fn s63_clients_of_a_host_that_counts_do_not_wait() {
     const OTHERS: usize = if cfg!(miri) { 20 } else { 300 };
     in_modes(&[Mode::Level, Mode::OneShot, Mode::Edge], |mode| {
         let [counting, plain] = [Some(usize::MAX), None].map(|counts| {

@@ -509,6 +509,23 @@ mod tests {
     }
 
     #[test]
+    fn service_is_back_once_each_client_is_served() {
+        let mut scene = scene();
+        let left = scene.pairs[0].left;
+        let back = |scene: &Scene| scene::recovered(&scene.attempts, 2, left);
+        let after = |seconds: f64, lasted_ms: u64| Duration::from_secs_f64(seconds) + Duration::from_millis(lasted_ms);
+        // The second client is served before the first.
+        assert_eq!(back(&scene), Some(after(1.5, 5)));
+        // What was begun while attackers were there does not count, nor does what failed.
+        scene.attempts[3].began = left - Duration::from_millis(1);
+        assert_eq!(back(&scene), Some(after(2.5, 6)));
+        scene.attempts[4].outcome = Outcome::Failed("reset".into());
+        assert_eq!(back(&scene), Some(after(3.5, 7)));
+        scene.attempts.truncate(6);
+        assert_eq!(back(&scene), None);
+    }
+
+    #[test]
     fn bound_grows_with_the_attackers() {
         let relay = Statistics { wait_ns_max: 3_000_000_000, grace_ms: 1000, ..Statistics::default() };
         let gap = |clock_gap_max_ns| Statistics { clock_gap_max_ns, ..relay };

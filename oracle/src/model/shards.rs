@@ -26,8 +26,7 @@ impl ModelSharedPool {
         ModelPool::of_threads(config, threads)
     }
 
-    /// What is assigned lapses after this time.
-    /// Each thread has a buffer of each of these lists in any case.
+    /// By thread: the buffers that it has in any case. What is assigned lapses after this time.
     pub(super) fn with_scheduler(scheduler: ModelScheduler, always: Vec<Vec<u64>>, lapse_ns: u64) -> ModelSharedPool {
         let books = always.into_iter().map(|always| Book { always, ..Book::default() }).collect();
         let (homes, noted) = (BTreeMap::new(), BTreeSet::new());

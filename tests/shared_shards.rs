@@ -4,7 +4,7 @@
 mod common;
 
 use common::shards::{granted, queued, two};
-use demuxbuf::scheduler::SchedulerConfig;
+use demuxbuf::scheduler::{Outcome, Request, SchedulerConfig, TenantConfig};
 use demuxbuf::shared::CACHE_MAX;
 
 #[test]
@@ -26,6 +26,19 @@ fn cache_is_emptied_by_the_release_after_the_last() {
     }
     let once = (1..=CACHE_MAX).chain([0]);
     assert_eq!(cached, once.clone().chain(once).collect::<Vec<_>>());
+}
+
+/// They take nothing out of a cache: a shard that grants them adds no more to what it has.
+#[test]
+fn cache_does_not_grow_with_requests_of_tenants() {
+    let (shards, a, _b) = two(&SchedulerConfig { tenants_max: 1, ..SchedulerConfig::new(1_000, 8) });
+    let tenant = Some(a.create_tenant(&TenantConfig::default()).unwrap());
+    for token in 0..10 {
+        let outcome = a.request_for(&Request { tenant, ..Request::new(0, token) });
+        assert!(matches!(outcome, Ok(Outcome::Granted(_))), "buffers are free");
+        assert!((1..=CACHE_MAX).contains(&shards.stats().cached), "{:?}", shards.stats());
+    }
+    shards.check_invariants().unwrap();
 }
 
 #[test]

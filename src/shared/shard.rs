@@ -438,12 +438,13 @@ impl SchedulerShard {
         if self.shared.is_closed() {
             return;
         }
+        let of = self.shard_state();
         let part = state.scheduler.surplus() / self.shared.shard_states.len() as u32;
-        for _ in 0..part.min(LEND_MAX) {
+        // After a request of a tenant, which takes none of them, there may be some.
+        for _ in of.cached.len()..part.min(LEND_MAX) {
             let Ok(Outcome::Granted(lease)) = state.scheduler.request(class, 0) else {
                 unreachable!("a part of the surplus is granted at once");
             };
-            let of = self.shard_state();
             of.own_waits.0.with(|own| own.cache.push(&of.cached, &self.shared.buffers, lease.index()));
         }
     }

@@ -176,6 +176,11 @@ impl Cache {
         core::mem::take(self)
     }
 
+    /// Whether as many lie here as are counted and shown.
+    pub(super) fn is_sound(&self, shown: &ShownCache, buffers: &[BufferState]) -> bool {
+        self.iter(buffers).count() as u32 == self.len && shown.len() == self.len && shown.lowest() <= self.len
+    }
+
     /// What lies here.
     pub(super) fn iter(&self, buffers: &[BufferState]) -> impl Iterator<Item = u32> {
         let mut link = self.top;

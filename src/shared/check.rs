@@ -30,8 +30,10 @@ impl Shared {
         )?;
         ensure(assigned == tickets.assigned, "I1: as many buffers are assigned as are counted")?;
         for home in 0..self.shard_states.len() as u32 {
+            let of_home = || tickets.iter().filter(|ticket| ticket.home == home);
+            let queued = of_home().filter(|ticket| matches!(ticket.state, State::Queued(_))).count() as u32;
             ensure(
-                tickets.iter().filter(|ticket| ticket.home == home).count() as u32 == tickets.waits_of(home),
+                of_home().count() as u32 == tickets.waits_of(home) && queued == tickets.queued_of(home),
                 "I2: a shard has as many waits as are counted",
             )?;
         }
@@ -54,7 +56,12 @@ impl Shared {
 
     /// What a shard queues itself. Returns how many buffers are assigned there, and how many waits it has or may begin.
     fn check_own_waits(&self, state: &Locked, shard: u32, own: &OwnWaits) -> Result<(u32, u32), &'static str> {
-        ensure(own.are_lists_sound(&self.shard_states[shard as usize].0.shown), "I2: the lists of a shard are sound")?;
+        let shard_state = &self.shard_states[shard as usize].0;
+        ensure(
+            own.cache.is_sound(&shard_state.cached, &self.buffers),
+            "I1: as many buffers are cached as are counted",
+        )?;
+        ensure(own.are_lists_sound(&shard_state.shown), "I2: the lists of a shard are sound")?;
         for class in 0..self.classes {
             let placeholder = state.placeholders.get(shard, class);
             ensure(own.is_waiting(class) == placeholder.is_some(), "I2: a placeholder stands for waits of a shard")?;
@@ -205,8 +212,16 @@ mod tests {
         assert_named("I1: as many buffers are assigned as are counted", |two| {
             two.here.shared.lock().tickets.assigned += 1;
         });
-        assert_named("I2: a shard has as many waits as are counted", |two| {
-            two.here.shared.lock().tickets.miscount(0);
+        for [waits, assigned] in [[1, 0], [0, 1], [1, 1]] {
+            let two = two_shards();
+            two.here.shared.lock().tickets.miscount(0, [waits, assigned]);
+            assert_eq!(two.shards.check_invariants(), Err("I2: a shard has as many waits as are counted"));
+        }
+        assert_named("I1: as many buffers are cached as are counted", |two| {
+            two.here.shard_state().cached.len.set(1);
+        });
+        assert_named("I1: as many buffers are cached as are counted", |two| {
+            two.here.shard_state().cached.lowest.0.set(1);
         });
         assert_named("I2: what waits here waits in the pool", |two| {
             let asked = two.here.shared.lock().scheduler.request(0, 0);

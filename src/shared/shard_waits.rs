@@ -260,10 +260,11 @@ impl Tickets {
         ticket.home == home && ticket.state != State::Unused
     }
 
-    /// Breaks the count of waits, for the check of invariants.
+    /// Adds to the counts of waits and of those that have a buffer, for the check of invariants.
     #[cfg(all(test, not(loom)))]
-    pub(super) fn miscount(&mut self, home: u32) {
-        self.grants[home as usize].waits += 1;
+    pub(super) fn miscount(&mut self, home: u32, [waits, assigned]: [u32; 2]) {
+        self.grants[home as usize].waits += waits;
+        self.grants[home as usize].assigned += assigned;
     }
 
     fn count_ended(&mut self, home: u32) {

@@ -164,15 +164,13 @@ impl Cache {
     pub(super) fn pop(&mut self, shown: &ShownCache, buffers: &[BufferState]) -> Option<u32> {
         let index = self.top.checked_sub(1)?;
         (self.top, self.len) = (buffers[index as usize].below.load(Ordering::Relaxed), self.len - 1);
-        shown.len.set(self.len.into());
-        shown.lowest.0.reach(self.len);
+        shown.show_fewer(self.len);
         Some(index)
     }
 
     /// Takes everything.
     pub(super) fn take(&mut self, shown: &ShownCache) -> Cache {
-        shown.len.set(0);
-        shown.lowest.0.reach(0);
+        shown.show_fewer(0);
         core::mem::take(self)
     }
 

@@ -72,31 +72,11 @@ impl Counter {
     }
 }
 
-/// The lowest number since it was set. Written only when it gets lower, so that its readers do not wait for each other.
-#[derive(Debug, Default)]
-pub(super) struct LowWaterMark(AtomicU32);
-
-impl LowWaterMark {
-    pub(super) fn reach(&self, value: u32) {
-        if value < self.get() {
-            self.0.fetch_min(value, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn set(&self, value: u32) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    pub(super) fn get(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// The buffers that a shard has cached, as of late. Written under its lock.
 #[derive(Debug, Default)]
 pub(super) struct ShownCache {
     pub(super) len: Counter,
-    pub(super) lowest: CachePadded<LowWaterMark>,
+    pub(super) lowest: CachePadded<Counter>,
 }
 
 impl ShownCache {
@@ -106,12 +86,22 @@ impl ShownCache {
 
     /// The fewest buffers that lay here at once, since the last [`ShownCache::forget_lowest`].
     pub(super) fn lowest(&self) -> u32 {
-        self.lowest.0.get()
+        self.lowest.0.get() as u32
     }
 
-    /// Counts from what lies here now. For the shard itself, while no thread takes.
+    /// This many are left. What is read under the lock of all is written only when it gets lower, so that its readers do
+    /// not wait for each other.
+    #[inline(always)]
+    pub(super) fn show_fewer(&self, len: u32) {
+        self.len.set(len.into());
+        if len < self.lowest() {
+            self.lowest.0.set(len.into());
+        }
+    }
+
+    /// Counts from what lies here now. For the shard itself, while no thread takes: it has the lock of all.
     pub(super) fn forget_lowest(&self) {
-        self.lowest.0.set(self.len());
+        self.lowest.0.set(self.len.get());
     }
 }
 

@@ -86,9 +86,9 @@
 //! A shard belongs to one thread at a time. It can be sent to another, and is not shared (`Send`, not `Sync`). A lease
 //! belongs to the scheduler, not to the shard: any shard releases it. A wait belongs to the shard that requested it
 //! until it is moved ([`SchedulerShard::export_wait`]). Sizes other than the default are refused: all cached buffers
-//! are alike. Tenants are those of all shards; a request in the name of one takes the lock, and so does the release of
-//! its buffer. A layer that lends a shard out without Rust's checks uses [`SchedulerShard::check_thread`]. Misuse that
-//! this misses loses no buffer and grants none twice, but may overtake a waiter and miscount.
+//! are alike. Tenants are those of all shards; a request in the name of one takes the lock of all, and so does the
+//! release of its buffer. A layer that lends a shard out without Rust's checks uses [`SchedulerShard::check_thread`].
+//! Misuse that this misses loses no buffer and grants none twice, but may overtake a waiter and miscount.
 //!
 //! On each thread, before it sleeps, call [`SchedulerShard::poll_grant`] until `None`, then
 //! [`SchedulerShard::poll_wake`] until `None`. Each shard that has a grant to pick up is named once, to the thread that

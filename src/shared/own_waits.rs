@@ -11,8 +11,8 @@ use alloc::vec::Vec;
 /// The most waits that all shards together can queue themselves: what is reserved, but not touched before it is needed.
 const ROWS_MAX: u32 = 1 << 20;
 
-/// Stamps of one call that took the lock, so that waits of a shard are in order until the next. When a shard has used
-/// them up, it takes the lock.
+/// Stamps of one call that took the lock of all, so that waits of a shard are in order until the next. When a shard has
+/// used them up, it takes that lock.
 pub(super) const STAMPS: u64 = 1 << 10;
 
 /// Whether a wait with the first stamp was there before one with the other. Stamps may begin anew: of two that wait at

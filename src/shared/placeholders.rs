@@ -1,5 +1,5 @@
 //! The waits in the common queue that stand for those that a shard queues itself, and what shards see of that queue
-//! without the lock.
+//! without the lock of all.
 
 use super::EXCHANGES_MAX;
 use super::stats::Counter;

@@ -1,9 +1,9 @@
-//! The clock that all shards advance, as each sees it without the lock.
+//! The clock that all shards advance, as each sees it without the lock of all.
 
 use super::stats::Counter;
 use crate::scheduler::Clock;
 
-/// Written under the lock, read at any time.
+/// Written under that lock, read at any time.
 #[derive(Debug, Default)]
 pub(super) struct ShownClock {
     /// The host's time less that of the clock, when that was advanced last. It never gets less.

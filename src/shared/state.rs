@@ -1,4 +1,4 @@
-//! What all shards share: the lock-free parts of each, and the pool behind a lock.
+//! What all shards share: the state of each, and the pool behind the lock of all.
 
 use super::SharedSchedulerStats;
 use super::cache::BufferState;
@@ -273,7 +273,7 @@ impl Shared {
     }
 
     /// Counts the most that can have been outstanding since this was called last. A shard takes from its cache without
-    /// the lock, so all that it took since it had the lock last counts as outstanding.
+    /// the lock of all, so what it took since it had that one last counts as outstanding.
     pub(super) fn note_peak(&self, state: &Locked) {
         let cached_since = if self.is_exhausted.0.load(Ordering::Relaxed) { 0 } else { self.cached_since() };
         let in_use = self.buffers.len() as u32 - state.scheduler.withheld();

@@ -15,13 +15,13 @@ pub struct SharedSchedulerStats {
     /// `leased_peak` is exact for one shard, and as of any moment when a request waited or a reserve was not whole.
     /// Else it may over-count: buffers that two shards took between their lock acquisitions are counted as taken at the
     /// same time. `waiting_peak` is exact for waits of one shard; those of several are added up. `bypass_peak` counts
-    /// what other shards exchange once these have taken the lock.
+    /// what other shards exchange once these have taken the lock of all.
     pub scheduler: SchedulerStats,
     /// Of the free buffers, those that shards have cached.
     pub cached: u32,
     /// Shards that `poll_wake` had to name.
     pub wakes: u64,
-    /// Calls that took the lock.
+    /// Calls that took the lock of all.
     pub locked: u64,
 }
 

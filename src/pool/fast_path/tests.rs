@@ -4,8 +4,6 @@ use super::*;
 #[cfg(feature = "model-check")]
 use crate::connection::EventError;
 use crate::connection::{Mode, Policy};
-#[cfg(feature = "model-check")]
-use crate::pool::Counts;
 use crate::pool::{AttachOptions, Budget, PoolConfig, PoolError};
 use crate::scheduler::{TenantConfig, TenantId};
 use alloc::vec::Vec;
@@ -153,33 +151,34 @@ fn fused_as_halves(pool: &mut Pool, id: ReceiverId, bytes: u32) -> Result<Action
     let halves = pool.clone();
     let fused = fused(pool, id, bytes);
     #[cfg(feature = "model-check")]
-    compare_with_halves(halves, id, bytes, (fused, pool.counts()));
+    compare_with_halves(halves, id, bytes, pool, fused);
     fused
 }
 
 /// It is as both halves, but that nothing is kept between them.
 #[cfg(feature = "model-check")]
-fn compare_with_halves(mut halves: Pool, id: ReceiverId, bytes: u32, fused: (Result<Actions, PoolError>, Counts)) {
-    if halves.table.find(id).is_ok_and(|index| !halves.table.connection(index).is_open()) {
+fn compare_with_halves(mut halves: Pool, id: ReceiverId, bytes: u32, pool: &Pool, fused: Result<Actions, PoolError>) {
+    let index = pool.table.row(id);
+    if !halves.table.connection(index).is_open() {
         // Nothing is decoded any more, also not what a receive in flight brings.
-        assert_eq!(fused.0, Err(PoolError::Event(EventError::Closed)));
+        assert_eq!(fused, Err(PoolError::Event(EventError::Closed)));
         return;
     }
     let received = handle_slowly(&mut halves, id, Event::Received { bytes });
     let Ok(actions) = received else {
-        assert_eq!(fused.0, received);
+        assert_eq!(fused, received);
         return;
     };
-    // With a frame that is not whole the first half alone would go on: it is received, kept, or shed.
-    if !actions.has(Action::Decode) {
+    // What there is no room for is shed, if the rest of its frame is not decoded at once.
+    if actions.has(Action::Shed) {
         return;
     }
-    let index = halves.table.find(id).expect("a report does not end it");
     // What would be kept between them may find no buffer to be decoded in.
     let buffered_bytes = halves.table.connection(index).buffered_bytes();
     let decoded = halves.consume_slowly(index, buffered_bytes, 0, 0);
     if decoded != Err(PoolError::NoBufferFree) {
-        assert_eq!(fused, (decoded, halves.counts()));
+        let seen = |pool: &Pool| (pool.counts(), pool.memory.facts(index));
+        assert_eq!((fused, seen(pool)), (decoded, seen(&halves)), "{actions:?}");
     }
 }
 

@@ -1,9 +1,10 @@
 //! Fast path of the common cycle: nothing is scarce, and the decoder consumes everything. Where it does not apply,
 //! nothing is changed and `None` is returned.
 //!
-//! While none but these calls are made, nothing becomes scarce. So that is looked at once, before the first cycle.
-//! Events that need no memory change nothing of that (`idle.rs`); after steps with kept bytes that took or gave
-//! buffers, or a receive in flight, it is looked at again (`kept_path.rs`, `kept_cycle.rs`, `completion.rs`). Any other call leaves the fast path.
+//! While none but these calls are made, nothing becomes scarce. So that is looked at once in each iteration, when the
+//! clock is advanced, and else before the first cycle. Events that need no memory change nothing of that (`idle.rs`);
+//! after steps with kept bytes that took or gave buffers, or a receive in flight, it is looked at again
+//! (`kept_path.rs`, `kept_cycle.rs`, `completion.rs`). Any other call leaves the fast path.
 
 use super::kept_cycle::KeptCycle;
 use super::open_cycle::{OpenCycle, Phase, Progress, RawStep};
@@ -218,7 +219,7 @@ impl<S: BufferSource> Pool<S> {
         self.cycle.plan.set_may_submit(self.memory.may_submit_more());
     }
 
-    /// No cycle is open, and what is in flight or free has changed since it was seen whether anything is scarce.
+    /// No cycle is open, and what is in flight or free may have changed since it was seen whether anything is scarce.
     pub(super) fn look_again(&mut self) {
         self.cycle.progress.phase = Phase::Closed;
         if self.is_plentiful() && !self.memory.has_caps() {

@@ -213,8 +213,9 @@ impl<B: Buffers> InCells<'_, B> {
     }
 
     /// As `Receiving::report_unlisted`, of a report that leaves this much, of a receiver with a place of the size that
-    /// fits, or with none, or with a cell of the smallest. `None`, and nothing is changed, if that is not so, or there
-    /// is no room, or the place is none of a cell's and it is not about any; else where what is left is then.
+    /// fits, or with none, or with a cell of the smallest; on the wide path, while memory is short, also with a larger
+    /// place. `None`, and nothing is changed, if that is not so, or there is no room, or it is to be in a buffer of its
+    /// own on the narrow path; else where what is left is then.
     #[inline(always)]
     pub(crate) fn try_keep<const IS_ANYWHERE: bool>(
         &mut self,
@@ -294,8 +295,8 @@ impl<B: Buffers> InCells<'_, B> {
         Some(self.copy_to(place, consumed_bytes, left_bytes))
     }
 
-    /// A place of this size for a keeper, for what is in the receive buffer from `start` on: a cell, or that buffer.
-    /// `None` if there is no room, or the latter is not meant.
+    /// A place of this size for a keeper, for what is in the receive buffer from `start` on: a cell, or, on the wide path,
+    /// that buffer. `None` if there is no room.
     #[inline(always)]
     fn enter<const IS_ANYWHERE: bool>(&mut self, size: Size, keeper: u32, start: u32) -> Option<Place> {
         if size >= self.cells.sizes.whole() {

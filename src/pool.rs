@@ -63,6 +63,8 @@ mod row_step;
 mod scarce;
 mod source;
 mod table;
+#[cfg(test)]
+mod twins;
 mod types;
 
 pub use attach::AttachOptions;

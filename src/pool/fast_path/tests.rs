@@ -4,6 +4,7 @@ use super::*;
 #[cfg(feature = "model-check")]
 use crate::connection::EventError;
 use crate::connection::{Mode, Policy};
+use crate::pool::twins::rounds;
 use crate::pool::{AttachOptions, Budget, PoolConfig, PoolError};
 use crate::scheduler::{TenantConfig, TenantId};
 use alloc::vec::Vec;
@@ -326,7 +327,7 @@ fn compare<S: BufferSource, Rest, const N: usize>(
     fused: Fused<S>,
 ) -> [u32; WAYS] {
     let mut taken = [0; WAYS];
-    for _ in 0..rounds() {
+    for _ in 0..rounds(20) {
         let (mut pairs, _rest) = pools();
         let mut at = 0;
         for _ in 0..400 {
@@ -348,11 +349,6 @@ fn compare<S: BufferSource, Rest, const N: usize>(
         }
     }
     taken
-}
-
-/// Rounds of 400 events. For long runs: `DEMUXBUF_ROUNDS=10000`.
-fn rounds() -> u32 {
-    std::env::var("DEMUXBUF_ROUNDS").map_or(20, |rounds| rounds.parse().expect("it is a number"))
 }
 
 /// Whether each part of the fast path was taken that a policy allows.

@@ -3,8 +3,9 @@
 use super::*;
 use crate::connection::{Connection, Event, Mode, Policy};
 use crate::memory::poison;
+use crate::pool::twins::{TwinLeases, rounds};
 use crate::pool::{AttachOptions, Budget, GrantStep, Notice, PoolConfig, PoolError, ReceiverId};
-use crate::scheduler::{LeaseId, Request, TenantConfig, TenantId};
+use crate::scheduler::{TenantConfig, TenantId};
 #[cfg(all(feature = "std", not(loom)))]
 use crate::shared::{PoolShard, SharedPool};
 use alloc::vec::Vec;
@@ -17,8 +18,7 @@ struct Twins<S: BufferSource> {
     fast: Pool<S>,
     slow: Pool<S>,
     ids: Vec<ReceiverId>,
-    /// In both.
-    leases: Vec<[LeaseId; 2]>,
+    leases: TwinLeases,
     /// One that the first receivers belong to, in both.
     tenant: Option<[TenantId; 2]>,
     now_ns: u64,
@@ -63,7 +63,7 @@ impl Game {
 
 impl<S: BufferSource> Twins<S> {
     fn new(fast: Pool<S>, slow: Pool<S>, is_scarce: bool) -> Twins<S> {
-        let (ids, leases, tenant) = (Vec::new(), Vec::new(), None);
+        let (ids, leases, tenant) = (Vec::new(), TwinLeases::default(), None);
         let mut twins = Twins { fast, slow, ids, leases, tenant, now_ns: 0, is_scarce, taken: [0; WAYS] };
         if twins.fast.memory.has_caps() {
             let share = TenantConfig { weight: 1, guaranteed: 0, cap: 2 };
@@ -245,32 +245,20 @@ impl<S: BufferSource> Twins<S> {
         areas.into_iter().for_each(|area| area.fill(byte));
     }
 
-    /// The host takes a buffer; whether there is one.
-    fn lease(&mut self) -> bool {
-        let leases = [&mut self.fast, &mut self.slow].map(|pool| pool.try_request(&Request::new(0, 0)));
-        let [fast, slow] = leases.map(|lease| lease.expect("it is allowed"));
-        assert_eq!(fast.is_some(), slow.is_some());
-        self.leases.extend(fast.zip(slow).map(|(fast, slow)| [fast, slow]));
-        fast.is_some()
-    }
-
     /// Memory becomes short, or is not any more; time passes; notices are polled.
     fn change(&mut self, random: &mut fastrand::Rng) {
         match random.u8(0..40) {
             0..2 => {
-                self.lease();
+                self.leases.take([&mut self.fast, &mut self.slow]);
             }
-            2..6 if !self.leases.is_empty() => {
-                let [fast, slow] = self.leases.swap_remove(random.usize(..self.leases.len()));
-                assert_eq!((self.fast.release(fast), self.slow.release(slow)), (Ok(()), Ok(())));
-            }
+            2..6 if !self.leases.are_none() => self.leases.release(random, [&mut self.fast, &mut self.slow]),
             6 => {
                 self.now_ns += random.u64(0..400_000_000);
                 self.fast.handle_timeout(self.now_ns);
                 self.slow.handle_timeout(self.now_ns);
             }
             7 => self.poll(random),
-            8..12 if self.is_scarce => while self.lease() {},
+            8..12 if self.is_scarce => while self.leases.take([&mut self.fast, &mut self.slow]) {},
             12..20 if self.is_scarce => self.poll(random),
             _ => {}
         }
@@ -323,11 +311,6 @@ impl<S: BufferSource> Twins<S> {
     }
 }
 
-/// Rounds of 400 events. For long runs: `DEMUXBUF_ROUNDS=10000`.
-fn rounds() -> u32 {
-    std::env::var("DEMUXBUF_ROUNDS").map_or(10, |rounds| rounds.parse().expect("it is a number"))
-}
-
 fn compare<S: BufferSource, R>(make: impl Fn(&PoolConfig) -> (Pool<S>, R)) {
     let mut random = fastrand::Rng::with_seed(1);
     let mut taken_in_all = [0; WAYS];
@@ -349,7 +332,7 @@ fn compare<S: BufferSource, R>(make: impl Fn(&PoolConfig) -> (Pool<S>, R)) {
                 continue;
             }
             let mut taken = [0; WAYS];
-            for _ in 0..if is_scarce { 2 * rounds() } else { rounds() } {
+            for _ in 0..if is_scarce { 2 * rounds(10) } else { rounds(10) } {
                 let [(fast, _one), (slow, _other)] = [(); 2].map(|()| make(&game.config()));
                 let mut twins = Twins::new(fast, slow, is_scarce);
                 twins.play(&mut random);

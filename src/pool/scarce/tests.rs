@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::connection::{Mode, Policy};
+use crate::pool::twins::{TwinLeases, rounds};
 use crate::pool::{AttachOptions, Budget, Notice, PoolConfig, ReceiverId};
-use crate::scheduler::{LeaseId, Request};
 #[cfg(all(feature = "std", not(loom)))]
 use crate::shared::{PoolShard, SharedPool};
 use alloc::vec::Vec;
@@ -17,8 +17,7 @@ struct Twins<S: BufferSource> {
     steps: Pool<S>,
     rounds: Pool<S>,
     ids: Vec<ReceiverId>,
-    /// In both.
-    leases: Vec<[LeaseId; 2]>,
+    leases: TwinLeases,
     now_ns: u64,
     /// How often a step applied, by its event.
     taken: [u32; WAYS],
@@ -127,23 +126,11 @@ impl<S: BufferSource> Twins<S> {
         }
     }
 
-    /// The host takes a buffer; whether there is one.
-    fn lease(&mut self) -> bool {
-        let leases = [&mut self.steps, &mut self.rounds].map(|pool| pool.try_request(&Request::new(0, 0)));
-        let [one, other] = leases.map(|lease| lease.expect("it is allowed"));
-        assert_eq!(one.is_some(), other.is_some());
-        self.leases.extend(one.zip(other).map(|(one, other)| [one, other]));
-        one.is_some()
-    }
-
     /// Memory becomes short, or is not any more; time passes; notices are polled.
     fn change(&mut self, random: &mut fastrand::Rng) {
         match random.u8(0..30) {
-            0 => while self.lease() {},
-            1..4 if !self.leases.is_empty() => {
-                let [one, other] = self.leases.swap_remove(random.usize(..self.leases.len()));
-                assert_eq!((self.steps.release(one), self.rounds.release(other)), (Ok(()), Ok(())));
-            }
+            0 => while self.leases.take([&mut self.steps, &mut self.rounds]) {},
+            1..4 if !self.leases.are_none() => self.leases.release(random, [&mut self.steps, &mut self.rounds]),
             4..7 => {
                 self.now_ns += random.u64(0..400_000_000);
                 self.steps.handle_timeout(self.now_ns);
@@ -193,11 +180,6 @@ fn way(event: Event, is_claimed: bool) -> usize {
     }
 }
 
-/// Rounds of 400 events. For long runs: `DEMUXBUF_ROUNDS=10000`.
-fn games() -> u32 {
-    std::env::var("DEMUXBUF_ROUNDS").map_or(20, |games| games.parse().expect("it is a number"))
-}
-
 fn compare<S: BufferSource, R>(make: impl Fn(&PoolConfig) -> (Pool<S>, R)) {
     let mut random = fastrand::Rng::with_seed(1);
     for mode in [Mode::Level, Mode::OneShot, Mode::Edge] {
@@ -206,12 +188,12 @@ fn compare<S: BufferSource, R>(make: impl Fn(&PoolConfig) -> (Pool<S>, R)) {
         let reads_ahead = Policy { reads_ahead: true, ..plain };
         for policy in [plain, blocks, reads_ahead] {
             let mut taken = [0; WAYS];
-            for _ in 0..games() {
+            for _ in 0..rounds(20) {
                 let memory_bytes = 10 * u64::from(BUFFER_BYTES);
                 let config =
                     PoolConfig { buffer_bytes: BUFFER_BYTES, policy, ..PoolConfig::new(memory_bytes, RECEIVERS) };
                 let [(steps, _one), (rounds, _other)] = [(); 2].map(|()| make(&config));
-                let (ids, leases) = (Vec::new(), Vec::new());
+                let (ids, leases) = (Vec::new(), TwinLeases::default());
                 let mut twins = Twins { steps, rounds, ids, leases, now_ns: 0, taken };
                 twins.ids = (0..RECEIVERS).map(|token| twins.attach(token)).collect();
                 for _ in 0..400 {

@@ -39,7 +39,7 @@ pub(super) const EXAMPLES: &[&str] = &[
     "later 0 3",
     "poll",
     "poll",
-    "drain",
+    "drain 20",
     "wait 20",
     "lease",
     "release",

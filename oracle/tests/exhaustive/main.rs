@@ -1,6 +1,6 @@
 //! Every order of events, in bounded instances, until no new state appears. Each instance is played on the model and on
 //! the real thing at once, compared in everything that can be seen after each step; from each state every waiter is
-//! served.
+//! served. Those of the memory model are played on the model alone, which is checked from what can be seen.
 //!
 //! States differ by all that the real thing knows and its future depends on, and by all that the model does: if two
 //! ways lead the real thing to the same state, one of them may be wrong, and the model shows which. Left out are

@@ -90,25 +90,23 @@ impl Shared {
         true
     }
 
-    /// Takes up to this many grants from a shard that does not look: these waits queue again, behind all others.
-    /// Returns how many more may be taken.
-    pub(super) fn take_own_grants(&self, state: &mut Locked, shard: u32, mut left: u32) -> u32 {
-        while left > 0 {
-            let again = self.own_waits(shard).with(|own| {
-                let exchanged = own.exchanged;
-                let grants = |class: u8| state.grants_before(class, &exchanged);
-                let again = own.queue_again(state.now_ns(), state.stamp, grants)?;
-                own.show(&self.shard_states[shard as usize].0.shown, again.0);
-                Some(again)
-            });
-            let Some((class, buffer)) = again else { break };
+    /// Takes the next due grant of a shard that does not look: its wait queues again, behind all others. `false` if there
+    /// is none.
+    pub(super) fn take_own_grant(&self, state: &mut Locked, shard: u32) -> bool {
+        let again = self.own_waits(shard).with(|own| {
+            let (class, buffer) = own.take_due()?;
+            // What this serves was there before it.
             state.take_back(buffer);
-            if state.placeholders.get(shard, class).is_none() {
-                self.queue_placeholder(state, shard, class, state.stamp);
-            }
-            left -= 1;
+            let grants = state.grants_before(class, &own.exchanged);
+            own.queue_again(state.now_ns(), state.stamp, grants);
+            own.show(&self.shard_states[shard as usize].0.shown, class);
+            Some(class)
+        });
+        let Some(class) = again else { return false };
+        if state.placeholders.get(shard, class).is_none() {
+            self.queue_placeholder(state, shard, class, state.stamp);
         }
-        left
+        true
     }
 
     /// Where a wait is, if it is one. One that a shard queues may be picked up by its thread right after.

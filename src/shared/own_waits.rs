@@ -115,6 +115,8 @@ pub(super) struct OwnWaits {
     last_stamp: u64,
     /// Those that have a buffer and were not picked up.
     grants: List,
+    /// So many of them, or fewer, may be taken because the shard does not look.
+    due: u32,
     /// Waits that it may begin.
     pub(super) rights: u32,
     /// Buffers that it gave to its own waits since it left one to the common queue.
@@ -138,6 +140,7 @@ impl OwnWaits {
             waiting: 0,
             last_stamp: 0,
             grants: List::EMPTY,
+            due: 0,
             rights: 0,
             run: 0,
             exchanged: [0; CLASSES_MAX],
@@ -246,19 +249,28 @@ impl OwnWaits {
         Some((buffer, holder, Grant { wait, token, class, lease: LeaseId::from_bits(0), has_deadline }))
     }
 
-    /// Takes the buffer of the first grant, and queues it behind all others of its class. Returns the class and the
-    /// buffer.
-    pub(super) fn queue_again(&mut self, since_ns: u64, stamp: u64, grants: impl Fn(u8) -> u64) -> Option<(u8, u32)> {
-        let index = self.grants.first()?;
-        let wait = &mut self.table[index as usize];
+    /// The grants that are there now may be taken.
+    pub(super) fn note_due(&mut self) {
+        self.due = self.grants.len;
+    }
+
+    /// The class and the buffer of the first grant, if it may be taken.
+    pub(super) fn take_due(&mut self) -> Option<(u8, u32)> {
+        self.due = self.due.checked_sub(1)?;
+        let wait = self.table[self.grants.first()? as usize];
         let Phase::Assigned { buffer } = wait.phase else { unreachable!("what is among the grants is assigned") };
-        let class = wait.class;
-        (wait.phase, wait.since_ns, wait.grants) = (Phase::Queued, since_ns, grants(class));
+        Some((wait.class, buffer))
+    }
+
+    /// The wait of the first grant, which there is, has lost its buffer: it is queued behind all others of its class.
+    pub(super) fn queue_again(&mut self, since_ns: u64, stamp: u64, grants: u64) {
+        let index = self.grants.first().expect("it was seen");
         let stamp = self.next_stamp(stamp);
-        self.table[index as usize].stamp = stamp;
+        let wait = &mut self.table[index as usize];
+        (wait.phase, wait.since_ns, wait.stamp, wait.grants) = (Phase::Queued, since_ns, stamp, grants);
+        let class = wait.class;
         self.grants.unlink(&mut self.table, index);
         self.enter_queue(class, index);
-        Some((class, buffer))
     }
 
     /// The wait in a row, if it is this one.

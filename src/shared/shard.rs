@@ -288,11 +288,12 @@ impl SchedulerShard {
     /// first. What comes back to them every time is of no use to other shards.
     fn take_overdue(&self) {
         for _ in 0..OVERDUE_ROUNDS_MAX {
-            self.locked(|state| {
+            let calls = self.locked(|state| {
                 // This shard is looking.
                 self.shard_state().called_ns.set(state.now_ns());
-                self.shared.take_overdue(state);
+                self.shared.take_overdue(state, Some(self.index))
             });
+            self.shard_state().counts.wakes.add(calls);
             if !self.is_overdue(self.shard_state()) {
                 return;
             }

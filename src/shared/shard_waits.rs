@@ -46,6 +46,9 @@ struct Grants {
     tail: u32,
     assigned: u32,
     waits: u32,
+    /// So many grants may be taken because the shard does not look, this one first.
+    due: u32,
+    next_due: u32,
 }
 
 #[derive(Debug)]
@@ -70,7 +73,14 @@ impl Tickets {
     pub(super) fn new(waiters_max: u32, shards: u32, tag: u8) -> Result<Tickets, ConfigError> {
         let table = crate::alloc_util::reserve("waiters_max", waiters_max)?;
         let mut grants = crate::alloc_util::reserve("shards", shards)?;
-        grants.extend((0..shards).map(|_| Grants { head: NIL, tail: NIL, assigned: 0, waits: 0 }));
+        grants.extend((0..shards).map(|_| Grants {
+            head: NIL,
+            tail: NIL,
+            assigned: 0,
+            waits: 0,
+            due: 0,
+            next_due: NIL,
+        }));
         Ok(Tickets { table, max: waiters_max, tag, unused: NIL, grants, assigned: 0, exported: 0, rights: waiters_max })
     }
 
@@ -196,6 +206,21 @@ impl Tickets {
     pub(super) fn first_grant(&self, home: u32) -> Option<WaitId> {
         let index = self.grants[home as usize].head;
         (index != NIL).then(|| self.wait_at(index))
+    }
+
+    /// The grants that a shard has now may be taken.
+    pub(super) fn note_due(&mut self, home: u32) {
+        let grants = &mut self.grants[home as usize];
+        (grants.due, grants.next_due) = (grants.assigned, grants.head);
+    }
+
+    /// The next grant that may be taken. One that was looked at and kept its buffer is not seen again.
+    pub(super) fn take_due(&mut self, home: u32) -> Option<WaitId> {
+        let grants = &mut self.grants[home as usize];
+        grants.due = grants.due.checked_sub(1)?;
+        let index = grants.next_due;
+        grants.next_due = self.table[index as usize].next;
+        Some(self.wait_at(index))
     }
 
     /// The number that the host knows the next grant of a shard by.

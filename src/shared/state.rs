@@ -85,7 +85,7 @@ impl Locked {
         tenant
     }
 
-    /// Whether another shard than this one has waits that are queued.
+    /// Whether another shard than this one has waits that are queued. All grants are passed on.
     fn waits_elsewhere(&self, home: u32) -> bool {
         let waiting: u32 = self.scheduler.waiting().sum();
         waiting - self.placeholders.of(home) > self.tickets.queued_of(home)
@@ -383,23 +383,38 @@ impl Shared {
         self.clock.0.show(&state.clock);
     }
 
-    /// Takes grants from shards that were called a lease ago and have not looked since: their waits queue again, behind
-    /// all others. A bounded piece of work.
-    pub(super) fn take_overdue(&self, state: &mut Locked) {
-        let (now_ns, mut left) = (state.clock.now_ns(), TAKEN_AT_ONCE);
+    /// Takes the grants that shards have now which were called a lease ago and have not looked since: their waits queue
+    /// again, behind all others. A bounded piece of work. Returns how many shards are to be woken.
+    pub(super) fn take_overdue(&self, state: &mut Locked, here: Option<u32>) -> u64 {
+        let (now_ns, mut left, mut calls) = (state.clock.now_ns(), TAKEN_AT_ONCE, 0);
+        for home in 0..self.shard_states.len() as u32 {
+            self.own_waits(home).with(OwnWaits::note_due);
+            state.tickets.note_due(home);
+        }
         for (home, CachePadded(shard_state)) in (0..).zip(&self.shard_states) {
-            let is_overdue = self.is_overdue(shard_state.called_ns.get(), now_ns);
-            if is_overdue && !state.waits_elsewhere(home) {
+            if !self.is_overdue(shard_state.called_ns.get(), now_ns) {
+                continue;
+            }
+            if !state.waits_elsewhere(home) {
                 shard_state.called_ns.set(now_ns);
-            } else if is_overdue {
-                left = self.take_own_grants(state, home, left);
-                while let Some(wait) = state.tickets.first_grant(home).filter(|_| left > 0) {
-                    self.queue_again(state, wait.index());
-                    left -= 1;
-                }
+                continue;
+            }
+            // Each is passed on before the next is taken: of waits that a shard queues, one at a time is in the common
+            // queue.
+            while left > 0 && (self.take_own_grant(state, home) || self.take_ticket(state, home)) {
+                left -= 1;
+                calls += self.pass_on_grants(state, here);
             }
         }
         self.note_oldest_call(state);
+        calls
+    }
+
+    /// Takes the next due grant of a shard whose wait is in the common queue itself. `false` if there is none.
+    fn take_ticket(&self, state: &mut Locked, home: u32) -> bool {
+        let Some(wait) = state.tickets.take_due(home) else { return false };
+        self.queue_again(state, wait.index());
+        true
     }
 
     fn queue_again(&self, state: &mut Locked, index: u32) {

@@ -115,7 +115,7 @@ pub(super) struct OwnWaits {
     last_stamp: u64,
     /// Those that have a buffer and were not picked up.
     grants: List,
-    /// So many of them, or fewer, may be taken because the shard does not look.
+    /// How many of them may still be taken because the shard does not look: those that it had when this was noticed.
     due: u32,
     /// Waits that it may begin.
     pub(super) rights: u32,

@@ -46,7 +46,7 @@ struct Grants {
     tail: u32,
     assigned: u32,
     waits: u32,
-    /// So many grants may be taken because the shard does not look, this one first.
+    /// How many may still be taken because the shard does not look, `next_due` first: those it had when this was noticed.
     due: u32,
     next_due: u32,
 }

@@ -220,7 +220,7 @@ impl Socket {
 
     /// Bytes that were sent and not decoded.
     pub fn undecoded(&self) -> usize {
-        self.stream.len()
+        self.stream.len() - self.owed
     }
 
     /// What was received and not decoded: what the library must show.
@@ -333,7 +333,7 @@ impl Socket {
 
     /// The first bytes that the host did not decode, be they received or not.
     pub fn front(&self, bytes: usize) -> &[u8] {
-        &self.stream[..bytes]
+        &self.stream[self.owed..][..bytes]
     }
 
     /// The host decoded this much.

@@ -1,12 +1,13 @@
 //! Scenarios of time and fairness: peers that wait among peers that never finish.
 
-use crate::host::{FREE, Host, MS, STREAM_FULL, config, config_of, data_frame, in_polled_modes};
+use crate::host::{COUNTING_MODES, FREE, Host, MS, STREAM_FULL, config, config_of, data_frame, in_polled_modes};
 use crate::host_pool::{HAS_SPARE, free_buffers};
-use crate::machine::in_all_modes;
+use crate::machine::{in_all_modes, in_modes};
 use demuxbuf::connection::{EndKind, Event, Mode};
 use demuxbuf::pool::{AttachOptions, Pool, PoolConfig};
 use demuxbuf::scheduler::{LeaseId, Outcome};
 use demuxbuf_testkit::{EventLoop, Rng};
+use std::cell::Cell;
 
 /// One loop iteration.
 const STEP_NS: u64 = 25 * MS;
@@ -42,7 +43,8 @@ impl Endless {
 }
 
 /// A peer sends a whole frame. It is decoded in the time that the pool promises, whatever others do in each iteration.
-fn is_served_in_time(host: &mut Host, peer: usize, frame: &[u8], mut others: impl FnMut(&mut Host)) {
+/// Returns how long that took.
+fn is_served_in_time(host: &mut Host, peer: usize, frame: &[u8], mut others: impl FnMut(&mut Host)) -> u64 {
     let frames = host.peers[peer].frames.len();
     host.send(peer, frame);
     let since_ns = host.now_ns;
@@ -56,6 +58,7 @@ fn is_served_in_time(host: &mut Host, peer: usize, frame: &[u8], mut others: imp
         assert!(!host.peers[peer].is_shed, "an honest peer is shed");
         assert!(host.now_ns - since_ns <= bound_ns, "it waits too long: {:?}", host.pool.totals());
     }
+    host.now_ns - since_ns
 }
 
 /// Two peers wait, each with a whole frame to receive; the host has every buffer that it can have.
@@ -447,53 +450,91 @@ enum Habit {
     Blocked,
 }
 
+/// What each attacker does, and with how many bytes it begins.
+type Manner = dyn Fn(usize) -> (Habit, usize);
+
 #[test]
 fn s63_partial_frames_of_every_size_keep_the_bound() {
-    let habits = [Habit::Static, Habit::Drips, Habit::OneByte, Habit::BackToBack, Habit::Reconnects, Habit::Blocked];
-    for bytes in [1, 8, 9, 64, 65, 256, 257, 512, 513, 900] {
-        for habit in habits {
-            besiege(&|at| (habit, bytes + at % 2));
-        }
-    }
-    besiege(&|at| (habits[at % habits.len()], 1 + at * 37 % 900));
+    let claims = Cell::new(0);
+    in_every_manner(&|manner| {
+        in_all_modes(|mode| {
+            let mut host = Host::new(&config(mode, ATTACKERS as u32 + 2));
+            besiege(&mut host, manner);
+            claims.set(claims.get() + host.pool.totals().claims);
+        });
+    });
+    assert!(claims.get() > 1000, "given: memory is short");
 }
 
-const ATTACKERS: usize = 60;
-
-/// Attackers, each with a habit and a number of bytes, and an honest peer among them.
-fn besiege(manner: &dyn Fn(usize) -> (Habit, usize)) {
-    in_all_modes(|mode| {
-        let mut host = Host::new(&config(mode, ATTACKERS as u32 + 2));
-        let honest = host.attach();
-        let begin = |host: &mut Host, at: usize| {
-            let (habit, bytes) = manner(at);
-            let (peer, mut sent) = (host.attach(), Endless::new(1000));
-            host.peers[peer].is_blocked = habit == Habit::Blocked;
-            host.send(peer, &sent.next(bytes));
-            (peer, sent)
-        };
-        let mut attackers: Vec<_> = (0..ATTACKERS).map(|at| begin(&mut host, at)).collect();
-        is_served_in_time(&mut host, honest, &data_frame(1000), |host| {
-            for (at, attacker) in attackers.iter_mut().enumerate() {
-                let (peer, sent) = attacker;
-                let is_shed = host.peers[*peer].is_shed;
-                let bytes = match manner(at).0 {
-                    _ if is_shed => 0,
-                    Habit::Static | Habit::Blocked | Habit::Reconnects => 0,
-                    Habit::Drips => 1 + at,
-                    Habit::OneByte => 1,
-                    Habit::BackToBack => 1000,
-                };
-                host.send(*peer, &sent.next(bytes));
-                if manner(at).0 == Habit::Reconnects && !is_shed {
-                    host.close(*peer);
-                }
-                if manner(at).0 == Habit::Reconnects || is_shed {
-                    *attacker = begin(host, at);
-                }
+/// Where the kernel can hold a frame, it is decoded in the iteration in which it is whole there; else the bound holds.
+#[test]
+fn s63_partial_frames_keep_the_bound_while_counted() {
+    let (under_marks, claims) = (Cell::new(0), Cell::new(0));
+    in_every_manner(&|manner| {
+        in_modes(&COUNTING_MODES, |mode| {
+            for kernel_bytes in [usize::MAX, 600] {
+                let mut host = Host::counting(&config(mode, ATTACKERS as u32 + 2), kernel_bytes);
+                let waited_ns = besiege(&mut host, manner);
+                assert!(waited_ns == STEP_NS || kernel_bytes < 1000, "{mode:?}: it waits for {} ms", waited_ns / MS);
+                under_marks.set(under_marks.get() + host.under_marks());
+                claims.set(claims.get() + host.pool.totals().claims);
             }
         });
     });
+    assert!(under_marks.get() > 1000 && claims.get() > 1000, "given: memory is short");
+}
+
+const ATTACKERS: usize = 30;
+
+/// Runs a scenario for each size of what attackers send, with each habit, and with all of them mixed.
+fn in_every_manner(scenario: &dyn Fn(&Manner)) {
+    let habits = [Habit::Static, Habit::Drips, Habit::OneByte, Habit::BackToBack, Habit::Reconnects, Habit::Blocked];
+    for bytes in [1, 8, 64, 256, 512, 900] {
+        for habit in habits {
+            scenario(&move |at| (habit, bytes + at % 2));
+        }
+    }
+    scenario(&move |at| (habits[at % habits.len()], 1 + at * 37 % 900));
+}
+
+/// Attackers, each with a habit and a number of bytes, and an honest peer among them; returns how long it waits.
+fn besiege(host: &mut Host, manner: &Manner) -> u64 {
+    let honest = host.attach();
+    let begin = |host: &mut Host, at: usize| {
+        let (habit, bytes) = manner(at);
+        let (peer, mut sent) = (host.attach(), Endless::new(1000));
+        host.peers[peer].is_blocked = habit == Habit::Blocked;
+        host.send(peer, &sent.next(bytes));
+        (peer, sent)
+    };
+    let mut attackers: Vec<_> = (0..ATTACKERS).map(|at| begin(host, at)).collect();
+    let mut attack = |host: &mut Host| {
+        for (at, attacker) in attackers.iter_mut().enumerate() {
+            let (peer, sent) = attacker;
+            let is_shed = host.peers[*peer].is_shed;
+            let bytes = match manner(at).0 {
+                _ if is_shed => 0,
+                Habit::Static | Habit::Blocked | Habit::Reconnects => 0,
+                Habit::Drips => 1 + at,
+                Habit::OneByte => 1,
+                Habit::BackToBack => 1000,
+            };
+            host.send(*peer, &sent.next(bytes));
+            if manner(at).0 == Habit::Reconnects && !is_shed {
+                host.close(*peer);
+            }
+            if manner(at).0 == Habit::Reconnects || is_shed {
+                *attacker = begin(host, at);
+            }
+        }
+    };
+    // They have what they can get before it sends anything.
+    for _ in 0..4 {
+        host.now_ns += STEP_NS;
+        attack(host);
+        host.iterate();
+    }
+    is_served_in_time(host, honest, &data_frame(1000), attack)
 }
 
 #[test]

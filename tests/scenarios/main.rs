@@ -14,6 +14,7 @@ mod host_pool;
 mod layers;
 mod machine;
 mod overload;
+mod peer;
 mod receiving;
 mod reserves;
 mod wait_queue;

@@ -1,9 +1,10 @@
 //! Scenarios of attack and overload.
 
 use crate::c;
-use crate::host::{BUFFERS, FREE, Host, config, config_of, data_frame, frame, in_polled_modes, window_update};
+use crate::host::{BUFFERS, COUNTING_MODES, FREE, Host, config, config_of, data_frame, frame};
+use crate::host::{in_polled_modes, window_update};
 use crate::host_pool::HAS_SPARE;
-use crate::machine::in_all_modes;
+use crate::machine::{in_all_modes, in_modes};
 use demuxbuf::connection::{Event, Mode};
 use demuxbuf::framing::h2::{FrameHeader, MAX_FRAME_SIZE_MAX, flags, kind};
 use demuxbuf::pool::PoolConfig;
@@ -19,7 +20,10 @@ fn roomy_config(mode: Mode) -> PoolConfig {
 
 /// Attackers that each send the bytes of `bytes_of` and stay.
 fn attack(settings: &PoolConfig, bytes_of: impl Fn(u32) -> Vec<u8>) -> Host {
-    let mut host = Host::new(settings);
+    attack_host(Host::new(settings), bytes_of)
+}
+
+fn attack_host(mut host: Host, bytes_of: impl Fn(u32) -> Vec<u8>) -> Host {
     for attacker in 0..ATTACKERS {
         let peer = host.attach();
         host.send(peer, &bytes_of(attacker));
@@ -113,6 +117,26 @@ fn s43_more_than_each_size_of_cell_is_served_around() {
             }
             host.settle();
             assert_eq!(host.peers[honest].frames.len(), 1, "{cell_bytes}");
+        }
+    });
+}
+
+/// While receivers count, what attackers send fills no memory that others need.
+#[test]
+fn s43_more_than_each_size_of_cell_is_counted() {
+    in_modes(&COUNTING_MODES, |mode| {
+        for cell_bytes in [64, 256, 1024, 4096, 8192] {
+            let host = Host::counting(&roomy_config(mode), usize::MAX);
+            let mut host = attack_host(host, |_| data_frame(16_000)[..=cell_bytes].to_vec());
+            assert!(cell_bytes == 64 || host.under_marks() > 0, "given: {cell_bytes} bytes each are too many");
+            for _ in 0..HONEST {
+                let honest = host.attach();
+                host.send(honest, &data_frame(9_000));
+                host.iterate();
+                assert_eq!(host.peers[honest].frames.len(), 1, "{mode:?}, {cell_bytes}: served at once");
+            }
+            host.settle();
+            assert_eq!(host.pool.totals().claims, 0);
         }
     });
 }

@@ -20,6 +20,8 @@ mod layers;
 mod machine;
 #[path = "../scenarios/overload.rs"]
 mod overload;
+#[path = "../scenarios/peer.rs"]
+mod peer;
 #[path = "../scenarios/receiving.rs"]
 mod receiving;
 #[path = "../scenarios/reserves.rs"]

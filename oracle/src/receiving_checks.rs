@@ -52,6 +52,8 @@ struct Held {
     is_shed: bool,
     submits: bool,
     counting: Counting,
+    /// The first pool time after it filled its cell.
+    spared_until: u64,
     /// The advance before its receive was submitted, of one that is in flight and not taken back.
     submitted: Option<u64>,
 }
@@ -156,8 +158,13 @@ impl<S: ReceivingSystem> Checked<S> {
                 } else {
                     bytes.len()
                 };
+                let cell_bytes = self.system.facts(receiver).cell_bytes;
                 let held = self.held.get_mut(&receiver).expect("it is attached");
+                let had_some = !held.bytes.is_empty();
                 held.bytes.extend_from_slice(&bytes[..accepted]);
+                if had_some && held.bytes.len() == cell_bytes as usize {
+                    held.spared_until = self.pool_ns + 1;
+                }
                 held.received += accepted as u64;
                 held.note_seen(accepted as u32);
             }
@@ -381,6 +388,7 @@ impl<S: ReceivingSystem> Checked<S> {
 
     fn may_be_evicted(&self, receiver: u32, facts: &Facts) -> bool {
         let is_past = self.deadline(receiver, facts).is_some_and(|deadline| deadline <= self.pool_ns_before);
+        let is_past = is_past && self.held[&receiver].spared_until <= self.pool_ns_before;
         is_past && facts.claim_since.is_none() && facts.mark == 0 && !facts.borrowed && facts.cell_bytes > 64
     }
 

@@ -96,9 +96,9 @@ impl<B: Buffers> Receiving<B> {
         self.clock.set_lease_ns(frame_grace_ns);
         for keeper in 0..self.keepers.len() {
             if let Some((queue, _)) = self.keepers[keeper].queued {
-                let deadline_ns = self.deadline_ns(keeper);
+                let due_ns = self.due_ns(queue, keeper);
                 self.dequeue(keeper);
-                self.enqueue(queue, keeper, deadline_ns);
+                self.enqueue(queue, keeper, due_ns);
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::buffers::Buffers;
 use super::config::{HEADER_BYTES, NS_PER_S, rate_ns};
-use super::keeper::{Keeper, Place, Row, Standing};
+use super::keeper::{Keeper, Place, Queue, Row, Standing};
 use super::sizes::{HEADER, Size};
 use super::{NIL, Receiving, ReceivingConfig, ReceivingError};
 
@@ -109,6 +109,12 @@ impl<B: Buffers> Receiving<B> {
     /// When its claim is tried, or from when on its content may be evicted, in pool time.
     pub(super) fn deadline_ns(&self, keeper: u32) -> u64 {
         self.deadline_of(keeper, self.length_bytes(keeper))
+    }
+
+    /// Its time in the order of this queue: its deadline, but content that is spared may be evicted later.
+    pub(super) fn due_ns(&self, queue: Queue, keeper: u32) -> u64 {
+        let spared_ns = if queue == Queue::Evictable { self.keepers[keeper].spared_ns } else { 0 };
+        self.deadline_ns(keeper).max(spared_ns)
     }
 
     /// As `deadline_ns`, of a receiver of this length.

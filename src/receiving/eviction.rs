@@ -13,8 +13,8 @@ impl<B: Buffers> Receiving<B> {
     pub(super) fn make_evictable(&mut self, keeper: u32) {
         let state = &self.keepers[keeper];
         if state.queued.is_none() && self.cell_bytes(state.place) > HEADER_BYTES {
-            let deadline_ns = self.deadline_ns(keeper);
-            self.enqueue(Queue::Evictable, keeper, deadline_ns);
+            let evictable_ns = self.due_ns(Queue::Evictable, keeper);
+            self.enqueue(Queue::Evictable, keeper, evictable_ns);
         }
     }
 

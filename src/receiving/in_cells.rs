@@ -252,10 +252,10 @@ impl<B: Buffers> InCells<'_, B> {
         if consumed_bytes > 0 {
             self.add_credit(keeper, receiver, own_size, consumed_bytes);
         }
-        let now_ns = self.clock.now_ns();
+        let (cell_bytes, now_ns) = (self.cells.sizes.bytes(own_size), self.clock.now_ns());
         let state = &mut self.keepers[keeper];
         state.end_hold(now_ns);
-        state.note_receive(received_bytes, consumed_bytes, now_ns);
+        state.note_receive(received_bytes, consumed_bytes, cell_bytes, now_ns);
         state.kept_bytes = left_bytes;
         state.note_rest(rest, consumed_bytes > 0, now_ns);
         state.place = place;
@@ -515,7 +515,8 @@ impl<B: Buffers> InCells<'_, B> {
                 self.config.deadline_ns(state.start_ns.unwrap_or(self.clock.now_ns()), length_bytes)
             }
         };
-        self.heaps.insert(Queue::Evictable, keeper, deadline_ns, self.keepers);
+        let evictable_ns = deadline_ns.max(state.spared_ns);
+        self.heaps.insert(Queue::Evictable, keeper, evictable_ns, self.keepers);
     }
 
     /// What is in the receive buffer from `start` on is in this place then: where that is.

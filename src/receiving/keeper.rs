@@ -130,6 +130,8 @@ pub(super) struct Keeper {
     pub(super) place: Place,
     pub(super) standing: Standing,
     pub(super) start_ns: Option<u64>,
+    /// From when on its content may be evicted, if its deadline is no later.
+    pub(super) spared_ns: u64,
     /// Since when its cell is not charged yet.
     pub(super) charged_ns: u64,
     /// Its borrow, `NIL` for none.
@@ -160,6 +162,7 @@ impl Keeper {
             place: Place::Nowhere,
             standing: Standing::Resting,
             start_ns: None,
+            spared_ns: 0,
             charged_ns: 0,
             borrow: NIL,
             queued: None,
@@ -179,12 +182,27 @@ impl Keeper {
         }
     }
 
-    /// A borrow in which it received this much behind what it kept, and decoded this much, ends; what it keeps is as it
-    /// was before.
+    /// It received this much behind what it keeps, in a cell of this size or in none.
+    #[inline(always)]
+    pub(super) fn note_bytes(&mut self, received_bytes: u32, cell_bytes: u32, now_ns: u64) {
+        self.start_ns.get_or_insert(now_ns);
+        if self.kept_bytes > 0 && self.kept_bytes + received_bytes == cell_bytes {
+            // There may be more, of which its host has not heard yet.
+            self.spare(now_ns);
+        }
+    }
+
+    /// Its content is not evicted before the host had an iteration to report what is there.
+    pub(super) fn spare(&mut self, now_ns: u64) {
+        self.spared_ns = now_ns.saturating_add(1);
+    }
+
+    /// A borrow in which it received this much behind what it kept in a cell of this size, and decoded this much, ends;
+    /// what it keeps is as it was before.
     #[inline]
-    pub(super) fn note_receive(&mut self, received_bytes: u32, consumed_bytes: u32, now_ns: u64) {
+    pub(super) fn note_receive(&mut self, received_bytes: u32, consumed_bytes: u32, cell_bytes: u32, now_ns: u64) {
         if received_bytes > 0 {
-            self.start_ns.get_or_insert(now_ns);
+            self.note_bytes(received_bytes, cell_bytes, now_ns);
         }
         if consumed_bytes > 0 && (received_bytes == 0 || consumed_bytes >= self.kept_bytes) {
             self.start_ns = Some(now_ns);

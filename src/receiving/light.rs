@@ -125,9 +125,9 @@ impl<B: Buffers> Receiving<B> {
         if consumed_bytes > 0 {
             self.add_credit(keeper, consumed_bytes);
         }
-        let now_ns = self.clock.now_ns();
+        let (cell_bytes, now_ns) = (self.cell_bytes(self.keepers[keeper].place), self.clock.now_ns());
         let state = &mut self.keepers[keeper];
-        state.note_receive(received_bytes, consumed_bytes, now_ns);
+        state.note_receive(received_bytes, consumed_bytes, cell_bytes, now_ns);
         state.kept_bytes = state.kept_bytes + received_bytes - consumed_bytes;
         self.note_rest(keeper, rest, consumed_bytes > 0);
         if self.keepers[keeper].kept_bytes == 0 {

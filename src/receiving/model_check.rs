@@ -33,6 +33,8 @@ impl<B: Buffers> Receiving<B> {
         state.extend([cell_bytes, start, owed]);
         state.extend(self.standing_key(row.keeper, age_ns));
         state.push(start_ns.map_or(u64::MAX, age_ns));
+        let is_spared = keeper.spared_ns > self.before_ns;
+        state.push(if is_spared { self.age_ns(keeper.spared_ns) } else { 0 });
         // What is yet to come is not cut.
         let deadline_ns = self.heaps.deadline_ns(row.keeper, &self.keepers);
         let overdue_ns = if deadline_ns > self.clock.now_ns() { self.age_ns(deadline_ns) } else { age_ns(deadline_ns) };

@@ -160,6 +160,7 @@ impl<B: Buffers> Receiving<B> {
             return Err(ReceivingError::WrongLength { bytes, max_bytes });
         }
         self.land(keeper);
+        let cell_bytes = self.cell_bytes(self.keepers[keeper].place);
         let state = &mut self.keepers[keeper];
         let borrow = &mut self.borrows[state.borrow as usize];
         borrow.is_filled = bytes == borrow.max_bytes;
@@ -168,9 +169,9 @@ impl<B: Buffers> Receiving<B> {
         borrow.is_unreported = true;
         borrow.receives += 1;
         borrow.seen_bytes = if is_look { bytes } else { 0 };
+        state.note_bytes(bytes, cell_bytes, self.clock.now_ns());
         state.kept_bytes += bytes;
         state.looked_bytes = 0;
-        state.start_ns.get_or_insert(self.clock.now_ns());
         self.end_guess(keeper);
         Ok(())
     }

@@ -25,16 +25,16 @@ impl<B: Buffers> Receiving<B> {
     /// As `received`, of a receiver that may receive as many.
     pub(crate) fn receive_listed(&mut self, receiver: u32, bytes: u32) {
         let keeper = self.rows[receiver as usize].keeper;
-        let now_ns = self.clock.now_ns();
+        let (cell_bytes, now_ns) = (self.cell_bytes(self.keepers[keeper].place), self.clock.now_ns());
         let state = &mut self.keepers[keeper];
         let borrow = &mut self.borrows[state.borrow as usize];
         borrow.is_filled = bytes == borrow.max_bytes;
         (borrow.before_bytes, borrow.max_bytes) = (state.kept_bytes, 0);
         borrow.is_unreported = true;
         borrow.receives += 1;
+        state.note_bytes(bytes, cell_bytes, now_ns);
         state.kept_bytes += bytes;
         state.looked_bytes = 0;
-        state.start_ns.get_or_insert(now_ns);
         if state.is_guess {
             self.end_guess(keeper);
         }

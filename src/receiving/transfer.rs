@@ -43,11 +43,15 @@ impl<B: Buffers> Receiving<B> {
     /// A receiver came from another thread with this.
     #[cfg(feature = "std")]
     pub(crate) fn set_moved(&mut self, receiver: u32, moved: Moved) {
-        let start_ns = moved.age_ns.map(|age_ns| self.clock.now_ns().saturating_sub(age_ns));
+        let now_ns = self.clock.now_ns();
+        let start_ns = moved.age_ns.map(|age_ns| now_ns.saturating_sub(age_ns));
         let row = &mut self.rows[receiver as usize];
         row.credit_bytes = moved.credit_bytes.clamp(-CREDIT_MAX, CREDIT_MAX);
         if row.keeper != NIL {
-            self.keepers[row.keeper].start_ns = start_ns;
+            let state = &mut self.keepers[row.keeper];
+            state.start_ns = start_ns;
+            // On this thread, its host could not report anything yet.
+            state.spare(now_ns);
         }
     }
 

@@ -12,6 +12,7 @@ mod receivers;
 mod ring;
 mod shared_tenants;
 mod shortage;
+mod spared;
 mod tenants;
 
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};

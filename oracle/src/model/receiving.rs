@@ -100,6 +100,8 @@ struct Receiver {
     /// Where the content begins in a buffer that is borrowed, or the receiver's own.
     offset: u32,
     start: Option<u64>,
+    /// When it was imported, or filled its cell.
+    sparing: Option<u64>,
     held_since: Option<u64>,
     claim_since: Option<u64>,
     /// Its start is that of a claim, and nothing was reported to be there.
@@ -135,6 +137,7 @@ impl Receiver {
             borrow: None,
             offset: 0,
             start: None,
+            sparing: None,
             held_since: None,
             claim_since: None,
             is_guess: false,
@@ -306,6 +309,13 @@ impl ModelReceiving {
         let receiver = self.receiver(id);
         let of_peer = receiver.start.map(|start| start + self.config.allowance_ns(self.length(id)));
         receiver.held_since.map(|since| since + self.config.blocked_ns).or(of_peer)
+    }
+
+    /// From when on its content may be evicted for others.
+    fn evictable_from(&self, id: u32) -> Option<u64> {
+        let receiver = self.receiver(id);
+        let after = receiver.sparing.filter(|_| !receiver.has_trial()).map_or(0, |time| time + 1);
+        self.deadline(id).map(|deadline| deadline.max(after))
     }
 
     /// The rest of the frame, as far as it is known.

@@ -45,6 +45,7 @@ impl ReceivingSystem for ModelReceiving {
         let now = self.now;
         self.end_flight(id);
         self.end_guess(id);
+        let cell = self.receiver(id).cell.map(|cell| self.sizes[cell]);
         let receiver = self.receiver_mut(id);
         let before = receiver.kept();
         let borrow = receiver.borrow.as_mut().expect("a receive is into a borrow");
@@ -63,6 +64,9 @@ impl ReceivingSystem for ModelReceiving {
         receiver.looked = None;
         receiver.bytes.extend_from_slice(bytes);
         receiver.start.get_or_insert(now);
+        if before > 0 && Some(self.receiver(id).kept()) == cell {
+            self.receiver_mut(id).sparing = Some(now);
+        }
     }
 
     fn deliver(&mut self, id: u32, bytes: &[u8]) -> Delivered {

@@ -78,6 +78,7 @@ impl ModelReceiving {
         receiver.credit = moved.credit;
         if !receiver.bytes.is_empty() {
             receiver.start = moved.age.map(|age| now.saturating_sub(age));
+            receiver.sparing = Some(now);
         }
     }
 

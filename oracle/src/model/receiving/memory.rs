@@ -233,8 +233,8 @@ impl ModelReceiving {
             .live()
             .filter(|&(id, receiver)| Some(id) != except && receiver.borrow.is_none() && receiver.claim_since.is_none())
             .filter(|(_, receiver)| receiver.mark.is_none() && receiver.cell.is_some_and(|cell| cell > 0))
-            .filter_map(|(id, _)| self.deadline(id).map(|deadline| (deadline, id)))
-            .filter(|&(deadline, _)| deadline <= self.before)
+            .filter_map(|(id, _)| self.evictable_from(id).map(|from| (from, id)))
+            .filter(|&(from, _)| from <= self.before)
             .collect();
         victims.sort_unstable();
         victims.into_iter().map(|(_, id)| id).take(self.evictions_left as usize).collect()

@@ -74,7 +74,7 @@ impl ModelReceiving {
         let victims = |tenant: usize| {
             let keeps = |receiver: &Receiver| receiver.borrow.is_none() && receiver.cell.is_some_and(|cell| cell > 0);
             let victims = self.of_tenant(tenant).filter(move |(_, receiver)| keeps(receiver));
-            victims.filter_map(|(id, _)| self.deadline(id).map(|deadline| (deadline, id)))
+            victims.filter_map(|(id, _)| self.evictable_from(id).map(|from| (from, id)))
         };
         // Those without such content, or with a guarantee for it, lose none, however much they hold.
         let tenants = (0..3).filter(|&tenant| exceeds(tenant) && victims(tenant).count() > 0);

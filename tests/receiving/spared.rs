@@ -66,7 +66,7 @@ fn fill_cell(mode: Mode) -> (Pool, ReceiverId) {
 
 /// The others are readable before it in the next iteration, and need what it keeps.
 #[test]
-fn content_that_filled_its_cell_waits_for_its_next_report() {
+fn content_of_a_full_cell_awaits_a_report() {
     in_modes(&[Mode::Level, Mode::OneShot], |mode| {
         let (mut pool, id) = fill_cell(mode);
         while pool.poll_notice().is_some() {}
@@ -81,7 +81,7 @@ fn content_that_filled_its_cell_waits_for_its_next_report() {
 
 /// Its host reports nothing in the iteration after that.
 #[test]
-fn content_that_filled_its_cell_is_spared_for_one_iteration() {
+fn full_cell_is_spared_for_one_iteration() {
     in_modes(&[Mode::Level, Mode::OneShot], |mode| {
         let (mut pool, id) = fill_cell(mode);
         begin_step(&mut pool, DUE_STEP + 1);
@@ -94,7 +94,7 @@ fn content_that_filled_its_cell_is_spared_for_one_iteration() {
 
 /// In the iterations of its first thread, which has time for more than one of the other's, it was not late yet.
 #[test]
-fn imported_content_waits_for_the_first_report_of_its_thread() {
+fn imported_content_awaits_a_report_on_its_thread() {
     let shared_pool = SharedPool::new(&config(Mode::Level), 2).expect("the configuration is allowed");
     let [mut from, mut to] = [0, 1].map(|index| shared_pool.shard(index).expect("it is free"));
     [&mut from, &mut to].into_iter().for_each(|pool| begin_step(pool, 0));

@@ -1,5 +1,8 @@
 //! The attackers of each habit, on one connection until it ends.
 
+#[cfg(test)]
+mod tests;
+
 use std::future::pending;
 use std::io;
 use std::time::Duration;

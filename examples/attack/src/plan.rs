@@ -301,6 +301,30 @@ mod tests {
     }
 
     #[test]
+    fn each_attack_has_the_habit_of_its_name() {
+        let options = Options::parse_from(["attack", "--connections", "10"]);
+        for name in Name::usual().into_iter().filter(|name| *name != Name::Mixed) {
+            let bands = name.bands(&options);
+            let habit = match bands[0].habit {
+                Habit::Partial { bytes: Some(bytes) } => format!("partial-{bytes}"),
+                Habit::Partial { bytes: None } => "partial".into(),
+                Habit::AtOnce => "at-once".into(),
+                Habit::Drip { .. } => "drip".into(),
+                Habit::BackToBack { .. } => "back-to-back".into(),
+                Habit::Leaver { .. } => "leave".into(),
+                Habit::Tiny { .. } => "tiny".into(),
+                Habit::Burst => "burst".into(),
+                Habit::Urgent => "urgent".into(),
+                Habit::Announce { .. } => "announce".into(),
+                Habit::SlowReader => "slow-readers".into(),
+                Habit::Requests { pause_max: Duration::ZERO } => "flood".into(),
+                Habit::Requests { .. } => "overload".into(),
+            };
+            assert_eq!((bands.len(), habit), (1, name.text()));
+        }
+    }
+
+    #[test]
     fn attack_names_are_read_as_they_are_written() {
         for name in Name::usual() {
             assert_eq!(Name::parse(&name.text()), Ok(name));

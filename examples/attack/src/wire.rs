@@ -6,8 +6,8 @@ use demuxbuf::framing::h2::{FrameHeader, HEAD_BYTES, PREFACE, flags, kind};
 const SETTINGS_INITIAL_WINDOW_SIZE: u16 = 4;
 const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 const FIRST_WINDOW: u32 = (1 << 16) - 1;
-const ENHANCE_YOUR_CALM: u32 = 11;
-const END_STREAM: u8 = 0x1;
+pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
+pub(crate) const END_STREAM: u8 = 0x1;
 const UNKNOWN_KIND: u8 = 0xfe;
 
 /// A farewell's head, the last stream and the code.
@@ -56,7 +56,7 @@ pub(crate) fn request(stream_id: u32, path: &str, fill_bytes: usize) -> Vec<u8> 
     frame(kind::HEADERS, flags::END_HEADERS | END_STREAM, stream_id, &block)
 }
 
-fn frame(kind: u8, flags: u8, stream_id: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream_id: u32, payload: &[u8]) -> Vec<u8> {
     let head = FrameHeader { length: payload.len() as u32, stream_id, kind, flags };
     [&head.encode(), payload].concat()
 }

@@ -111,6 +111,12 @@ fn s72_io_uring_ring_sleeps_without_buffers() {
         .map(|server| checks::sleeps_without_buffers(&server, 64));
 }
 
+#[test]
+fn io_uring_ring_closes_peers_without_buffers() {
+    let _ = Server::c("embed/c/io_uring_ring", &["liburing"], &[])
+        .map(|server| checks::closes_peers_without_buffers(&server, 64));
+}
+
 server!(libuv, Server::c("embed/c/libuv", &["libuv"], &[]).map(Server::counting), &[(&["--trigger", "edge"], "usage")]);
 server!(
     mio,

@@ -124,13 +124,11 @@ pub(crate) fn sleeps_beside_peers_that_wait(server: &Server) {
     assert!(wakeups < events_max + 100 + timed_wakeups(began), "{wakeups} wake-ups: {statistics:?}");
 }
 
-/// Partial frames keep all buffers that the kernel chooses from. Peers that send a frame then are served, and the server
-/// sleeps until there is more of them.
-pub(crate) fn sleeps_without_buffers(server: &Server, buffers: usize) {
-    let began = Instant::now();
-    let Some(running) = server.start(server.least_kib) else { return };
+/// Partial frames keep all buffers that the kernel chooses from. The first eight peers send a frame then, and are
+/// served.
+fn keep_all_buffers(running: &Running, buffers: usize) -> Vec<Client> {
     let partial = frame(&mut fastrand::Rng::with_seed(2), 9000);
-    let mut clients: Vec<Client> = (0..2 * buffers).map(|_| Client::connect(&running)).collect();
+    let mut clients: Vec<Client> = (0..2 * buffers).map(|_| Client::connect(running)).collect();
     clients.iter_mut().for_each(greet);
     let (served, keeping) = clients.split_at_mut(8);
     for client in keeping {
@@ -139,13 +137,47 @@ pub(crate) fn sleeps_without_buffers(server: &Server, buffers: usize) {
     running.rest();
     served.iter_mut().for_each(greet);
     running.rest();
+    clients
+}
+
+/// While there are no buffers to choose from, the server sleeps until there is more of a peer.
+pub(crate) fn sleeps_without_buffers(server: &Server, buffers: usize) {
+    let began = Instant::now();
+    let Some(running) = server.start(server.least_kib) else { return };
+    let clients = keep_all_buffers(&running, buffers);
+    stops_without_spinning(running, clients.len(), began);
+}
+
+fn stops_without_spinning(running: Running, clients: usize, began: Instant) {
     // Accepted, greeted once or twice, a partial frame, and its end.
-    let events_max = 8 * clients.len() as u64;
+    let events_max = 8 * clients as u64;
     let statistics = running.stop();
     println!("{statistics:?}");
     assert!(statistics.get("queued") > 0, "{statistics:?}");
     let wakeups = statistics.get("wakeups");
     assert!(wakeups < events_max + timed_wakeups(began), "{wakeups} wake-ups: {statistics:?}");
+}
+
+/// Peers that end their streams and peers that reset meanwhile are closed, each at once.
+pub(crate) fn closes_peers_without_buffers(server: &Server, buffers: usize) {
+    let began = Instant::now();
+    let Some(running) = server.start(server.least_kib) else { return };
+    let mut clients = keep_all_buffers(&running, buffers);
+    let sockets = running.sockets();
+    let mut ended: Vec<Client> = clients.drain(..4).collect();
+    for client in clients.drain(..4) {
+        set_socket_linger(client.socket(), Some(Duration::ZERO)).expect("an option of TCP");
+    }
+    for client in &mut ended {
+        client.socket().shutdown(Shutdown::Write).expect("it is open");
+        // The last byte of each echo, and the end.
+        assert_eq!(client.read_to_end(&mut Vec::new()).expect("it closes"), 2);
+    }
+    while running.sockets() > sockets - 8 {
+        assert!(began.elapsed() < PATIENCE, "it does not close them");
+        sleep(Duration::from_millis(10));
+    }
+    stops_without_spinning(running, clients.len() + 8, began);
 }
 
 /// The peers behind those that hold the least memory wait. When they reset they leave the queue at once: nothing waits

@@ -163,6 +163,13 @@ impl Running {
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
+    /// Sockets that it has open.
+    pub(crate) fn sockets(&self) -> usize {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").flatten();
+        let targets = files.filter_map(|file| fs::read_link(file.path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    }
+
     /// How often its threads fell asleep so far; `None` while one of them runs, or would if a processor were free.
     fn naps(&self) -> Option<(u64, u64)> {
         let (mut threads, mut naps) = (0, 0);

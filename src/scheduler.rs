@@ -63,6 +63,8 @@ mod check;
 mod clock;
 mod config;
 mod error;
+#[cfg(feature = "std")]
+mod homes;
 mod id;
 mod kept;
 pub(crate) mod list;
@@ -107,7 +109,7 @@ pub(crate) use reclaim::{Deadlines, Demand, WaiterScope};
 
 use crate::alloc_util::reserve;
 use buffers::{Buffers, Lease, LeaseState};
-use list::{List, NIL};
+use list::List;
 use tenants::Tenants;
 use waits::{Wait, WaitState, Waits};
 
@@ -317,11 +319,16 @@ impl Scheduler {
 
     /// The next waiter that has a buffer, in the order in which they were assigned. Call it until `None`.
     pub fn poll_grant(&mut self) -> Option<Grant> {
-        let index = self.assigned.head;
-        if index == NIL {
-            return None;
-        }
-        self.assigned.unlink(self.waits.table_mut(), index);
+        let mut grants = self.assigned;
+        let grant = self.pick_up(&mut grants);
+        self.assigned = grants;
+        grant
+    }
+
+    /// Ends the first wait in a list of grants.
+    pub(crate) fn pick_up(&mut self, grants: &mut List) -> Option<Grant> {
+        let index = grants.first()?;
+        grants.unlink(self.waits.table_mut(), index);
         let wait = self.waits.table()[index as usize];
         self.waits.remove(index);
         let lease = self.buffers.lease_mut(wait.buffer);

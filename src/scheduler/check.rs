@@ -28,7 +28,9 @@ impl Scheduler {
         }
         let waiting = self.classes.iter().map(|class| class.waiting).sum::<u32>();
         ensure(waiting == self.stats.waiting, "I2: as many wait as are counted")?;
-        for wait in self.waits.table().iter().filter(|wait| wait.state != WaitState::Free) {
+        // The bound of what is at home is that of the shared scheduler.
+        let is_here = |wait: &&Wait| matches!(wait.state, WaitState::Queued | WaitState::Assigned);
+        for wait in self.waits.table().iter().filter(is_here) {
             ensure(self.bypasses(wait) <= self.bypass_bound(), "I6: at most W grants bypass a waiter")?;
         }
         self.check_tenants()

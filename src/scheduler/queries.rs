@@ -29,7 +29,7 @@ impl Scheduler {
             age_ns: self.clock.now_ns() - entry.since_ns,
             bypasses: self.bypasses(entry),
             has_deadline: entry.has_deadline,
-            is_assigned: entry.state == WaitState::Assigned,
+            is_assigned: entry.state != WaitState::Queued,
         })
     }
 

@@ -282,7 +282,7 @@ impl Scheduler {
     pub(super) fn bypasses(&self, wait: &Wait) -> u64 {
         match wait.state {
             WaitState::Queued => self.tenants.bypasses(wait),
-            WaitState::Assigned | WaitState::Free => wait.bypasses,
+            _ => wait.bypasses,
         }
     }
 

@@ -1,8 +1,7 @@
 //! What the shards need of a pool beside its calls: when its free buffers may be kept elsewhere.
 
 use super::buffers::Lease;
-use super::waits::WaitState;
-use super::{Load, Outcome, Request, Scheduler, SchedulerError, TenantId, WaitId};
+use super::{Load, Request, Scheduler, SchedulerError, TenantId, WaitId};
 
 impl Scheduler {
     /// As [`would_grant`](Scheduler::would_grant), in the name of any tenant.
@@ -39,11 +38,6 @@ impl Scheduler {
     /// The tenant that the lease of this buffer counts for.
     pub(crate) fn tenant_at(&self, buffer: u32) -> u32 {
         self.buffers.table()[buffer as usize].tenant
-    }
-
-    /// The tenant of a wait that is queued.
-    pub(crate) fn tenant_of_wait(&self, wait: WaitId) -> Option<u32> {
-        self.waits.find(wait).filter(|wait| wait.state == WaitState::Queued).map(|wait| wait.tenant)
     }
 
     /// What a tenant holds and may hold, as far as is known here.
@@ -108,31 +102,19 @@ impl Scheduler {
         self.serve_waiters();
     }
 
-    /// Takes the buffer of a wait, and requests one anew for it, in the name of the same tenant.
-    pub(crate) fn request_again(&mut self, buffer: u32, class: u8, token: u64) -> Outcome {
-        let tenant = self.tenant_at(buffer);
-        // It may be going away.
-        self.tenants.pin(tenant);
-        self.release_at(buffer);
-        let again = self.request_in(&Request::new(class, token), tenant);
-        self.tenants.unpin(tenant);
-        again.expect("a wait that was served left room for another")
-    }
-
     /// Queues a request of the default tenant in front of the first of its class and tenant that does not go before it,
-    /// by their tokens; then serves waiters. The caller knows that there is room, and that the class exists.
+    /// by their indexes; then serves waiters. The caller knows that there is room, and that the class exists.
     pub(crate) fn queue_in_order(
         &mut self,
-        class: u8,
-        token: u64,
+        request: &Request,
         since_ns: u64,
-        goes_before: impl Fn(u64) -> bool,
+        goes_before: impl Fn(u32) -> bool,
     ) -> WaitId {
-        let index = self.add_wait(&Request::new(class, token), 0);
+        let (index, at) = (self.add_wait(request, 0), usize::from(request.class));
         let wait = &mut self.waits.table_mut()[index as usize];
-        (wait.since_ns, wait.bypasses) = (since_ns, self.tenants.grants(class.into()));
-        self.tenants.push_in_order(self.waits.table_mut(), index, |other| goes_before(other.token));
-        self.classes[usize::from(class)].waiting += 1;
+        (wait.since_ns, wait.bypasses) = (since_ns, self.tenants.grants(at));
+        self.tenants.push_in_order(self.waits.table_mut(), index, goes_before);
+        self.classes[at].waiting += 1;
         self.stats.waiting += 1;
         self.serve_waiters();
         self.wait_at(index)
@@ -193,7 +175,7 @@ impl Scheduler {
 
 #[cfg(test)]
 mod tests {
-    use super::super::SchedulerConfig;
+    use super::super::{Outcome, SchedulerConfig};
     use super::*;
 
     /// A pool of 5 buffers of 3 units each, with two classes, of which the second leaves 2 buffers to the first.

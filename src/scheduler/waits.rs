@@ -9,7 +9,11 @@ use alloc::vec::Vec;
 pub(super) enum WaitState {
     Free,
     Queued,
+    /// It has a buffer, and is in the scheduler's list of grants.
     Assigned,
+    /// It has a buffer, and is in the list of its home.
+    #[cfg(feature = "std")]
+    AtHome,
 }
 
 /// One place in a queue, or a link of the free list. Half of the entries, of 48 bytes each, lie across two cache lines.

@@ -1,54 +1,57 @@
 //! What must always hold of a shared scheduler.
 
 use super::cache::BufferState;
+use super::homes::Resident;
 use super::own_waits::{OwnWait, OwnWaits, Phase};
 use super::placeholders::bypass_bound;
-use super::shard_waits::{State, Ticket};
 use super::state::{Locked, Shared};
 use super::sync::Ordering;
 
 impl Shared {
     pub(super) fn check_invariants(&self) -> Result<(), &'static str> {
         let state = self.lock();
-        let Locked { scheduler, tickets, .. } = &*state;
+        let Locked { scheduler, homes, .. } = &*state;
         scheduler.check_invariants()?;
         let cached = |shard| self.own_waits(shard).with(|own| own.cache.iter(&self.buffers).count() as u32);
         let cached: u32 = (0..self.shard_states.len() as u32).map(cached).sum();
         let held = self.buffers.iter().filter_map(BufferState::any_hold).count() as u32;
-        let assigned = tickets.iter().filter(|ticket| matches!(ticket.state, State::Assigned { .. })).count() as u32;
+        let is_queued = |&(index, _): &(u32, &Resident)| scheduler.is_queued(index);
+        let assigned = state.common_waits().filter(|wait| !is_queued(wait)).count() as u32;
         let (mut own_assigned, mut own_waits) = (0, 0);
         for shard in 0..self.shard_states.len() as u32 {
             let (assigned, waits) = self.own_waits(shard).with(|own| self.check_own_waits(&state, shard, own))?;
             (own_assigned, own_waits) = (own_assigned + assigned, own_waits + waits);
         }
-        let queued = tickets.iter().filter(|ticket| matches!(ticket.state, State::Queued(_))).count() as u32;
+        let queued = state.common_waits().filter(is_queued).count() as u32;
         let stats = scheduler.stats();
         ensure(
             scheduler.free_buffers() + scheduler.withheld() + cached + held + assigned + own_assigned
                 == self.buffers.len() as u32,
             "I1: free, withheld, cached, held or assigned is all",
         )?;
-        ensure(assigned == tickets.assigned, "I1: as many buffers are assigned as are counted")?;
-        for home in 0..self.shard_states.len() as u32 {
-            let of_home = || tickets.iter().filter(|ticket| ticket.home == home);
-            let queued = of_home().filter(|ticket| matches!(ticket.state, State::Queued(_))).count() as u32;
+        ensure(assigned == homes.assigned, "I1: as many buffers are assigned as are counted")?;
+        for home in 0..=homes.away() {
+            let of_home = || state.common_waits().filter(|(_, wait)| wait.home == home);
             ensure(
-                of_home().count() as u32 == tickets.waits_of(home) && queued == tickets.queued_of(home),
+                of_home().count() as u32 == homes.waits_of(home)
+                    && of_home().filter(is_queued).count() as u32 == homes.queued_of(home),
                 "I2: a shard has as many waits as are counted",
             )?;
         }
+        ensure(state.are_homes_sound(), "I2: the grants of each home are sound")?;
         let placeholders = state.placeholders.by_class.iter().sum::<u32>();
         ensure(queued + placeholders == stats.waiting, "I2: what waits here waits in the pool")?;
+        let common_waits = state.common_waits().count() as u32;
         ensure(
-            tickets.rights + tickets.iter().count() as u32 + own_waits == tickets.len(),
+            homes.rights + common_waits + own_waits == scheduler.waiters_max(),
             "I2: as many waits may begin as are not in use",
         )?;
         ensure(self.are_totals_known(&state), "while requests of a tenant wait, what its receivers keep is known")?;
         self.check_rest(&state, scheduler.free_buffers() + cached)?;
         for (home, shard_state) in (0..).zip(&self.shard_states) {
-            let has_grants = self.first_own_grant(home).is_some() || tickets.first_grant(home).is_some();
-            let looks_at_tickets = self.own_waits(home).with(|own| own.has_tickets);
-            ensure(looks_at_tickets || tickets.first_grant(home).is_none(), "a shard with grants looks at tickets")?;
+            let has_grants = self.first_own_grant(home).is_some() || homes.has_grants(home);
+            let looks_at_them = self.own_waits(home).with(|own| own.has_common_grants);
+            ensure(looks_at_them || !homes.has_grants(home), "a shard with grants at home looks at them")?;
             ensure(!has_grants || shard_state.0.is_called.load(Ordering::Relaxed), "a shard with grants is called")?;
         }
         Ok(())
@@ -78,26 +81,21 @@ impl Shared {
 
     /// The rest property, from what each class holds and waits for: it uses nothing that decides which wait is served.
     fn check_rest(&self, state: &Locked, free: u32) -> Result<(), &'static str> {
-        let tickets = &state.tickets;
-        let may_have_more = |ticket: &Ticket| match ticket.state {
-            State::Queued(wait) => {
-                state.scheduler.tenant_of_wait(wait).is_none_or(|tenant| self.is_below_cap(state, tenant))
-            }
-            _ => false,
-        };
+        let may_have_more = |index| self.is_below_cap(state, state.scheduler.tenant_of_wait(index));
         for class in 0..self.classes {
-            let of_class = |state: fn(&State) -> bool| {
-                tickets.iter().filter(|ticket| ticket.class == class && state(&ticket.state)).count() as u32
+            let of_class = |is_queued| {
+                let is_meant = move |&index: &u32| {
+                    state.scheduler.class_of_wait(index) == class && state.scheduler.is_queued(index) == is_queued
+                };
+                state.common_waits().map(|(index, _)| index).filter(is_meant)
             };
             let own = |is_meant: fn(Phase) -> bool| {
                 let is_counted = |wait: &&OwnWait| wait.class == class && is_meant(wait.phase);
                 let of_shard = |shard| self.own_waits(shard).with(|own| own.iter().filter(is_counted).count() as u32);
                 (0..self.shard_states.len() as u32).map(of_shard).sum::<u32>()
             };
-            let waits = tickets.iter().any(|ticket| ticket.class == class && may_have_more(ticket))
-                || own(|phase| phase == Phase::Queued) > 0;
-            let assigned =
-                of_class(|state| matches!(state, State::Assigned { .. })) + own(|phase| phase != Phase::Queued);
+            let waits = of_class(true).any(may_have_more) || own(|phase| phase == Phase::Queued) > 0;
+            let assigned = of_class(false).count() as u32 + own(|phase| phase != Phase::Queued);
             let held =
                 self.buffers.iter().filter_map(BufferState::any_hold).filter(|hold| hold.class == class).count() as u32;
             let (reserve, cap) = (self.reserve_of(class), self.class_caps[usize::from(class)]);
@@ -128,7 +126,7 @@ mod tests {
         shards: SharedScheduler,
     }
 
-    /// Both of two waits are tickets, for their class has a cap.
+    /// Both of two waits are in the common queue themselves, for their class has a cap.
     fn two_shards() -> TwoShards {
         two_shards_of(&SchedulerConfig { class_caps: [2; 8], ..SchedulerConfig::new(2, 4) }, 2)
     }
@@ -210,11 +208,11 @@ mod tests {
             buffer.release(two.held);
         });
         assert_named("I1: as many buffers are assigned as are counted", |two| {
-            two.here.shared.lock().tickets.assigned += 1;
+            two.here.shared.lock().homes.assigned += 1;
         });
         for [waits, assigned] in [[1, 0], [0, 1], [1, 1]] {
             let two = two_shards();
-            two.here.shared.lock().tickets.miscount(0, [waits, assigned]);
+            two.here.shared.lock().homes.miscount(0, [waits, assigned]);
             assert_eq!(two.shards.check_invariants(), Err("I2: a shard has as many waits as are counted"));
         }
         assert_named("I1: as many buffers are cached as are counted", |two| {
@@ -223,18 +221,20 @@ mod tests {
         assert_named("I1: as many buffers are cached as are counted", |two| {
             two.here.shard_state().cached.lowest.0.set(1);
         });
-        assert_named("I2: what waits here waits in the pool", |two| {
-            let asked = two.here.shared.lock().scheduler.request(0, 0);
-            assert!(matches!(asked, Ok(Outcome::Queued(_))), "no buffer is free");
-        });
+        let two = two_shards();
+        let asked = two.here.shared.lock().scheduler.request(0, 0);
+        let Ok(Outcome::Queued(wait)) = asked else { panic!("no buffer is free: {asked:?}") };
+        assert_eq!(two.shards.check_invariants(), Err("I2: what waits here waits in the pool"));
+        two.here.shared.lock().scheduler.cancel(wait).expect("it waits");
+        assert_named("I2: the grants of each home are sound", |two| two.here.shared.lock().homes.lose_tail(0));
         assert_named("I3: no buffer is free anywhere while an eligible waiter is queued", |two| {
             let Shared { buffers, shard_states, .. } = &*two.here.shared;
             buffers[two.held.index() as usize].release(two.held);
             let shown = &shard_states[1].0.cached;
             two.here.shared.own_waits(1).with(|own| own.cache.push(shown, buffers, two.held.index()));
         });
-        assert_named("a shard with grants looks at tickets", |two| {
-            two.here.shared.own_waits(0).with(|own| own.has_tickets = false);
+        assert_named("a shard with grants at home looks at them", |two| {
+            two.here.shared.own_waits(0).with(|own| own.has_common_grants = false);
         });
         assert_named("a shard with grants is called", |two| two.here.shared.forget_call(0));
     }

@@ -4,14 +4,14 @@
 //! A thread that holds both locks took the common one first.
 
 use super::cache::Holder;
+use super::homes::Kind;
 use super::own_waits::{OwnWait, OwnWaits, Phase, PickedUp, Place, STAMPS, is_earlier};
-use super::placeholders::{Placeholder, Placeholders, Seen};
+use super::placeholders::{Placeholder, Seen};
 use super::shard_state::ShardState;
-use super::shard_waits::State;
 use super::state::{Locked, Shared};
 use super::sync::{Ordering, ShortLock};
 use super::{EXCHANGES_MAX, SchedulerShard, SharedSchedulerError};
-use crate::scheduler::{Grant, LeaseId, Outcome, Request, SchedulerError, WaitId, WaitInfo};
+use crate::scheduler::{Grant, Outcome, Request, SchedulerError, WaitId, WaitInfo};
 
 /// Waits that a shard may begin without the common lock, at most.
 const RIGHTS_AT_ONCE: u32 = 16;
@@ -29,22 +29,24 @@ impl Shared {
 
     /// Takes a right to begin a wait, from shards that do not use theirs if need be. `false` if all waits are in use.
     pub(super) fn has_rights(&self, state: &mut Locked) -> bool {
-        if state.tickets.rights == 0 {
+        if state.homes.rights == 0 {
             for shard in 0..self.shard_states.len() as u32 {
-                state.tickets.rights += self.own_waits(shard).with(|own| core::mem::take(&mut own.rights));
+                state.homes.rights += self.own_waits(shard).with(|own| core::mem::take(&mut own.rights));
             }
         }
-        state.tickets.rights > 0
+        state.homes.rights > 0
     }
 
-    /// The placeholder of a class was served: so is the first wait that it stands for. If more wait, it queues again,
-    /// where the first of these belongs. Returns whether the shard is to be woken.
-    pub(super) fn deliver(&self, state: &mut Locked, lease: LeaseId, info: &WaitInfo, here: Option<u32>) -> bool {
-        let (shard, class) = Placeholders::from_token(info.token).expect("it is a placeholder's");
+    /// The first grant is that of a placeholder: it serves the first wait that this stands for. If more wait, it queues
+    /// again, where the first of these belongs. Returns whether the shard is to be woken.
+    pub(super) fn deliver(&self, state: &mut Locked, shard: u32, here: Option<u32>) -> bool {
+        let info = state.scheduler.next_grant().and_then(|wait| state.scheduler.describe_wait(wait).ok());
+        let WaitInfo { class, bypasses, .. } = info.expect("the caller has seen it");
+        let lease = state.scheduler.poll_grant().expect("the caller has seen it").lease;
         let at = usize::from(class);
         let placeholder = state.placeholders.take(shard, class).expect("what is served was queued");
         let (is_woken, next) = self.own_waits(shard).with(|own| {
-            let grants = placeholder.grants + info.bypasses + state.exchanged[at] + own.exchanged[at];
+            let grants = placeholder.grants + bypasses + state.exchanged[at] + own.exchanged[at];
             let bypasses = own.assign_first(class, lease.index(), grants).expect("it stands for a wait");
             let shown = &self.shard_states[shard as usize].0.shown;
             shown.note_bypasses(bypasses);
@@ -61,8 +63,8 @@ impl Shared {
     /// Queues the placeholder of a class where the wait with this stamp belongs.
     pub(super) fn queue_placeholder(&self, state: &mut Locked, shard: u32, class: u8, stamp: u64) {
         let grants = state.scheduler.grants_of(class);
-        let wait = state.queue_in_order(class, Placeholders::token(shard, class), 0, stamp);
-        state.placeholders.set(shard, class, Placeholder { wait, stamp, grants });
+        let wait = state.queue_in_order(&Request::new(class, 0), 0, stamp);
+        state.set_placeholder(shard, class, wait, grants, stamp);
     }
 
     /// No wait of this class is left that the placeholder could stand for.
@@ -112,13 +114,13 @@ impl Shared {
     /// Where a wait is, if it is one. One that a shard queues may be picked up by its thread right after.
     pub(super) fn locate(&self, state: &Locked, wait: WaitId) -> Option<Place> {
         let Some((shard, row)) = self.numbers.row_of(wait) else {
-            return state.tickets.find(wait).map(|_| Place::Ticket(wait.index()));
+            return state.find_common(wait).map(Place::Common);
         };
         if shard as usize >= self.shard_states.len() {
             return None;
         }
         match self.own_waits(shard).with(|own| own.find(row, wait).map(|found| found.phase))? {
-            Phase::Moved { ticket } => Some(Place::Ticket(ticket)),
+            Phase::Moved { index } => Some(Place::Common(index)),
             _ => Some(Place::Own { shard, row }),
         }
     }
@@ -142,13 +144,13 @@ impl Shared {
         wait: WaitId,
     ) -> Result<WaitInfo, SharedSchedulerError> {
         let info = match place {
-            Place::Ticket(index) => Some(state.describe_ticket(index)),
+            Place::Common(index) => state.scheduler.describe_wait(state.scheduler.wait_at(index)).ok(),
             Place::Own { shard, row } => self.describe_own_wait(state, (shard, row), wait),
         };
         Ok(info.ok_or(SchedulerError::StaleWait)?)
     }
 
-    /// The ticket of a wait that was a shard's own has ended.
+    /// A wait has ended that was a shard's own and had this number.
     pub(super) fn end_moved(&self, alias: Option<WaitId>) {
         if let Some((shard, row)) = alias.and_then(|alias| self.numbers.row_of(alias)) {
             self.own_waits(shard).with(|own| own.end_moved(row));
@@ -174,13 +176,15 @@ impl Shared {
 
 impl Locked {
     /// Queues a wait of the default tenant where one with this stamp belongs.
-    fn queue_in_order(&mut self, class: u8, token: u64, since_ns: u64, stamp: u64) -> WaitId {
-        let Locked { scheduler, tickets, placeholders, .. } = self;
-        let stamp_of = |token: u64| match Placeholders::from_token(token) {
-            Some((shard, class)) => placeholders.get(shard, class).map_or(stamp, |other| other.stamp),
-            None => tickets.stamp(token as u32),
-        };
-        scheduler.queue_in_order(class, token, since_ns, |other| !is_earlier(stamp, stamp_of(other)))
+    fn queue_in_order(&mut self, request: &Request, since_ns: u64, stamp: u64) -> WaitId {
+        let Locked { scheduler, homes, .. } = self;
+        scheduler.queue_in_order(request, since_ns, |other| !is_earlier(stamp, homes.at(other).stamp))
+    }
+
+    /// A placeholder is queued, after this many grants that waits of its class could have had.
+    fn set_placeholder(&mut self, shard: u32, class: u8, wait: WaitId, grants: u64, stamp: u64) {
+        self.homes.enter_placeholder(wait, shard, stamp);
+        self.placeholders.set(shard, class, Placeholder { wait, grants });
     }
 
     /// Grants that waits of a class could have had up to now, with these exchanges of a shard.
@@ -290,16 +294,13 @@ impl SchedulerShard {
         let may_wait = self.take_rights(state);
         let is_behind = state.placeholders.get(self.index, class).is_some();
         if !may_wait && (is_behind || !state.scheduler.would_grant_to(request)) {
-            let waiters_max = state.tickets.len();
+            let waiters_max = state.scheduler.waiters_max();
             return Some(Err(SchedulerError::WaitersFull { waiters_max }.into()));
         }
         if !is_behind {
-            let (token, grants) = (Placeholders::token(self.index, class), state.scheduler.grants_of(class));
-            match state.scheduler.request_for(&Request { token, has_deadline: false, ..*request }) {
-                Ok(Outcome::Queued(wait)) => {
-                    let stamp = state.stamp;
-                    state.placeholders.set(self.index, class, Placeholder { wait, stamp, grants });
-                }
+            let grants = state.scheduler.grants_of(class);
+            match state.scheduler.request_for(request) {
+                Ok(Outcome::Queued(wait)) => state.set_placeholder(self.index, class, wait, grants, state.stamp),
                 Ok(Outcome::Granted(lease)) => {
                     return Some(Ok(self.grant_now(state, lease, request, holder, 0)));
                 }
@@ -325,8 +326,8 @@ impl SchedulerShard {
         if !self.shared.has_rights(state) {
             return false;
         }
-        let rights = state.tickets.rights.min(RIGHTS_AT_ONCE);
-        state.tickets.rights -= rights;
+        let rights = state.homes.rights.min(RIGHTS_AT_ONCE);
+        state.homes.rights -= rights;
         self.own_waits().with(|own| own.rights += rights);
         true
     }
@@ -335,13 +336,13 @@ impl SchedulerShard {
     #[inline(always)]
     pub(super) fn pick_up_own(&self, of: &ShardState) -> PickedUp {
         let ShardState { shown, counts, called_ns, own_waits, .. } = of;
-        let (picked_up, has_tickets) = own_waits.0.with(|own| {
+        let (picked_up, has_common_grants) = own_waits.0.with(|own| {
             let picked_up = own.pick_up();
-            if own.first_grant().is_none() && !own.has_tickets {
+            if own.first_grant().is_none() && !own.has_common_grants {
                 self.shared.forget_call(self.index);
             }
             own.show_assigned(shown);
-            (picked_up, own.has_tickets)
+            (picked_up, own.has_common_grants)
         });
         if self.shared.has_deadlines() {
             called_ns.set(self.now_ns(of));
@@ -351,47 +352,49 @@ impl SchedulerShard {
                 counts.picked_up.add_one();
                 PickedUp::Grant(Grant { lease: self.hold(of, buffer, grant.class, holder, false), ..grant })
             }
-            None if has_tickets => PickedUp::LookAtTickets,
+            None if has_common_grants => PickedUp::LookAtCommon,
             None => PickedUp::Nothing,
         }
     }
 
-    /// No ticket of this shard has a grant.
-    pub(super) fn forget_tickets(&self) {
+    /// This shard has no grant of a wait that was in the common queue.
+    pub(super) fn forget_common_grants(&self) {
         self.own_waits().with(|own| {
-            own.has_tickets = false;
+            own.has_common_grants = false;
             if own.first_grant().is_none() {
                 self.shared.forget_call(self.index);
             }
         });
     }
 
-    /// One of this shard's own waits is a ticket from now on, in the place that it had in the common queue. Returns
-    /// which ticket.
-    pub(super) fn move_to_ticket(&self, state: &mut Locked, row: u32, wait: WaitId) -> u32 {
-        let ticket = state.tickets.next_unused().expect("there are as many as waits");
+    /// One of this shard's own waits is in the common queue itself from now on, in the place that it had there. Returns
+    /// at which index.
+    pub(super) fn move_to_common(&self, state: &mut Locked, row: u32, wait: WaitId) -> u32 {
         let (moved, was_first, next) = self.own_waits().with(|own| {
             let was_first = own.is_first(row);
-            let moved = own.move_to(row, ticket);
+            let moved = own.leave(row);
             own.show(&self.shard_state().shown, moved.class);
             (moved, was_first, own.first_stamp(moved.class))
         });
         // The shard may have dated it by a clock that another one is advancing.
         let since_ns = moved.since_ns.min(state.now_ns());
-        let state_of = match moved.phase {
-            Phase::Assigned { buffer } => State::Assigned { buffer, bypasses: moved.grants, since_ns },
+        let OwnWait { token, class, has_deadline, holder, stamp, .. } = moved;
+        let request = Request { has_deadline, ..Request::new(class, token) };
+        let index = match moved.phase {
+            Phase::Assigned { buffer } => state.add_at_home(self.index, &request, buffer, [since_ns, moved.grants]),
             _ => {
                 if was_first {
-                    self.shared.cancel_placeholder(state, self.index, moved.class);
+                    self.shared.cancel_placeholder(state, self.index, class);
                 }
-                State::Queued(state.queue_in_order(moved.class, ticket.into(), since_ns, moved.stamp))
+                state.queue_in_order(&request, since_ns, stamp).index()
             }
         };
-        state.tickets.open_moved(self.index, &moved, wait, state_of);
+        state.homes.enter_moved(self.index, index, stamp, Kind::Wait { holder, alias: Some(wait) });
+        self.own_waits().with(|own| own.set_moved(row, index));
         if let Some(stamp) = next.filter(|_| was_first) {
-            self.shared.queue_placeholder(state, self.index, moved.class, stamp);
+            self.shared.queue_placeholder(state, self.index, class, stamp);
         }
-        ticket
+        index
     }
 
     /// Ends some of this shard's own waits. Whether some are left.
@@ -404,7 +407,7 @@ impl SchedulerShard {
         self.own_waits().with(|own| {
             let are_left = own.any().is_some();
             if !are_left {
-                state.tickets.rights += core::mem::take(&mut own.rights);
+                state.homes.rights += core::mem::take(&mut own.rights);
             }
             are_left
         })
@@ -415,7 +418,7 @@ impl SchedulerShard {
 mod tests {
     use super::super::SharedScheduler;
     use super::*;
-    use crate::scheduler::SchedulerConfig;
+    use crate::scheduler::{LeaseId, SchedulerConfig};
     use alloc::vec::Vec;
     use loom::thread;
 
@@ -551,9 +554,9 @@ mod tests {
         });
     }
 
-    /// A shard picks up the last grant of its own while another thread serves a wait of it that has a ticket.
+    /// A shard picks up the last grant of its own while another thread serves a wait of it in the common queue.
     #[test]
-    fn ticket_is_served_while_own_grants_are_picked_up() {
+    fn common_wait_is_served_beside_own_pick_ups() {
         loom::model(|| {
             let mut config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(2, 8) };
             config.class_caps[1] = 1;

@@ -29,9 +29,9 @@ pub(super) enum Phase {
     Assigned {
         buffer: u32,
     },
-    /// It is a ticket by now, for it was exported.
+    /// It is in the common queue itself by now, at this index, for it was exported.
     Moved {
-        ticket: u32,
+        index: u32,
     },
 }
 
@@ -66,34 +66,38 @@ impl Linked for OwnWait {
 /// Where a wait is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
-    Ticket(u32),
-    Own { shard: u32, row: u32 },
+    /// In the common queue, at this index.
+    Common(u32),
+    Own {
+        shard: u32,
+        row: u32,
+    },
 }
 
 /// What a poll found.
 pub(super) enum PickedUp {
     Grant(Grant),
     Nothing,
-    /// Among the tickets there may be a grant.
-    LookAtTickets,
+    /// There may be a grant of a wait that was in the common queue.
+    LookAtCommon,
 }
 
-/// Where waits of shards have their numbers: behind those of tickets, as many for each shard.
+/// Where waits of shards have their numbers: behind those of the common queue, as many for each shard.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Numbers {
-    tickets: u32,
+    common: u32,
     rows: u32,
 }
 
 impl Numbers {
     pub(super) fn new(waiters_max: u32, shards: u32) -> Numbers {
         let numbers_left = (INDEX_MAX - waiters_max) / shards;
-        Numbers { tickets: waiters_max, rows: waiters_max.min(ROWS_MAX / shards).min(numbers_left) }
+        Numbers { common: waiters_max, rows: waiters_max.min(ROWS_MAX / shards).min(numbers_left) }
     }
 
-    /// The shard and the row of a number, unless it is that of a ticket.
+    /// The shard and the row of a number, unless it is one of the common queue.
     pub(super) fn row_of(self, wait: WaitId) -> Option<(u32, u32)> {
-        let behind = wait.index().checked_sub(self.tickets)?;
+        let behind = wait.index().checked_sub(self.common)?;
         Some((behind.checked_div(self.rows)?, behind.checked_rem(self.rows)?))
     }
 }
@@ -123,8 +127,8 @@ pub(super) struct OwnWaits {
     pub(super) run: u32,
     /// By class: exchanges that waits of it could have had, and that the common queue does not know of.
     pub(super) exchanged: [u64; CLASSES_MAX],
-    /// Among the tickets may be grants of this shard.
-    pub(super) has_tickets: bool,
+    /// The shard may have grants of waits that were in the common queue.
+    pub(super) has_common_grants: bool,
 }
 
 impl OwnWaits {
@@ -133,7 +137,7 @@ impl OwnWaits {
             cache: Cache::default(),
             table: reserve("waiters_max", numbers.rows)?,
             max: numbers.rows,
-            first: numbers.tickets + shard * numbers.rows,
+            first: numbers.common + shard * numbers.rows,
             tag,
             unused: NIL,
             queues: [List::EMPTY; CLASSES_MAX],
@@ -144,7 +148,7 @@ impl OwnWaits {
             rights: 0,
             run: 0,
             exchanged: [0; CLASSES_MAX],
-            has_tickets: false,
+            has_common_grants: false,
         })
     }
 
@@ -287,14 +291,12 @@ impl OwnWaits {
         ended
     }
 
-    /// A wait is a ticket from now on; what it was is returned. Its right goes with it.
-    pub(super) fn move_to(&mut self, row: u32, ticket: u32) -> OwnWait {
-        let moved = self.leave(row);
-        self.table[row as usize].phase = Phase::Moved { ticket };
-        moved
+    /// A wait that left its list is in the common queue from now on. Its right goes with it.
+    pub(super) fn set_moved(&mut self, row: u32, index: u32) {
+        self.table[row as usize].phase = Phase::Moved { index };
     }
 
-    /// The ticket of a wait that was moved has ended.
+    /// A wait that was moved has ended.
     pub(super) fn end_moved(&mut self, row: u32) {
         self.free(row);
     }
@@ -305,8 +307,8 @@ impl OwnWaits {
         Some((row, self.wait_at(row)))
     }
 
-    /// Takes a wait out of the list it is in.
-    fn leave(&mut self, row: u32) -> OwnWait {
+    /// Takes a wait out of the list it is in; what it was is returned.
+    pub(super) fn leave(&mut self, row: u32) -> OwnWait {
         let wait = self.table[row as usize];
         match wait.phase {
             Phase::Queued => {
@@ -382,7 +384,7 @@ mod tests {
         for (waiters_max, shards) in [(0, 1), (3, 2), (1 << 20, 1), (1 << 28, 1024), (INDEX_MAX - 5, 3), (INDEX_MAX, 7)]
         {
             let numbers = Numbers::new(waiters_max, shards);
-            let end = u64::from(numbers.tickets) + u64::from(numbers.rows) * u64::from(shards);
+            let end = u64::from(numbers.common) + u64::from(numbers.rows) * u64::from(shards);
             assert!(end <= u64::from(INDEX_MAX), "{numbers:?}");
             let of = |number: u32| numbers.row_of(WaitId::new(number, Generation::first(0)));
             assert_eq!(of(waiters_max.saturating_sub(1)).filter(|_| waiters_max > 0), None);

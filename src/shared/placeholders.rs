@@ -20,8 +20,6 @@ pub(super) fn bypass_bound(of_queue: u64, shards: u32) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placeholder {
     pub(super) wait: WaitId,
-    /// That of the first wait it stands for, when it was queued.
-    pub(super) stamp: u64,
     /// Hand-offs that waits of its class could have had, before it was queued.
     pub(super) grants: u64,
 }
@@ -33,11 +31,6 @@ pub(super) struct Placeholders {
     classes: u32,
     pub(super) by_class: [u32; CLASSES_MAX],
 }
-
-/// In the token of a wait in the common queue: it is a placeholder, not a ticket.
-const MARK: u64 = 1 << 63;
-const CLASS: u64 = 0xff;
-const SHARD_SHIFT: u32 = 8;
 
 impl Placeholders {
     pub(super) fn new(shards: u32, classes: u8) -> Result<Placeholders, ConfigError> {
@@ -72,15 +65,6 @@ impl Placeholders {
     pub(super) fn of(&self, shard: u32) -> u32 {
         let from = self.at(shard, 0);
         self.table[from..from + self.classes as usize].iter().flatten().count() as u32
-    }
-
-    pub(super) fn token(shard: u32, class: u8) -> u64 {
-        MARK | u64::from(shard) << SHARD_SHIFT | u64::from(class)
-    }
-
-    /// The shard and the class, if it is the token of a placeholder.
-    pub(super) fn from_token(token: u64) -> Option<(u32, u8)> {
-        (token & MARK != 0).then_some(((token >> SHARD_SHIFT) as u32, (token & CLASS) as u8))
     }
 }
 

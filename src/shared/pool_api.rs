@@ -223,7 +223,7 @@ impl SchedulerShard {
             return None;
         }
         let of_own = self.shared.first_own_grant(self.index);
-        of_own.or_else(|| self.locked(|state| state.tickets.first_number(self.index)))
+        of_own.or_else(|| self.locked(|state| state.first_number(self.index)))
     }
 
     /// Whether a request waits, on any shard. It takes no lock, and reads what others write only when that changes.

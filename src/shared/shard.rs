@@ -3,7 +3,6 @@
 use super::cache::{Holder, LeaseWord};
 use super::own_waits::{PickedUp, Place};
 use super::shard_state::ShardState;
-use super::shard_waits::{State, Ticket, Tickets};
 use super::state::{Locked, Shared};
 use super::sync::Ordering;
 use super::{CACHE_MAX, EXPORTS_MAX, SharedSchedulerError, SharedSchedulerStats};
@@ -88,7 +87,7 @@ impl SchedulerShard {
         let outcome = self.locked(|state| {
             let place = self.shared.locate(state, wait).ok_or(SchedulerError::StaleWait)?;
             match place {
-                Place::Ticket(index) => self.end_ticket(state, index),
+                Place::Common(index) => self.end_common(state, index),
                 Place::Own { shard, row } if self.shared.end_own_wait(state, (shard, row), wait) => {}
                 Place::Own { .. } => return Err(SchedulerError::StaleWait.into()),
             }
@@ -115,12 +114,12 @@ impl SchedulerShard {
         match self.pick_up_own(of) {
             PickedUp::Grant(grant) => return Some(grant),
             PickedUp::Nothing => return None,
-            PickedUp::LookAtTickets => {}
+            PickedUp::LookAtCommon => {}
         }
         self.locked(|state| {
-            let grant = state.tickets.first_grant(self.index).map(|wait| self.pick_up(state, wait));
-            if state.tickets.first_grant(self.index).is_none() {
-                self.forget_tickets();
+            let grant = self.pick_up(state);
+            if !state.homes.has_grants(self.index) {
+                self.forget_common_grants();
             }
             of.called_ns.set(state.now_ns());
             grant
@@ -143,15 +142,15 @@ impl SchedulerShard {
     pub fn export_wait(&self, wait: WaitId) -> Result<(), SharedSchedulerError> {
         let outcome = self.locked(|state| {
             let place = self.find_wait(state, wait)?;
-            if state.tickets.exported == EXPORTS_MAX {
+            let away = state.homes.away();
+            if state.homes.waits_of(away) == EXPORTS_MAX {
                 return Err(SharedSchedulerError::ExportsFull);
             }
-            let ticket = match place {
-                Place::Ticket(ticket) => ticket,
-                Place::Own { row, .. } => self.move_to_ticket(state, row, wait),
+            let index = match place {
+                Place::Common(index) => index,
+                Place::Own { row, .. } => self.move_to_common(state, row, wait),
             };
-            let token = state.tickets.at(ticket).token;
-            state.tickets.rehome(ticket, Tickets::NOWHERE, token);
+            state.rehome(index, away);
             Ok(())
         });
         self.count_refusal(outcome)
@@ -165,13 +164,14 @@ impl SchedulerShard {
     /// The wait is stale, or was not exported.
     pub fn import_wait(&self, wait: WaitId, token: u64) -> Result<(), SharedSchedulerError> {
         let outcome = self.locked(|state| {
-            let ticket = match self.shared.locate(state, wait).ok_or(SchedulerError::StaleWait)? {
-                Place::Ticket(ticket) if state.tickets.at(ticket).home == Tickets::NOWHERE => ticket,
+            let index = match self.shared.locate(state, wait).ok_or(SchedulerError::StaleWait)? {
+                Place::Common(index) if state.homes.at(index).home == state.homes.away() => index,
                 _ => return Err(SharedSchedulerError::WaitNotExported),
             };
-            state.tickets.rehome(ticket, self.index, token);
-            if state.tickets.first_grant(self.index).is_some() {
-                self.shared.own_waits(self.index).with(|own| own.has_tickets = true);
+            state.rehome(index, self.index);
+            state.scheduler.set_wait_token(index, token);
+            if state.homes.has_grants(self.index) {
+                self.shared.own_waits(self.index).with(|own| own.has_common_grants = true);
                 self.shard_state().called_ns.set(state.now_ns());
                 self.shared.expect_pick_up(self.index);
                 self.shard_state().is_called.store(true, Ordering::Release);
@@ -267,7 +267,7 @@ impl Drop for SchedulerShard {
                 self.shared.take_cached(state, self.index);
                 let next = self.end_some_waits(state, from);
                 if next.is_none() {
-                    self.forget_tickets();
+                    self.forget_common_grants();
                 }
                 next
             });
@@ -311,14 +311,14 @@ impl SchedulerShard {
         if self.end_some_own(state, ENDS_AT_ONCE) {
             return Some(from);
         }
-        let (rows, mut ended) = (state.tickets.rows(), 0);
+        let (rows, mut ended) = (state.scheduler.wait_rows(), 0);
         let end = rows.min(from + ROWS_AT_ONCE);
         for index in from..end {
-            if state.tickets.waits_of(self.index) == 0 {
+            if state.homes.waits_of(self.index) == 0 {
                 return None;
             }
-            if state.tickets.is_of(self.index, index) {
-                self.end_ticket(state, index);
+            if state.is_wait(index) && state.homes.at(index).home == self.index {
+                self.end_common(state, index);
                 self.shard_state().counts.cancelled.add_one();
                 ended += 1;
             }
@@ -375,17 +375,15 @@ impl SchedulerShard {
         if let Some(outcome) = self.request_own(state, request, holder) {
             return outcome;
         }
-        // A ticket must be there before the pool queues the request: a wait without a home could not be served.
         if !self.shared.has_rights(state) && !state.scheduler.would_grant_to(request) {
-            let waiters_max = state.tickets.len();
+            let waiters_max = state.scheduler.waiters_max();
             return Err(SchedulerError::WaitersFull { waiters_max }.into());
         }
-        let ticket = state.tickets.next_unused().unwrap_or(0);
-        match state.scheduler.request_for(&Request { token: ticket.into(), has_deadline: false, ..*request })? {
+        match state.scheduler.request_for(request)? {
             Outcome::Queued(wait) => {
                 self.shard_state().counts.queued.add_one();
-                let stamp = state.stamp;
-                Ok(Outcome::Queued(state.tickets.open(self.index, request, holder, wait, stamp)))
+                state.homes.open(self.index, wait, holder, state.stamp);
+                Ok(Outcome::Queued(wait))
             }
             Outcome::Granted(lease) => Ok(self.grant_now(state, lease, request, holder, tenant)),
         }
@@ -419,8 +417,8 @@ impl SchedulerShard {
         self.shared.note_load(state, tenant);
     }
 
-    fn end_ticket(&self, state: &mut Locked, index: u32) {
-        let (tenant, alias) = state.end_ticket(index);
+    fn end_common(&self, state: &mut Locked, index: u32) {
+        let (tenant, alias) = state.end_common(index);
         self.shared.end_moved(alias);
         self.shared.note_load(state, tenant);
     }
@@ -450,28 +448,22 @@ impl SchedulerShard {
         }
     }
 
-    /// Ends the wait that is the first of this shard's grants, and starts its lease.
-    fn pick_up(&self, state: &mut Locked, wait: WaitId) -> Grant {
-        let ticket = state.tickets.close(wait.index());
-        let State::Assigned { buffer, .. } = ticket.state else { unreachable!("what is among the grants is assigned") };
+    /// Ends the first of this shard's waits at home that have a buffer, and starts its lease.
+    fn pick_up(&self, state: &mut Locked) -> Option<Grant> {
+        let (grant, holder, alias) = state.pick_up(self.index)?;
         self.shard_state().counts.picked_up.add_one();
-        let Ticket { token, class, has_deadline, holder, alias, .. } = ticket;
         self.shared.end_moved(alias);
+        let buffer = grant.lease.index();
         let is_named = state.scheduler.tenant_at(buffer) > 0;
-        Grant {
-            wait: alias.unwrap_or(wait),
-            token,
-            class,
-            lease: self.hold(self.shard_state(), buffer, class, holder, is_named),
-            has_deadline,
-        }
+        let lease = self.hold(self.shard_state(), buffer, grant.class, holder, is_named);
+        Some(Grant { wait: alias.unwrap_or(grant.wait), lease, ..grant })
     }
 
     /// A wait of this shard.
     pub(super) fn find_wait(&self, state: &Locked, wait: WaitId) -> Result<Place, SharedSchedulerError> {
         let place = self.shared.locate(state, wait).ok_or(SchedulerError::StaleWait)?;
         let home = match place {
-            Place::Ticket(ticket) => state.tickets.at(ticket).home,
+            Place::Common(index) => state.homes.at(index).home,
             Place::Own { shard, .. } => shard,
         };
         if home == self.index { Ok(place) } else { Err(SharedSchedulerError::WaitElsewhere) }

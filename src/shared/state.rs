@@ -2,19 +2,17 @@
 
 use super::SharedSchedulerStats;
 use super::cache::BufferState;
+use super::homes::{Homes, Kind, Resident};
 use super::own_waits::{Numbers, OwnWaits};
 use super::placeholders::{CommonQueue, Placeholders, bypass_bound};
 use super::shard_state::ShardState;
-use super::shard_waits::{State, Tickets};
 use super::shown_clock::ShownClock;
 use super::stats::{Counter, Earliest, PublishedStats};
 use super::sync::{AtomicBool, AtomicU64, CachePadded, Lock, MutexGuard, Ordering};
 use super::totals::Totals;
 use crate::alloc_util::reserve;
 use crate::config_error::Allowed;
-use crate::scheduler::{
-    CLASSES_MAX, Clock, ConfigError, Outcome, SIZES_MAX, Scheduler, SchedulerConfig, WaitId, WaitInfo,
-};
+use crate::scheduler::{CLASSES_MAX, Clock, ConfigError, SIZES_MAX, Scheduler, SchedulerConfig};
 use alloc::boxed::Box;
 
 #[derive(Debug)]
@@ -55,7 +53,7 @@ const TAKEN_AT_ONCE: u32 = 32;
 #[derive(Debug)]
 pub(super) struct Locked {
     pub(super) scheduler: Scheduler,
-    pub(super) tickets: Tickets,
+    pub(super) homes: Homes,
     pub(super) placeholders: Placeholders,
     /// By class: exchanges that waits of it could have had, as far as shards have reported them.
     pub(super) exchanged: [u64; CLASSES_MAX],
@@ -85,54 +83,10 @@ impl Locked {
         tenant
     }
 
-    /// Whether another shard than this one has waits that are queued. All grants are passed on.
+    /// Whether another shard than this one has waits that are queued. All grants are at home.
     fn waits_elsewhere(&self, home: u32) -> bool {
         let waiting: u32 = self.scheduler.waiting().sum();
-        waiting - self.placeholders.of(home) > self.tickets.queued_of(home)
-    }
-
-    /// Takes the buffer of a wait that has one, and queues it behind all others of its class and tenant.
-    fn queue_again(&mut self, index: u32) {
-        let (buffer, class) = self.tickets.assigned_at(index);
-        match self.scheduler.request_again(buffer, class, index.into()) {
-            Outcome::Queued(wait) => self.tickets.queue_again(index, wait, self.stamp),
-            // It is free again: no other wait may take it.
-            Outcome::Granted(lease) => self.tickets.set_buffer(index, lease.index()),
-        }
-    }
-
-    /// How a ticket stands.
-    pub(super) fn describe_ticket(&self, index: u32) -> WaitInfo {
-        let ticket = self.tickets.at(index);
-        match ticket.state {
-            State::Queued(wait) => {
-                let info = self.scheduler.describe_wait(wait).expect("what is queued here waits there");
-                WaitInfo { token: ticket.token, has_deadline: ticket.has_deadline, ..info }
-            }
-            State::Assigned { bypasses, since_ns, .. } => WaitInfo {
-                token: ticket.token,
-                class: ticket.class,
-                age_ns: self.clock.now_ns() - since_ns,
-                bypasses,
-                has_deadline: ticket.has_deadline,
-                is_assigned: true,
-            },
-            State::Unused => unreachable!("a ticket that is found is in use"),
-        }
-    }
-
-    /// Returns the tenant whose buffer was assigned to it, and its other number.
-    pub(super) fn end_ticket(&mut self, index: u32) -> (u32, Option<WaitId>) {
-        let ticket = self.tickets.close(index);
-        let tenant = match ticket.state {
-            State::Queued(wait) => {
-                self.scheduler.cancel(wait).expect("what is queued here waits there");
-                0
-            }
-            State::Assigned { buffer, .. } => self.take_back(buffer),
-            State::Unused => unreachable!("only a wait is ended"),
-        };
-        (tenant, ticket.alias)
+        waiting - self.placeholders.of(home) > self.homes.queued_of(home)
     }
 }
 
@@ -146,7 +100,7 @@ impl Shared {
         if totals.are_used() {
             scheduler.count_kept(unit_bytes)?;
         }
-        let tickets = Tickets::new(config.waiters_max, shards, config.tag)?;
+        let homes = Homes::new(config.waiters_max, shards)?;
         let mut buffers = reserve("buffers", config.buffers)?;
         buffers.extend((0..config.buffers).map(|_| BufferState::new(config.tag)));
         let mut shard_states = reserve("shards", shards)?;
@@ -181,7 +135,7 @@ impl Shared {
             queue: CommonQueue::default(),
             state: CachePadded(Lock::new(Locked {
                 scheduler,
-                tickets,
+                homes,
                 placeholders,
                 exchanged: [0; CLASSES_MAX],
                 stamp: 0,
@@ -226,10 +180,10 @@ impl Shared {
         }
     }
 
-    /// Follows any change: drains the caches if the pool became exhausted, passes grants on to their shards, and
+    /// Follows any change: drains the caches if the pool became exhausted, brings grants home to their shards, and
     /// publishes the counts. Returns how many shards are to be woken.
     pub(super) fn publish(&self, state: &mut Locked, here: Option<u32>) -> u64 {
-        let mut calls = self.pass_on_grants(state, here);
+        let mut calls = self.bring_home(state, here);
         loop {
             let is_exhausted = state.scheduler.needs_all();
             if is_exhausted == self.is_exhausted.0.load(Ordering::Relaxed) {
@@ -242,29 +196,27 @@ impl Shared {
             if state.scheduler.next_grant().is_none() {
                 break;
             }
-            calls += self.pass_on_grants(state, here);
+            calls += self.bring_home(state, here);
         }
         calls += self.call_all_to_poll_deadlines(state, here);
-        self.published.0.publish(&state.scheduler, state.tickets.assigned, &state.placeholders.by_class);
+        self.published.0.publish(&state.scheduler, state.homes.assigned, &state.placeholders.by_class);
         self.queue.publish(&state.scheduler, &state.exchanged);
         calls
     }
 
-    /// Assigned buffers go to the shards whose waits have them. Returns how many of these are to be woken.
-    fn pass_on_grants(&self, state: &mut Locked, here: Option<u32>) -> u64 {
+    /// What was assigned goes home. Returns how many shards are to be woken.
+    fn bring_home(&self, state: &mut Locked, here: Option<u32>) -> u64 {
         let mut calls = 0;
         while let Some(wait) = state.scheduler.next_grant() {
-            let info = state.scheduler.describe_wait(wait).expect("a wait that is to be served is one");
-            let grant = state.scheduler.poll_grant().expect("what was seen is there");
-            if Placeholders::from_token(grant.token).is_some() {
-                calls += u64::from(self.deliver(state, grant.lease, &info, here));
+            let Resident { home, kind, .. } = *state.homes.at(wait.index());
+            if let Kind::Placeholder = kind {
+                calls += u64::from(self.deliver(state, home, here));
                 continue;
             }
-            self.note_load(state, state.scheduler.tenant_at(grant.lease.index()));
-            let since_ns = state.clock.now_ns() - info.age_ns;
-            let home = state.tickets.assign(grant.token as u32, grant.lease, &info, since_ns);
-            if home != Tickets::NOWHERE {
-                self.own_waits(home).with(|own| own.has_tickets = true);
+            self.note_load(state, state.scheduler.tenant_of_wait(wait.index()));
+            state.bring_home(wait.index());
+            if home != state.homes.away() {
+                self.own_waits(home).with(|own| own.has_common_grants = true);
                 calls += u64::from(self.call(state.now_ns(), home, here));
                 self.expect_pick_up(home);
             }
@@ -389,7 +341,7 @@ impl Shared {
         let (now_ns, mut left, mut calls) = (state.clock.now_ns(), TAKEN_AT_ONCE, 0);
         for home in 0..self.shard_states.len() as u32 {
             self.own_waits(home).with(OwnWaits::note_due);
-            state.tickets.note_due(home);
+            state.homes.note_due(home);
         }
         for (home, CachePadded(shard_state)) in (0..).zip(&self.shard_states) {
             if !self.is_overdue(shard_state.called_ns.get(), now_ns) {
@@ -399,11 +351,11 @@ impl Shared {
                 shard_state.called_ns.set(now_ns);
                 continue;
             }
-            // Each is passed on before the next is taken: of waits that a shard queues, one at a time is in the common
+            // Each goes on before the next is taken: of waits that a shard queues, one at a time is in the common
             // queue.
-            while left > 0 && (self.take_own_grant(state, home) || self.take_ticket(state, home)) {
+            while left > 0 && (self.take_own_grant(state, home) || self.take_common_grant(state, home)) {
                 left -= 1;
-                calls += self.pass_on_grants(state, here);
+                calls += self.bring_home(state, here);
             }
         }
         self.note_oldest_call(state);
@@ -411,19 +363,14 @@ impl Shared {
     }
 
     /// Takes the next due grant of a shard whose wait is in the common queue itself. `false` if there is none.
-    fn take_ticket(&self, state: &mut Locked, home: u32) -> bool {
-        let Some(wait) = state.tickets.take_due(home) else { return false };
-        self.queue_again(state, wait.index());
-        true
-    }
-
-    fn queue_again(&self, state: &mut Locked, index: u32) {
-        let (buffer, _) = state.tickets.assigned_at(index);
-        let tenant = state.scheduler.tenant_at(buffer);
+    fn take_common_grant(&self, state: &mut Locked, home: u32) -> bool {
+        let Some(index) = state.take_due(home) else { return false };
+        let tenant = state.scheduler.tenant_of_wait(index);
         self.track(state, tenant);
         state.queue_again(index);
         self.note_load(state, tenant);
         self.untrack(state, tenant);
+        true
     }
 
     /// No other wait could use the grants of shards that do not look: they keep them for another lease.
@@ -442,7 +389,7 @@ impl Shared {
         // First, for a shard may exchange meanwhile.
         self.oldest_call_ns.0.set(None);
         for home in 0..self.shard_states.len() as u32 {
-            if self.first_own_grant(home).is_some() || state.tickets.first_grant(home).is_some() {
+            if self.first_own_grant(home).is_some() || state.homes.has_grants(home) {
                 self.expect_pick_up(home);
             }
         }

@@ -157,11 +157,11 @@ impl Tenants {
         &mut self,
         waits: &mut [Wait],
         index: u32,
-        goes_before: impl Fn(&Wait) -> bool,
+        goes_before: impl Fn(u32) -> bool,
     ) {
         let flow = self.flow(waits[index as usize].class.into(), DEFAULT_TENANT);
         let queue = &mut self.flows[flow].queue;
-        let behind = queue.iter(waits).find(|&other| !goes_before(&waits[other as usize]));
+        let behind = queue.iter(waits).find(|&other| !goes_before(other));
         match behind {
             Some(next) => queue.insert_before(waits, index, next),
             None => queue.push_back(waits, index),

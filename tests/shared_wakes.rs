@@ -241,6 +241,28 @@ fn s58_wait_that_loses_its_buffer_may_have_another() {
     shards.check_invariants().unwrap();
 }
 
+/// A wait that has moved loses its buffer: it is behind those that another shard queued before, one after the other.
+#[test]
+fn s58_moved_wait_that_loses_its_buffer_is_last() {
+    let (shards, a, b) = timed(&SchedulerConfig::new(1, 8));
+    let lease = granted(&a, 0);
+    let moves = queued(&a, 0, 0);
+    a.export_wait(moves).unwrap();
+    b.import_wait(moves, 1).unwrap();
+    for token in [2, 3] {
+        queued(&a, 0, token);
+    }
+    b.release(lease).unwrap();
+    look_until(&a, 1_010);
+    for token in [2, 3] {
+        let grant = a.poll_grant().unwrap();
+        assert_eq!((grant.token, b.poll_grant()), (token, None));
+        a.release(grant.lease).unwrap();
+        shards.check_invariants().unwrap();
+    }
+    assert_eq!(b.poll_grant().map(|grant| (grant.wait, grant.token)), Some((moves, 1)));
+}
+
 /// How long a wait has waited, queued or assigned, if it began after the first advance of the clock.
 #[test]
 fn age_of_a_wait_counts_from_its_request() {

@@ -483,9 +483,7 @@ impl<S: BufferSource> Pool<S> {
         self.check_open(index)?;
         self.leave_fast_path();
         self.follow_shed(index);
-        if consumed_bytes | needed_bytes == 0 {
-            self.check_may_report_nothing(index)?;
-        }
+        let answers_misfit = self.check_misfit_report(index, consumed_bytes, needed_bytes)?;
         let mut left = self.try_consume(index, consumed_bytes, needed_bytes)?;
         if self.memory.is_in_place(index) && left.buffered_bytes() > 0 && !left.pending().has(Action::Decode) {
             self.check_not_in_place(index)?;
@@ -499,6 +497,9 @@ impl<S: BufferSource> Pool<S> {
             self.consume_checked(index, left, consumed_bytes, needed_bytes);
         }
         let actions = self.reconcile_with(index, usable_bytes);
+        if answers_misfit {
+            self.memory.look_in_pieces(index);
+        }
         if needs_more_than_all {
             self.note_usable(index, usable_bytes);
         }

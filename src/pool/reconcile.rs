@@ -205,14 +205,24 @@ impl<S: BufferSource> Pool<S> {
         self.table.connection(index).hold() == Hold::Buffer && self.is_misfit(index)
     }
 
-    /// Refuses a report of nothing as the answer to a frame that does not fit, of which nothing is there: all would be
-    /// as it was, also for a host that goes on until nothing is to be done.
-    pub(super) fn check_may_report_nothing(&self, index: u32) -> Result<(), PoolError> {
+    /// Whether this report is the answer to a frame that does not fit, of which nothing is there, to pass it on in
+    /// pieces. Refused are a report of nothing, and, at the look that follows such an answer, one that the frame does
+    /// not fit: all would be as it was, also for a host that goes on until nothing is to be done.
+    pub(super) fn check_misfit_report(
+        &self,
+        index: u32,
+        consumed_bytes: u32,
+        needed_bytes: u32,
+    ) -> Result<bool, PoolError> {
         let is_unread = self.table.connection(index).buffered_bytes() == 0;
-        if is_unread && self.pending_at(index).has(Action::CannotFit) {
+        if consumed_bytes | needed_bytes == 0 && is_unread && self.pending_at(index).has(Action::CannotFit) {
             return Err(EventError::ZeroBytes.into());
         }
-        Ok(())
+        let fits = needed_bytes <= self.memory.config().buffer_bytes;
+        if !fits && self.memory.looks_in_pieces(index) {
+            return Err(PoolError::TooManyBytes);
+        }
+        Ok(is_unread && fits && needed_bytes > 0 && self.is_misfit(index))
     }
 
     /// The machine has to see that the frame does not fit into a whole buffer, whatever the room was; `false` if it

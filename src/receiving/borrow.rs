@@ -29,6 +29,8 @@ pub(super) struct Borrow {
     pub(super) owed_bytes: u32,
     /// Once they are received away, it receives whole again.
     pub(super) goes_on: bool,
+    /// Of a look: the host answered that the frame, which does not fit, is to pass in pieces.
+    pub(super) is_in_pieces: bool,
     pub(super) flight: Flight,
     /// It counts as one of the receives in flight, of which there is a most.
     pub(super) is_counted: bool,
@@ -90,6 +92,7 @@ impl Borrow {
             seen_bytes: 0,
             owed_bytes: 0,
             goes_on: false,
+            is_in_pieces: false,
             flight: Flight::No,
             is_counted: false,
         }
@@ -102,6 +105,11 @@ impl Borrow {
         let Borrow { max_bytes, is_unreported, .. } = *self;
         let owed_bytes = if is_unreported { 0 } else { self.owed_bytes };
         Borrowed { max_bytes, is_unreported, is_in_flight, is_look, is_whole, owed_bytes }
+    }
+
+    /// Its host is to look at the header of a frame.
+    pub(super) fn is_header_look(&self) -> bool {
+        self.purpose == Purpose::Look && self.max_bytes > 0
     }
 
     /// Bytes that were looked at are being decoded.
@@ -125,7 +133,8 @@ impl Borrow {
         let Borrow { start, max_bytes, before_bytes, consumed_bytes, .. } = *self;
         state.extend([start, max_bytes, before_bytes, consumed_bytes].map(u64::from));
         state.extend([self.lender as u64, self.purpose as u64, self.receives.into()]);
-        state.extend([self.is_unreported, self.is_filled, self.is_counted, self.goes_on].map(u64::from));
+        state.extend([self.is_unreported, self.is_filled, self.is_counted].map(u64::from));
+        state.extend([self.goes_on, self.is_in_pieces].map(u64::from));
         state.extend([self.seen_bytes, self.owed_bytes].map(u64::from));
     }
 }

@@ -86,7 +86,7 @@ impl<B: Buffers> Receiving<B> {
     pub fn looked(&mut self, receiver: u32, needed_bytes: u32) -> Result<Option<u32>, ReceivingError> {
         let keeper = self.borrower(receiver)?;
         let at = self.keepers[keeper].borrow as usize;
-        if self.borrows[at].purpose != Purpose::Look || self.borrows[at].max_bytes == 0 {
+        if !self.borrows[at].is_header_look() {
             return Err(ReceivingError::NotLooking);
         }
         if needed_bytes == 0 {
@@ -101,6 +101,22 @@ impl<B: Buffers> Receiving<B> {
         state.looked_bytes = needed_bytes;
         self.allow_whole(keeper, needed_bytes);
         Ok(Some(needed_bytes))
+    }
+
+    /// If the receiver looks now, it is at a frame that is to pass in pieces: its decoder knows that it does not fit.
+    pub(crate) fn look_in_pieces(&mut self, receiver: u32) {
+        if let Ok(keeper) = self.borrower(receiver) {
+            let borrow = &mut self.borrows[self.keepers[keeper].borrow as usize];
+            borrow.is_in_pieces = borrow.is_header_look();
+        }
+    }
+
+    /// Whether it looks at such a frame.
+    pub(crate) fn looks_in_pieces(&self, receiver: u32) -> bool {
+        self.borrower(receiver).is_ok_and(|keeper| {
+            let borrow = &self.borrows[self.keepers[keeper].borrow as usize];
+            borrow.is_in_pieces && borrow.is_header_look()
+        })
     }
 
     /// A frame is not whole in the kernel: its borrow is over, and the receiver waits under a mark.

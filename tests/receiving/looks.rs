@@ -275,6 +275,8 @@ fn frame_that_is_too_long_passes_in_pieces() {
         assert_eq!((case.pool.decoded(case.id, 0, 0), case.pool.pending(case.id)), (nothing, Ok(actions)), "{mode:?}");
         let actions = case.decoded(0, 9);
         assert!(is(actions, &[Action::Peek]), "{mode:?}: {actions}");
+        let again = (case.pool.decoded(case.id, 0, 300), case.pool.pending(case.id));
+        assert_eq!(again, (Err(PoolError::TooManyBytes), Ok(actions)), "{mode:?}: it would never end");
         pass_piece(&mut case, 9);
         pass_piece(&mut case, 256);
         pass_piece(&mut case, 35);

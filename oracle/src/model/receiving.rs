@@ -75,6 +75,8 @@ struct Borrow {
     /// The decoder has reported on what was looked at; what it needs from the kernel, if the borrow goes on once nothing is owed.
     reported: bool,
     again: Option<u32>,
+    /// It began with the answer to a misfit.
+    after_misfit: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -365,6 +367,7 @@ impl ModelReceiving {
             owed: 0,
             reported: false,
             again: None,
+            after_misfit: false,
         });
         self.settle_buffers();
     }

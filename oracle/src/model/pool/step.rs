@@ -171,9 +171,14 @@ impl ModelPool {
 
     /// The decoder's report.
     pub(super) fn decode(&mut self, id: u64, consumed: u32, need_more: u32, usable: u32) -> Result<Actions, i32> {
+        let fits = (1..=self.config.buffer_bytes).contains(&need_more);
+        let is_answer = fits && self.is_misfit(id) && self.connection(id).buffered_bytes() == 0;
         self.consume(id, consumed, need_more, false)?;
         let leaves_nothing = self.connection(id).buffered_bytes() == 0;
         let actions = self.settle_as(id, usable, false);
+        if is_answer {
+            self.memory.note_answer(self.row(id));
+        }
         if leaves_nothing && need_more > 0 {
             self.note_usable(id, usable);
         }
@@ -193,6 +198,9 @@ impl ModelPool {
         let is_unread = self.host_actions(id).has(Action::CannotFit) && self.connection(id).buffered_bytes() == 0;
         if is_unread && consumed == 0 && need_more == 0 {
             return Err(DEMUXBUF_ERR_ZERO_BYTES);
+        }
+        if need_more > self.config.buffer_bytes && self.memory.looks_after_misfit(self.row(id)) {
+            return Err(DEMUXBUF_ERR_TOO_MANY_BYTES);
         }
         let mut trial = self.connection(id).clone();
         trial.handle(Event::Consumed { bytes: consumed }, &[]).map_err(|refusal| refusal.code())?;

@@ -219,6 +219,21 @@ impl ModelReceiving {
         self.receiver(id).is_looked_at()
     }
 
+    /// If it looks, it does so after the answer to a misfit.
+    pub(in crate::model) fn note_answer(&mut self, id: u32) {
+        let receiver = self.receiver_mut(id);
+        let looks = receiver.looks();
+        if let Some(borrow) = &mut receiver.borrow {
+            borrow.after_misfit = looks;
+        }
+    }
+
+    /// Whether it looks after the answer to a misfit.
+    pub(in crate::model) fn looks_after_misfit(&self, id: u32) -> bool {
+        let receiver = self.receiver(id);
+        receiver.looks() && receiver.borrow.is_some_and(|borrow| borrow.after_misfit)
+    }
+
     /// Receivers that wait under a mark.
     pub(in crate::model) fn under_mark(&self) -> Vec<u32> {
         self.live().filter(|(_, receiver)| receiver.mark.is_some()).map(|(id, _)| id).collect()

@@ -58,6 +58,7 @@ impl ModelReceiving {
                 owed,
                 reported,
                 again,
+                after_misfit,
                 ..
             }) = receiver.borrow
             {
@@ -65,7 +66,8 @@ impl ModelReceiving {
                     [place as u32, purpose as u32, access as u32, max, asked, brought, receives, before, consumed]
                         .map(u64::from),
                 );
-                state.extend([u64::from(in_place), u64::from(reported), u64::from(seen), u64::from(owed)]);
+                state.extend([in_place, reported, after_misfit].map(u64::from));
+                state.extend([seen, owed].map(u64::from));
                 state.push(again.map_or(u64::MAX, u64::from));
             }
         }

@@ -209,6 +209,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// As `attach`, of one that submits its receives, or reads ahead; its tenant is still to be set.
+    #[inline]
     pub(crate) fn attach_as(
         &mut self,
         receiver: u32,
@@ -253,22 +254,25 @@ impl<B: Buffers> Receiving<B> {
     /// # Errors
     ///
     /// There is no such receiver.
+    #[inline]
     pub fn close(&mut self, receiver: u32) -> Result<u32, ReceivingError> {
         let keeper = self.row(receiver)?.keeper;
         self.rows[receiver as usize] = Row::default();
-        if keeper == NIL {
-            return Ok(0);
-        }
+        Ok(if keeper == NIL { 0 } else { self.close_keeper(receiver, keeper) })
+    }
+
+    #[inline(never)]
+    fn close_keeper(&mut self, receiver: u32, keeper: u32) -> u32 {
         if self.is_in_flight(keeper) {
             self.rows[receiver as usize].keeper = keeper;
-            return Ok(self.close_in_flight(keeper));
+            return self.close_in_flight(keeper);
         }
         if self.keepers[keeper].borrow != NIL {
             self.leave_in_kernel(keeper);
         }
         let dropped_bytes = self.drop_all(keeper);
         self.keepers.remove(keeper);
-        Ok(dropped_bytes)
+        dropped_bytes
     }
 
     /// A buffer for the host's own use; content that may be evicted makes room for it. `None` if there is none.

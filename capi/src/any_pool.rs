@@ -97,18 +97,23 @@ impl AnyPool {
 
 /// Calls that only the pool of a shard has.
 impl AnyPool {
-    pub(super) fn export(&mut self, id: ReceiverId) -> Result<ExportedReceiver, PoolError> {
-        self.shard().ok_or(PoolError::NotShared)?.export(id)
+    #[inline(always)]
+    pub(super) fn export_to(&mut self, id: ReceiverId, pass: impl FnOnce(ExportedReceiver)) -> Result<(), PoolError> {
+        self.shard()?.export_to(id, pass)
     }
 
-    pub(super) fn import(&mut self, exported: &mut ExportedReceiver) -> Result<ReceiverId, PoolError> {
-        self.shard().ok_or(PoolError::NotShared)?.import(exported)
+    #[inline(always)]
+    pub(super) fn import(&mut self, exported: ExportedReceiver) -> Result<ReceiverId, PoolError> {
+        let pool = self.shard()?;
+        // Only another way has the value in memory.
+        pool.try_import_at_rest(&exported).unwrap_or_else(|| pool.import(&mut { exported }))
     }
 
-    fn shard(&mut self) -> Option<&mut Pool<PoolShard>> {
+    #[inline(always)]
+    fn shard(&mut self) -> Result<&mut Pool<PoolShard>, PoolError> {
         match self {
-            AnyPool::Own(_) => None,
-            AnyPool::Shard(pool) => Some(pool),
+            AnyPool::Own(_) => Err(PoolError::NotShared),
+            AnyPool::Shard(pool) => Ok(pool),
         }
     }
 }

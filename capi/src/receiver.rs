@@ -7,7 +7,7 @@ use super::guard::{InPool, demuxbuf_pool};
 use super::info::demuxbuf_receiver_info;
 use super::out::{Out, StructOut};
 use super::pool::{status, tenant_of};
-use super::row_call::{Close, Decoded, Pending, Refuse};
+use super::row_call::{Close, Decoded, Refuse};
 use super::row_steps::*;
 use super::status::*;
 use super::step::demuxbuf_step;
@@ -170,8 +170,9 @@ pub unsafe extern "C" fn demuxbuf_receiver_prefetch(pool: *const demuxbuf_pool, 
 /// `DEMUXBUF_ERR_NULL`, `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_pending(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    let pending = |mut pool: FastPath<'_>, id| pool.pending(id);
     // SAFETY: as the module asks.
-    unsafe { step(pool, receiver, Pending) }
+    unsafe { fast(pool, receiver, pending).unwrap_or_else(|| pending_slowly(pool, receiver)) }
 }
 
 /// Writes everything there is to print about a receiver.

@@ -6,7 +6,7 @@
 use super::actions::{DEMUXBUF_STOP_RECV, DEMUXBUF_WANT_RECV};
 use super::any_pool::{AnyPool, each};
 use super::guard::{InPool, demuxbuf_pool};
-use super::row_call::{Decoded, Done, Received, ReceivedAndDecoded, Report, RowCall};
+use super::row_call::{Decoded, Done, Pending, Received, ReceivedAndDecoded, Report, RowCall};
 use super::step::demuxbuf_step;
 use demuxbuf::connection::Event;
 use demuxbuf::pool::{FastPath, RawStep, ReceiverId};
@@ -192,6 +192,12 @@ pub(super) unsafe extern "C" fn received_otherwise(
 ) -> demuxbuf_step {
     // SAFETY: as the module asks.
     unsafe { step(pool, receiver, Received(bytes)) }
+}
+
+#[inline(never)]
+pub(super) unsafe extern "C" fn pending_slowly(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    // SAFETY: as the module asks.
+    unsafe { step(pool, receiver, Pending) }
 }
 
 #[inline(never)]

@@ -61,6 +61,7 @@ pub struct demuxbuf_exported_receiver {
 const _: () = assert!(size_of::<demuxbuf_exported_receiver>() == 160 && align_of::<demuxbuf_exported_receiver>() == 8);
 
 impl demuxbuf_exported_receiver {
+    #[inline(always)]
     fn from_rust(exported: ExportedReceiver) -> demuxbuf_exported_receiver {
         demuxbuf_exported_receiver {
             // SAFETY: both are 32 bytes, and a `Connection` is integers without padding.
@@ -80,6 +81,7 @@ impl demuxbuf_exported_receiver {
         }
     }
 
+    #[inline(always)]
     fn to_rust(&self) -> Result<ExportedReceiver, i32> {
         Ok(ExportedReceiver {
             // SAFETY: both are 32 bytes, and every bit pattern is a `Connection`, since its fields are integers.
@@ -263,9 +265,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_export(
         return DEMUXBUF_ERR_NULL;
     };
     status(pool.with_own(|pool| {
-        let leaving = pool.export(ReceiverId::from_bits(receiver)).map_err(status_of)?;
-        exported.write(demuxbuf_exported_receiver::from_rust(leaving));
-        Ok(())
+        let write = |leaving| exported.write(demuxbuf_exported_receiver::from_rust(leaving));
+        pool.export_to(ReceiverId::from_bits(receiver), write).map_err(status_of)
     }))
 }
 
@@ -295,8 +296,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_import(
         return DEMUXBUF_ERR_NULL;
     };
     status(pool.with_own(|pool| {
-        let mut arriving = exported.to_rust()?;
-        let imported = pool.import(&mut arriving).map_err(status_of)?;
+        let imported = pool.import(exported.to_rust()?).map_err(status_of)?;
         *exported = demuxbuf_exported_receiver {
             connection: [0; 8],
             token: 0,

@@ -63,6 +63,9 @@ impl Connection {
 /// What is pending of a connection with these flags that has no bytes and is not blocked, if it is idle.
 #[inline(always)]
 fn pending(flags: u32) -> Option<Actions> {
+    if flags & !flag::SETTINGS == flag::ATTACHED | flag::ARMED {
+        return Some(Actions::NONE); // As nearly all are.
+    }
     let has = |any_of| flags & any_of != 0;
     let (is_over, is_armed) = (has(flag::OVER), has(flag::ARMED));
     let may_read = !is_over && !has(flag::PAUSED);

@@ -165,6 +165,19 @@ impl FastPath<'_> {
         Some(OpenCycle::step_at_rest(connection.try_fast_arm()?))
     }
 
+    /// What a receiver is to do that holds nothing.
+    #[inline(always)]
+    pub fn pending(&mut self, id: ReceiverId) -> Option<RawStep> {
+        if self.cycle.progress.phase != Phase::Ready {
+            return None;
+        }
+        let (index, connection) = self.table.find_fast(id)?;
+        if connection.may_have_mark() || !self.memory.is_idle(index) {
+            return None;
+        }
+        Some(OpenCycle::step_at_rest(connection.pending_if_idle()?))
+    }
+
     /// Whether a cycle with kept bytes is open.
     #[inline(always)]
     pub fn has_kept_cycle(&self) -> bool {

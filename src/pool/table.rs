@@ -132,6 +132,7 @@ impl Table {
     }
 
     /// Adds an attached connection.
+    #[inline]
     pub(crate) fn insert(&mut self, connection: Connection, class: u8, token: u64) -> Result<u32, PoolError> {
         self.check_free()?;
         let token = [token as u32, (token >> 32) as u32];
@@ -150,6 +151,7 @@ impl Table {
     }
 
     /// Ends the handle of one that holds and waits for nothing. After 2^24 uses of one row its numbers start again.
+    #[inline]
     pub(crate) fn remove(&mut self, index: u32) {
         let entry = &mut self.entries[index as usize];
         entry.connection = Connection::default();

@@ -249,21 +249,27 @@ impl Nodes {
 
 impl<B: Buffers> Receiving<B> {
     /// The tenant of a receiver.
-    pub(super) fn tenant(&self, receiver: u32) -> u32 {
+    pub(crate) fn tenant(&self, receiver: u32) -> u32 {
         self.tenants.of(receiver)
     }
 
     /// The attached receiver belongs to this tenant from now on, with what it keeps. Returns the one before.
     #[doc(hidden)]
+    #[inline]
     pub fn set_tenant(&mut self, receiver: u32, tenant: u32) -> u32 {
         let before = self.tenants.of(receiver);
-        if tenant == before {
-            return before;
+        if tenant != before {
+            self.change_tenant(receiver, before, tenant);
         }
+        before
+    }
+
+    #[inline(never)]
+    fn change_tenant(&mut self, receiver: u32, before: u32, tenant: u32) {
         let keeper = self.rows[receiver as usize].keeper;
         if keeper == NIL {
             self.tenants.set(receiver, tenant);
-            return before;
+            return;
         }
         let queued =
             self.keepers[keeper].queued.map(|(queue, _)| (queue, self.heaps.deadline_ns(keeper, &self.keepers)));
@@ -281,7 +287,6 @@ impl<B: Buffers> Receiving<B> {
         if is_off {
             self.turn_off(keeper);
         }
-        before
     }
 
     /// What the receivers of a tenant keep, in bytes.

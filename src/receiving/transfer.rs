@@ -32,6 +32,7 @@ pub struct Moved {
 impl<B: Buffers> Receiving<B> {
     /// What a receiver takes with it to another thread.
     #[cfg(feature = "std")]
+    #[inline]
     pub(crate) fn moved(&self, receiver: u32) -> Moved {
         let row = &self.rows[receiver as usize];
         let start_ns = self.known(receiver).and_then(|keeper| keeper.start_ns);
@@ -42,6 +43,7 @@ impl<B: Buffers> Receiving<B> {
 
     /// A receiver came from another thread with this.
     #[cfg(feature = "std")]
+    #[inline]
     pub(crate) fn set_moved(&mut self, receiver: u32, moved: Moved) {
         let now_ns = self.clock.now_ns();
         let start_ns = moved.age_ns.map(|age_ns| now_ns.saturating_sub(age_ns));

@@ -54,6 +54,7 @@ impl Exports {
     }
 
     /// Keeps the table as it is until the export or import is done.
+    #[inline]
     pub(super) fn lock(&self) -> MutexGuard<'_, Tickets> {
         self.tickets.lock().expect("no thread panics while it moves a receiver")
     }

@@ -36,6 +36,28 @@ pub struct ExportedReceiver {
     pub ticket: Ticket,
 }
 
+impl ExportedReceiver {
+    /// Whether it keeps and waits for nothing, and does not count: all that `Pool::check_exported` asks for.
+    #[inline(always)]
+    fn is_at_rest(&self) -> bool {
+        let ExportedReceiver { connection, lease, .. } = self;
+        let is_idle = connection.pending_if_idle().is_some() && connection.capacity() == 0;
+        is_idle && lease.is_none() && connection.has_known_mode() && !connection.is_counting()
+    }
+
+    /// It is imported.
+    fn clear(&mut self) {
+        self.connection = Connection::default();
+        (self.lease, self.ticket) = (None, Ticket::default());
+    }
+
+    #[inline(always)]
+    fn options(&self) -> AttachOptions {
+        let unknown_length = self.moved.unknown_length;
+        AttachOptions { unknown_length, ..AttachOptions::new(self.class, self.token) }
+    }
+}
+
 impl Pool<PoolShard> {
     /// Takes a receiver off this thread, in whatever state: idle, waiting, keeping bytes, decoding. Its handle ends;
     /// [`import`](Pool::import) gives it another one. If it waits for memory, it waits again after the import, and the
@@ -51,7 +73,48 @@ impl Pool<PoolShard> {
     /// - it keeps more than 64 bytes in a cell, and no buffer is free to move them in, or its tenant may have none;
     /// - the table of exports is full: `receivers_max` for each thread of all.
     pub fn export(&mut self, id: ReceiverId) -> Result<ExportedReceiver, PoolError> {
+        self.export_to(id, |exported| exported)
+    }
+
+    /// As `export`, for a host that has a place for the value: `pass` puts it there.
+    ///
+    /// # Errors
+    ///
+    /// As `export`.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn export_to<R>(&mut self, id: ReceiverId, pass: impl FnOnce(ExportedReceiver) -> R) -> Result<R, PoolError> {
         let index = self.table.find(id)?;
+        if self.is_at_rest(index) { self.export_at_rest(index, pass) } else { self.export_slowly(index).map(pass) }
+    }
+
+    /// Of a receiver that keeps and waits for nothing: its row goes, and no memory.
+    #[inline(always)]
+    fn export_at_rest<R>(&mut self, index: u32, pass: impl FnOnce(ExportedReceiver) -> R) -> Result<R, PoolError> {
+        let exports = &self.memory.buffers().common.exports;
+        let mut tickets = exports.lock();
+        tickets.check_room()?;
+        let tenant = self.memory.tenant(index);
+        let ticket = exports.open(&mut tickets, tenant);
+        drop(tickets);
+        let passed = pass(ExportedReceiver {
+            connection: self.table.connection(index).clone(),
+            token: self.table.token(index),
+            class: self.table.class(index),
+            lease: None,
+            offset: 0,
+            kept: [0; KEPT_MAX],
+            moved: self.memory.moved(index),
+            ticket,
+        });
+        self.memory.set_tenant(index, 0);
+        self.memory.buffers_mut().export_tenant(tenant);
+        self.remove(index);
+        Ok(passed)
+    }
+
+    #[inline(never)]
+    fn export_slowly(&mut self, index: u32) -> Result<ExportedReceiver, PoolError> {
         self.settle_for_export(index)?;
         let common = self.memory.buffers().common.clone();
         let mut tickets = common.exports.lock();
@@ -122,6 +185,42 @@ impl Pool<PoolShard> {
     /// - its class does not exist, or the table of receivers is full;
     /// - it keeps bytes, and there is no buffer to decode them in now.
     pub fn import(&mut self, exported: &mut ExportedReceiver) -> Result<ReceiverId, PoolError> {
+        match self.try_import_at_rest(exported) {
+            Some(imported) => {
+                let id = imported?;
+                exported.clear();
+                Ok(id)
+            }
+            None => self.import_slowly(exported),
+        }
+    }
+
+    /// As `import`, of a receiver that keeps and waits for nothing, for which there is a row: it is as one that is
+    /// attached. `None`, and nothing is changed, for another. What is imported is to be cleared.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn try_import_at_rest(&mut self, exported: &ExportedReceiver) -> Option<Result<ReceiverId, PoolError>> {
+        let has_row = self.check_class(exported.class).is_ok() && self.table.check_free().is_ok();
+        (has_row && exported.is_at_rest()).then(|| self.import_at_rest(exported))
+    }
+
+    #[inline(always)]
+    fn import_at_rest(&mut self, exported: &ExportedReceiver) -> Result<ReceiverId, PoolError> {
+        let exports = &self.memory.buffers().common.exports;
+        let mut tickets = exports.lock();
+        exports.check(&tickets, exported.ticket)?;
+        let tenant = tickets.tenant(exported.ticket);
+        tickets.close(exported.ticket);
+        drop(tickets);
+        let connection = exported.connection.clone();
+        let index = self.insert_row(connection, &exported.options(), tenant).expect("there is a row");
+        self.memory.set_moved(index, exported.moved);
+        self.memory.buffers_mut().import_tenant(tenant, false);
+        Ok(self.table.id(index))
+    }
+
+    #[inline(never)]
+    fn import_slowly(&mut self, exported: &mut ExportedReceiver) -> Result<ReceiverId, PoolError> {
         let common = self.memory.buffers().common.clone();
         let mut tickets = common.exports.lock();
         common.exports.check(&tickets, exported.ticket)?;
@@ -133,10 +232,8 @@ impl Pool<PoolShard> {
         if let Some(lease) = exported.lease {
             self.memory.buffers_mut().import_lease(lease)?;
         }
-        let unknown_length = exported.moved.unknown_length;
-        let options = AttachOptions { unknown_length, ..AttachOptions::new(exported.class, exported.token) };
         let tenant = tickets.tenant(exported.ticket);
-        let index = self.insert_connection(exported.connection.clone(), &options, tenant)?;
+        let index = self.insert_connection(exported.connection.clone(), &exported.options(), tenant)?;
         match exported.lease {
             Some(lease) => self.memory.adopt(index, Content { buffer: lease.index(), start: exported.offset, bytes }),
             None if bytes > 0 && !self.memory.receive_earlier(index, &exported.kept[..bytes as usize]) => {
@@ -151,8 +248,7 @@ impl Pool<PoolShard> {
         self.counts.received_bytes += u64::from(bytes);
         self.memory.buffers_mut().import_tenant(tenant, exported.lease.is_some());
         tickets.close(exported.ticket);
-        exported.connection = Connection::default();
-        (exported.lease, exported.ticket) = (None, Ticket::default());
+        exported.clear();
         self.reconcile(index);
         Ok(self.table.id(index))
     }
@@ -180,6 +276,10 @@ impl Pool<PoolShard> {
 }
 
 // Loom's structures may only be made inside a model, and these tests have one thread.
+#[cfg(test)]
+#[cfg(not(loom))]
+mod equality;
+
 #[cfg(test)]
 #[cfg(not(loom))]
 mod tests {

@@ -125,11 +125,13 @@ impl PoolShard {
     }
 
     /// A receiver of this shard moves, and its tenant with it.
+    #[inline]
     pub(super) fn export_tenant(&mut self, tenant: u32) {
         self.tenants.unpin(tenant);
     }
 
     /// It has come, and its tenant with it.
+    #[inline]
     pub(super) fn import_tenant(&mut self, tenant: u32, had_buffer: bool) {
         self.tenants.pin(tenant);
         if had_buffer && self.common.config.tenants_max > 0 {
@@ -509,6 +511,7 @@ impl Source for PoolShard {
         Ok(index)
     }
 
+    #[inline]
     fn unpin_tenant(&mut self, index: u32) {
         if index > 0 {
             self.tenants.unpin(index);

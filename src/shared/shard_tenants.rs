@@ -42,6 +42,7 @@ impl ShardTenants {
         Ok(ShardTenants { loads: Loads::new(tenants_max, buffer_bytes)?, own, wanting, wants: [0; 3], next: 0 })
     }
 
+    #[inline(never)]
     fn own(&mut self, tenant: u32) -> &mut Own {
         if self.own.len() <= tenant as usize {
             self.own.resize(tenant as usize + 1, Own { pins: 0, wants: 0, at: NIL });
@@ -50,6 +51,7 @@ impl ShardTenants {
     }
 
     /// A receiver is in the name of a tenant.
+    #[inline]
     pub(super) fn pin(&mut self, tenant: u32) {
         if tenant > 0 {
             self.own(tenant).pins += 1;
@@ -57,6 +59,7 @@ impl ShardTenants {
     }
 
     /// It is so no more.
+    #[inline]
     pub(super) fn unpin(&mut self, tenant: u32) {
         if tenant > 0 {
             self.own(tenant).pins -= 1;

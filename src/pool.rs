@@ -55,6 +55,8 @@ mod limit;
 mod look;
 #[cfg(feature = "model-check")]
 mod model_check;
+#[cfg(feature = "std")]
+mod moves;
 mod open_cycle;
 mod queries;
 mod reconcile;

@@ -209,7 +209,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     /// As `attach`, of one that submits its receives, or reads ahead; its tenant is still to be set.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn attach_as(
         &mut self,
         receiver: u32,

@@ -139,6 +139,8 @@ mod totals;
 pub use error::SharedSchedulerError;
 #[doc(hidden)]
 pub use exports::Ticket;
+#[doc(hidden)]
+pub use migration::Arriving;
 pub use migration::ExportedReceiver;
 pub use pool_shard::PoolShard;
 pub use shard::SchedulerShard;

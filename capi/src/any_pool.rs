@@ -1,6 +1,7 @@
 //! What a `demuxbuf_pool` is: the pool of one thread, or that of a thread of a shared pool. Each call is one match, and
 //! the rest of it is compiled for each kind.
 
+use super::status::status_of;
 use core::ptr::NonNull;
 use demuxbuf::connection::{Actions, Policy};
 use demuxbuf::memory::Reach;
@@ -9,7 +10,7 @@ use demuxbuf::pool::{
     ReceiverId, ReceiverInfo,
 };
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, TenantConfig, TenantId, TenantInfo, WaitId};
-use demuxbuf::shared::{ExportedReceiver, PoolShard};
+use demuxbuf::shared::{Arriving, ExportedReceiver, PoolShard};
 
 #[allow(clippy::large_enum_variant, reason = "it is made once, and moved to its place on the heap")]
 #[repr(C)] // The pool is at the same place, of whichever kind it is.
@@ -103,10 +104,16 @@ impl AnyPool {
     }
 
     #[inline(always)]
-    pub(super) fn import(&mut self, exported: ExportedReceiver) -> Result<ReceiverId, PoolError> {
-        let pool = self.shard()?;
-        // Only another way has the value in memory.
-        pool.try_import_at_rest(&exported).unwrap_or_else(|| pool.import(&mut { exported }))
+    pub(super) fn import(
+        &mut self,
+        arriving: Arriving<'_>,
+        whole: impl FnOnce() -> Result<ExportedReceiver, i32>,
+    ) -> Result<ReceiverId, i32> {
+        let pool = self.shard().map_err(status_of)?;
+        match pool.try_import(arriving) {
+            Some(imported) => imported.map_err(status_of),
+            None => pool.import(&mut whole()?).map_err(status_of),
+        }
     }
 
     #[inline(always)]

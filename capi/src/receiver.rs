@@ -172,7 +172,14 @@ pub unsafe extern "C" fn demuxbuf_receiver_prefetch(pool: *const demuxbuf_pool, 
 pub unsafe extern "C" fn demuxbuf_receiver_pending(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     let pending = |mut pool: FastPath<'_>, id| pool.pending(id);
     // SAFETY: as the module asks.
-    unsafe { fast(pool, receiver, pending).unwrap_or_else(|| pending_slowly(pool, receiver)) }
+    let otherwise = || match unsafe { has_kept_cycle(pool) } {
+        // SAFETY: as the module asks.
+        true => unsafe { pending_kept(pool, receiver) },
+        // SAFETY: as the module asks.
+        false => unsafe { pending_slowly(pool, receiver) },
+    };
+    // SAFETY: as the module asks.
+    unsafe { fast(pool, receiver, pending).unwrap_or_else(otherwise) }
 }
 
 /// Writes everything there is to print about a receiver.

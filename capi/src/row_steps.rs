@@ -195,6 +195,13 @@ pub(super) unsafe extern "C" fn received_otherwise(
 }
 
 #[inline(never)]
+pub(super) unsafe extern "C" fn pending_kept(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+    let step = kept!(pool, receiver, NARROW, pending());
+    // SAFETY: as the module asks.
+    step.unwrap_or_else(|| unsafe { pending_slowly(pool, receiver) })
+}
+
+#[inline(never)]
 pub(super) unsafe extern "C" fn pending_slowly(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     // SAFETY: as the module asks.
     unsafe { step(pool, receiver, Pending) }

@@ -17,7 +17,7 @@ use demuxbuf::connection::Connection;
 use demuxbuf::pool::ReceiverId;
 use demuxbuf::receiving::Moved;
 use demuxbuf::scheduler::LeaseId;
-use demuxbuf::shared::{ExportedReceiver, SharedPool, SharedPoolError, SharedSchedulerError, Ticket};
+use demuxbuf::shared::{Arriving, ExportedReceiver, SharedPool, SharedPoolError, SharedSchedulerError, Ticket};
 
 /// A pool that several threads share. Made by `demuxbuf_shared_pool_new`; each thread uses it through a `demuxbuf_pool`
 /// of its own.
@@ -81,16 +81,17 @@ impl demuxbuf_exported_receiver {
         }
     }
 
+    /// What there is of it but for the bytes that it keeps.
     #[inline(always)]
-    fn to_rust(&self) -> Result<ExportedReceiver, i32> {
-        Ok(ExportedReceiver {
-            // SAFETY: both are 32 bytes, and every bit pattern is a `Connection`, since its fields are integers.
-            connection: unsafe { core::mem::transmute::<[u32; 8], Connection>(self.connection) },
+    fn arriving(&self) -> Result<Arriving<'_>, i32> {
+        Ok(Arriving {
+            // SAFETY: both are 32 bytes, aligned to 4, and every bit pattern is a `Connection`, since its fields are
+            // integers.
+            connection: unsafe { &*(&raw const self.connection).cast::<Connection>() },
             token: self.token,
             class: u8::try_from(self.class_index).map_err(|_| DEMUXBUF_ERR_STALE)?,
             lease: (self.lease != 0).then_some(LeaseId::from_bits(self.lease)),
             offset: self.offset,
-            kept: self.kept,
             moved: Moved {
                 age_ns: never::from_c(self.age_ns),
                 credit_bytes: self.credit_bytes,
@@ -100,6 +101,10 @@ impl demuxbuf_exported_receiver {
         })
     }
 }
+
+/// The place of one has the other.
+const _: () =
+    assert!(size_of::<Connection>() == size_of::<[u32; 8]>() && align_of::<Connection>() == align_of::<[u32; 8]>());
 
 /// Makes a pool that `shards` threads share, 1 to 1024. The host owns it and frees it with `demuxbuf_shared_pool_free`.
 ///
@@ -296,7 +301,8 @@ pub unsafe extern "C" fn demuxbuf_receiver_import(
         return DEMUXBUF_ERR_NULL;
     };
     status(pool.with_own(|pool| {
-        let imported = pool.import(exported.to_rust()?).map_err(status_of)?;
+        let whole = || Ok(exported.arriving()?.with_kept(exported.kept));
+        let imported = pool.import(exported.arriving()?, whole)?;
         *exported = demuxbuf_exported_receiver {
             connection: [0; 8],
             token: 0,

@@ -197,6 +197,7 @@ impl<S: BufferSource> Pool<S> {
         tenant: u32,
     ) -> Result<u32, PoolError> {
         let policy = connection.policy();
+        let connection = if self.memory.wipes() { connection.on_slow_path() } else { connection };
         let index = self.insert_row(connection, options, tenant)?;
         if policy.counting {
             self.follow_policy(index, &policy);
@@ -207,7 +208,7 @@ impl<S: BufferSource> Pool<S> {
         Ok(index)
     }
 
-    /// As `insert_connection`, of one that does not count, and whose peer is not known to have closed.
+    /// As `insert_connection`, of one that does not count, of a peer that may send more, where nothing is wiped.
     #[inline(always)]
     pub(crate) fn insert_row(
         &mut self,
@@ -216,7 +217,6 @@ impl<S: BufferSource> Pool<S> {
         tenant: u32,
     ) -> Result<u32, PoolError> {
         let (submits, reads_ahead) = (connection.has_mode(Mode::Completion), connection.reads_ahead());
-        let connection = if self.memory.wipes() { connection.on_slow_path() } else { connection };
         let index = self.table.insert(connection, options.class, options.token)?;
         self.memory.attach_as(index, options.unknown_length, submits, reads_ahead).expect("the row is free");
         self.memory.set_tenant(index, tenant);
@@ -224,14 +224,14 @@ impl<S: BufferSource> Pool<S> {
     }
 
     /// It is attached no more, or was not after all.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&mut self, index: u32) {
         self.memory.close(index).expect("it is attached");
         self.free_row(index);
     }
 
     /// The handle ends. What the host was still to do for this receiver would keep all others from the fast path.
-    #[inline]
+    #[inline(always)]
     pub(super) fn free_row(&mut self, index: u32) {
         self.scheduled.clear(index);
         self.undelivered.clear(index);

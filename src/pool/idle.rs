@@ -25,11 +25,4 @@ impl<S: BufferSource> Pool<S> {
         }
         Some(actions)
     }
-
-    /// Whether a receiver is such a one, and no cycle is open.
-    #[cfg(feature = "std")]
-    #[inline(always)]
-    pub(crate) fn is_at_rest(&self, index: u32) -> bool {
-        !self.has_any_cycle() && self.memory.is_idle(index) && self.table.connection(index).pending_if_idle().is_some()
-    }
 }

@@ -280,7 +280,8 @@ impl<S: BufferSource> Pool<S> {
         true
     }
 
-    fn open_kept_cycle(&mut self, cycle: KeptCycle) {
+    #[inline]
+    pub(super) fn open_kept_cycle(&mut self, cycle: KeptCycle) {
         self.cycle.progress.phase = CommonPhase::Closed;
         self.kept_cycle = cycle;
     }

@@ -183,6 +183,18 @@ impl<S: BufferSource, const IS_WIDE: bool> KeptPath<'_, S, IS_WIDE> {
         Some(OpenCycle::step_at_rest(pending))
     }
 
+    /// What a receiver is to do that is to decode what it keeps, and what it received.
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    pub fn pending(&mut self, id: ReceiverId) -> Option<RawStep> {
+        let (index, connection) = self.table.find_fast(id)?;
+        let KeptCycle { phase, at, .. } = *self.kept_cycle;
+        if !self.kept_cycle.is_of(index) || phase == Phase::Receiving || !self.memory.is_common() {
+            return None;
+        }
+        Some(step(Some(at.get()), self.kept_cycle.buffered_bytes(), connection.pending_if_decoding()?))
+    }
+
     /// The decoder has taken this number of bytes, and needs more.
     #[inline(always)]
     pub fn keep(

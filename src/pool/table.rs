@@ -132,7 +132,7 @@ impl Table {
     }
 
     /// Adds an attached connection.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&mut self, connection: Connection, class: u8, token: u64) -> Result<u32, PoolError> {
         self.check_free()?;
         let token = [token as u32, (token >> 32) as u32];
@@ -151,7 +151,7 @@ impl Table {
     }
 
     /// Ends the handle of one that holds and waits for nothing. After 2^24 uses of one row its numbers start again.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&mut self, index: u32) {
         let entry = &mut self.entries[index as usize];
         entry.connection = Connection::default();
@@ -161,6 +161,7 @@ impl Table {
         self.len -= 1;
     }
 
+    #[inline]
     pub(crate) fn id(&self, index: u32) -> ReceiverId {
         let uses = self.entries[index as usize].uses;
         ReceiverId((u64::from(uses) << 32 | u64::from(index)) ^ self.stamp.mask)

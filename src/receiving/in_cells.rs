@@ -93,9 +93,16 @@ pub(crate) struct Grantable {
 }
 
 impl<B: Buffers> Receiving<B> {
+    /// Whether no tenant counts what is kept, and nothing is done with what is not needed any more.
+    #[inline(always)]
+    pub(crate) fn is_common(&self) -> bool {
+        !poison::IS_ON && !self.wipes && !self.tenants.is_used()
+    }
+
     /// For kept bytes.
     #[inline(always)]
     pub(crate) fn in_cells(&mut self) -> InCells<'_, B> {
+        let is_common = self.is_common();
         InCells {
             rows: &mut self.rows,
             config: &self.config,
@@ -111,7 +118,7 @@ impl<B: Buffers> Receiving<B> {
             is_receive_buffer_lent: self.is_receive_buffer_lent,
             is_quiet: self.borrows.is_empty() && self.off == 0 && self.shed.is_empty(),
             before_ns: self.before_ns,
-            is_common: !poison::IS_ON && !self.wipes && !self.tenants.is_used(),
+            is_common,
             has_moved_buffers: false,
         }
     }

@@ -4,8 +4,12 @@ use super::borrow::{Lender, Purpose};
 use super::buffers::Buffers;
 #[cfg(feature = "std")]
 use super::credit::CREDIT_MAX;
+#[cfg(feature = "std")]
+use super::keeper::Keeper;
 use super::keeper::Place;
 use super::{NIL, Receiving};
+#[cfg(feature = "std")]
+use crate::memory::Address;
 
 /// Content in a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +36,7 @@ pub struct Moved {
 impl<B: Buffers> Receiving<B> {
     /// What a receiver takes with it to another thread.
     #[cfg(feature = "std")]
-    #[inline]
+    #[inline(always)]
     pub(crate) fn moved(&self, receiver: u32) -> Moved {
         let row = &self.rows[receiver as usize];
         let start_ns = self.known(receiver).and_then(|keeper| keeper.start_ns);
@@ -43,7 +47,7 @@ impl<B: Buffers> Receiving<B> {
 
     /// A receiver came from another thread with this.
     #[cfg(feature = "std")]
-    #[inline]
+    #[inline(always)]
     pub(crate) fn set_moved(&mut self, receiver: u32, moved: Moved) {
         let now_ns = self.clock.now_ns();
         let start_ns = moved.age_ns.map(|age_ns| now_ns.saturating_sub(age_ns));
@@ -89,6 +93,28 @@ impl<B: Buffers> Receiving<B> {
         self.recount(keeper, 0);
         self.begin_content(keeper, bytes);
         self.borrow(keeper, Purpose::Decode, 0);
+    }
+
+    /// As `adopt`, of content of which nothing is written down but that the receiver keeps it. Returns where it is.
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    pub(crate) fn adopt_unlisted(&mut self, receiver: u32, content: Content) -> Address {
+        let Content { buffer, start, bytes } = content;
+        let (now_ns, place) = (self.clock.now_ns(), Place::Whole { buffer, start });
+        let of = Keeper::of(receiver);
+        let keeper = Keeper { kept_bytes: bytes, place, start_ns: Some(now_ns), charged_ns: now_ns, ..of };
+        self.rows[receiver as usize].keeper = self.keepers.add(keeper);
+        Address::new(self.arena.address(buffer)).behind(start)
+    }
+
+    /// The receive buffer leaves with its content, and a free one takes its place. `None`, and nothing is changed but
+    /// that buffers may be ready, if none is free.
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    pub(crate) fn take_receive_buffer(&mut self) -> Option<u32> {
+        self.buffers.make_ready(2); // It counts as lent.
+        let next = self.buffers.take()?;
+        Some(core::mem::replace(&mut self.receive_buffer, next))
     }
 
     fn begin_content(&mut self, keeper: u32, bytes: u32) {

@@ -54,7 +54,7 @@ impl Exports {
     }
 
     /// Keeps the table as it is until the export or import is done.
-    #[inline]
+    #[inline(always)]
     pub(super) fn lock(&self) -> MutexGuard<'_, Tickets> {
         self.tickets.lock().expect("no thread panics while it moves a receiver")
     }
@@ -67,7 +67,7 @@ impl Exports {
     }
 
     /// A receiver is exported, of this tenant. The caller asked [`Tickets::check_room`].
-    #[inline]
+    #[inline(always)]
     pub(super) fn open(&self, tickets: &mut Tickets, tenant: u32) -> Ticket {
         if tickets.free == NIL {
             tickets.entries.push(Entry { uses: 0, tenant: 0, next: NIL });
@@ -94,6 +94,7 @@ impl Tickets {
     }
 
     /// A receiver is imported. The caller asked [`Exports::check`].
+    #[inline(always)]
     pub(super) fn close(&mut self, ticket: Ticket) {
         let entry = &mut self.entries[ticket.entry as usize];
         entry.uses = entry.uses.wrapping_add(1);

@@ -36,25 +36,63 @@ pub struct ExportedReceiver {
     pub ticket: Ticket,
 }
 
-impl ExportedReceiver {
-    /// Whether it keeps and waits for nothing, and does not count: all that `Pool::check_exported` asks for.
+/// What is imported by a step, as it is in the value of the host.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Arriving<'a> {
+    pub connection: &'a Connection,
+    pub token: u64,
+    pub class: u8,
+    pub lease: Option<LeaseId>,
+    pub offset: u32,
+    pub moved: Moved,
+    pub ticket: Ticket,
+}
+
+impl Arriving<'_> {
+    /// The value that it is in, with what is kept without a buffer.
+    #[doc(hidden)]
+    pub fn with_kept(self, kept: [u8; KEPT_MAX]) -> ExportedReceiver {
+        let Arriving { connection, token, class, lease, offset, moved, ticket } = self;
+        ExportedReceiver { connection: connection.clone(), token, class, lease, offset, kept, moved, ticket }
+    }
+
+    /// Without a lease: whether it keeps and waits for nothing, and does not count, which is all that
+    /// `Pool::check_exported` asks for.
     #[inline(always)]
-    fn is_at_rest(&self) -> bool {
-        let ExportedReceiver { connection, lease, .. } = self;
-        let is_idle = connection.pending_if_idle().is_some() && connection.capacity() == 0;
-        is_idle && lease.is_none() && connection.has_known_mode() && !connection.is_counting()
+    fn is_at_rest(self) -> bool {
+        let is_idle = self.connection.pending_if_idle().is_some() && self.connection.capacity() == 0;
+        is_idle && self.connection.has_known_mode() && !self.connection.is_counting()
+    }
+
+    /// With a lease: what is in it, if the receiver is to decode that, and this is all that `Pool::check_exported` asks
+    /// for.
+    #[inline(always)]
+    fn content_to_decode(self, lease: LeaseId, buffer_bytes: u32) -> Option<Content> {
+        let (bytes, capacity) = (self.connection.buffered_bytes(), self.connection.capacity());
+        let is_inside = self.offset.checked_add(bytes).is_some_and(|end| end <= capacity);
+        let is_held = is_inside && capacity == buffer_bytes && bytes > KEPT_MAX as u32;
+        let decodes = is_held && self.connection.pending_if_decoding().is_some();
+        decodes.then(|| Content { buffer: lease.index(), start: self.offset, bytes })
+    }
+
+    #[inline(always)]
+    fn options(self) -> AttachOptions {
+        let unknown_length = self.moved.unknown_length;
+        AttachOptions { unknown_length, ..AttachOptions::new(self.class, self.token) }
+    }
+}
+
+impl ExportedReceiver {
+    fn arriving(&self) -> Arriving<'_> {
+        let ExportedReceiver { ref connection, token, class, lease, offset, moved, ticket, .. } = *self;
+        Arriving { connection, token, class, lease, offset, moved, ticket }
     }
 
     /// It is imported.
     fn clear(&mut self) {
         self.connection = Connection::default();
         (self.lease, self.ticket) = (None, Ticket::default());
-    }
-
-    #[inline(always)]
-    fn options(&self) -> AttachOptions {
-        let unknown_length = self.moved.unknown_length;
-        AttachOptions { unknown_length, ..AttachOptions::new(self.class, self.token) }
     }
 }
 
@@ -85,7 +123,13 @@ impl Pool<PoolShard> {
     #[inline(always)]
     pub fn export_to<R>(&mut self, id: ReceiverId, pass: impl FnOnce(ExportedReceiver) -> R) -> Result<R, PoolError> {
         let index = self.table.find(id)?;
-        if self.is_at_rest(index) { self.export_at_rest(index, pass) } else { self.export_slowly(index).map(pass) }
+        if self.is_at_rest(index) {
+            return self.export_at_rest(index, pass);
+        }
+        if self.undecoded_bytes(id) > KEPT_MAX as u32 {
+            return self.export_received(index, pass);
+        }
+        self.export_slowly(index).map(pass)
     }
 
     /// Of a receiver that keeps and waits for nothing: its row goes, and no memory.
@@ -94,23 +138,45 @@ impl Pool<PoolShard> {
         let exports = &self.memory.buffers().common.exports;
         let mut tickets = exports.lock();
         tickets.check_room()?;
-        let tenant = self.memory.tenant(index);
-        let ticket = exports.open(&mut tickets, tenant);
+        let ticket = exports.open(&mut tickets, self.memory.tenant(index));
         drop(tickets);
-        let passed = pass(ExportedReceiver {
-            connection: self.table.connection(index).clone(),
-            token: self.table.token(index),
-            class: self.table.class(index),
-            lease: None,
-            offset: 0,
-            kept: [0; KEPT_MAX],
-            moved: self.memory.moved(index),
-            ticket,
-        });
-        self.memory.set_tenant(index, 0);
+        let connection = self.table.connection(index).clone();
+        Ok(self.export_row(index, (connection, None, ticket), pass))
+    }
+
+    /// Of a receiver that is to decode what it received in the common cycle that is open: it goes with the receive
+    /// buffer.
+    #[inline(never)]
+    fn export_received<R>(&mut self, index: u32, pass: impl FnOnce(ExportedReceiver) -> R) -> Result<R, PoolError> {
+        let common = self.memory.buffers().common.clone();
+        let mut tickets = common.exports.lock();
+        tickets.check_room()?;
+        let Some((connection, buffer)) = self.leave_with_receive_buffer(index) else {
+            drop(tickets);
+            return self.export_slowly(index).map(pass);
+        };
+        let ticket = common.exports.open(&mut tickets, self.memory.tenant(index));
+        drop(tickets);
+        let lease = self.memory.buffers_mut().export_buffer(buffer);
+        Ok(self.export_row(index, (connection, Some(lease), ticket), pass))
+    }
+
+    /// A row goes, with this. The content of the lease was received just now, and is at the front.
+    #[inline(always)]
+    fn export_row<R>(
+        &mut self,
+        index: u32,
+        (connection, lease, ticket): (Connection, Option<LeaseId>, Ticket),
+        pass: impl FnOnce(ExportedReceiver) -> R,
+    ) -> R {
+        let (token, class) = (self.table.token(index), self.table.class(index));
+        let moved = Moved { age_ns: lease.map(|_| 0), ..self.memory.moved(index) };
+        let (offset, kept) = (0, [0; KEPT_MAX]);
+        let passed = pass(ExportedReceiver { connection, token, class, lease, offset, kept, moved, ticket });
+        let tenant = self.memory.set_tenant(index, 0);
         self.memory.buffers_mut().export_tenant(tenant);
         self.remove(index);
-        Ok(passed)
+        passed
     }
 
     #[inline(never)]
@@ -185,7 +251,7 @@ impl Pool<PoolShard> {
     /// - its class does not exist, or the table of receivers is full;
     /// - it keeps bytes, and there is no buffer to decode them in now.
     pub fn import(&mut self, exported: &mut ExportedReceiver) -> Result<ReceiverId, PoolError> {
-        match self.try_import_at_rest(exported) {
+        match self.try_import(exported.arriving()) {
             Some(imported) => {
                 let id = imported?;
                 exported.clear();
@@ -195,28 +261,68 @@ impl Pool<PoolShard> {
         }
     }
 
-    /// As `import`, of a receiver that keeps and waits for nothing, for which there is a row: it is as one that is
-    /// attached. `None`, and nothing is changed, for another. What is imported is to be cleared.
+    /// As `import`, by a step. `None`, and nothing is changed, for a receiver that has none, or for which there is no
+    /// row. What is imported is to be cleared.
     #[doc(hidden)]
     #[inline(always)]
-    pub fn try_import_at_rest(&mut self, exported: &ExportedReceiver) -> Option<Result<ReceiverId, PoolError>> {
-        let has_row = self.check_class(exported.class).is_ok() && self.table.check_free().is_ok();
-        (has_row && exported.is_at_rest()).then(|| self.import_at_rest(exported))
+    pub fn try_import(&mut self, arriving: Arriving<'_>) -> Option<Result<ReceiverId, PoolError>> {
+        if self.check_class(arriving.class).is_err() || self.table.check_free().is_err() || self.memory.wipes() {
+            return None;
+        }
+        match arriving.lease {
+            None if arriving.is_at_rest() => Some(self.import_at_rest(arriving)),
+            Some(lease) if self.may_come_to_decode() => {
+                let content = arriving.content_to_decode(lease, self.memory.config().buffer_bytes)?;
+                Some(self.import_to_decode(arriving, lease, content))
+            }
+            _ => None,
+        }
+    }
+
+    /// Of a receiver that keeps and waits for nothing: it is as one that is attached.
+    #[inline(always)]
+    fn import_at_rest(&mut self, arriving: Arriving<'_>) -> Result<ReceiverId, PoolError> {
+        let exports = &self.memory.buffers().common.exports;
+        let mut tickets = exports.lock();
+        exports.check(&tickets, arriving.ticket)?;
+        let tenant = tickets.tenant(arriving.ticket);
+        tickets.close(arriving.ticket);
+        drop(tickets);
+        let index = self.import_row(arriving, tenant);
+        self.memory.set_moved(index, arriving.moved);
+        self.memory.buffers_mut().import_tenant(tenant, false);
+        Ok(self.table.id(index))
+    }
+
+    /// Of a receiver that is to decode what is in this lease.
+    #[inline(never)]
+    fn import_to_decode(
+        &mut self,
+        arriving: Arriving<'_>,
+        lease: LeaseId,
+        content: Content,
+    ) -> Result<ReceiverId, PoolError> {
+        let buffers = self.memory.buffers();
+        let exports = &buffers.common.exports;
+        let mut tickets = exports.lock();
+        exports.check(&tickets, arriving.ticket)?;
+        buffers.import_lease(lease)?;
+        let tenant = tickets.tenant(arriving.ticket);
+        tickets.close(arriving.ticket);
+        drop(tickets);
+        let index = self.import_row(arriving, tenant);
+        self.come_to_decode(index, content);
+        self.memory.set_moved(index, arriving.moved);
+        let buffers = self.memory.buffers_mut();
+        buffers.count_imported();
+        buffers.import_tenant(tenant, true);
+        Ok(self.table.id(index))
     }
 
     #[inline(always)]
-    fn import_at_rest(&mut self, exported: &ExportedReceiver) -> Result<ReceiverId, PoolError> {
-        let exports = &self.memory.buffers().common.exports;
-        let mut tickets = exports.lock();
-        exports.check(&tickets, exported.ticket)?;
-        let tenant = tickets.tenant(exported.ticket);
-        tickets.close(exported.ticket);
-        drop(tickets);
-        let connection = exported.connection.clone();
-        let index = self.insert_row(connection, &exported.options(), tenant).expect("there is a row");
-        self.memory.set_moved(index, exported.moved);
-        self.memory.buffers_mut().import_tenant(tenant, false);
-        Ok(self.table.id(index))
+    fn import_row(&mut self, arriving: Arriving<'_>, tenant: u32) -> u32 {
+        let connection = arriving.connection.clone();
+        self.insert_row(connection, &arriving.options(), tenant).expect("there is a row")
     }
 
     #[inline(never)]
@@ -230,10 +336,11 @@ impl Pool<PoolShard> {
         self.leave_fast_path();
         let bytes = exported.connection.buffered_bytes();
         if let Some(lease) = exported.lease {
-            self.memory.buffers_mut().import_lease(lease)?;
+            self.memory.buffers().import_lease(lease)?;
+            self.memory.buffers_mut().count_imported();
         }
         let tenant = tickets.tenant(exported.ticket);
-        let index = self.insert_connection(exported.connection.clone(), &exported.options(), tenant)?;
+        let index = self.insert_connection(exported.connection.clone(), &exported.arriving().options(), tenant)?;
         match exported.lease {
             Some(lease) => self.memory.adopt(index, Content { buffer: lease.index(), start: exported.offset, bytes }),
             None if bytes > 0 && !self.memory.receive_earlier(index, &exported.kept[..bytes as usize]) => {

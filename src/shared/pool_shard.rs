@@ -118,10 +118,14 @@ impl PoolShard {
     }
 
     /// Makes an exported lease one of this shard's receivers. It is refused if it was not exported.
-    pub(super) fn import_lease(&mut self, lease: LeaseId) -> Result<(), PoolError> {
-        self.shard.import_lease(lease)?;
+    pub(super) fn import_lease(&self, lease: LeaseId) -> Result<(), PoolError> {
+        Ok(self.shard.import_lease(lease)?)
+    }
+
+    /// It did so.
+    #[inline]
+    pub(super) fn count_imported(&mut self) {
         self.taken += 1;
-        Ok(())
     }
 
     /// A receiver of this shard moves, and its tenant with it.

@@ -7,8 +7,8 @@
 //! *fewest* is what the thread that got the least has done, in percent of an even share.
 //!
 //! The same on one and two threads in the name of tenants, of which each has every eighth connection; and with two
-//! classes, of which the more critical one has every second connection and is capped at half of the buffers, so that the
-//! cap always binds. The lock in C has neither, and is given the same load without them.
+//! classes, of which the more critical one has every second connection and is capped at half of the buffers, so that
+//! the cap always binds. The lock in C has neither, and is given the same load without them.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time, on threads")]
 

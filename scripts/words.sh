@@ -1,5 +1,6 @@
 #!/bin/sh
-# Looks for retired names and banned words (scripts/words.txt) in the tracked files, and prints each as FILE:LINE:MATCH.
+# Looks for retired names and banned words (scripts/words.txt) in the tracked files, and for lines of more than 120
+# columns in those of Rust and C, and prints each as FILE:LINE:MATCH.
 # Hits that scripts/words-allowed.txt allows are left out. The exit status is 1 if any is left, 2 on a mistake.
 #
 #   scripts/words.sh [PATH...]          all files, or those below these paths
@@ -19,7 +20,7 @@ patterns() { # KIND PLACE
 }
 
 if [ "${1:-}" = --since ]; then
-    [ $# -eq 2 ] || { sed -n '5,7s/^# *//p' "$0" >&2; exit 2; }
+    [ $# -eq 2 ] || { sed -n '6,8s/^# *//p' "$0" >&2; exit 2; }
     patterns word - >"$scratch/patterns"
     git log --format='%h:%s' "$2.." >"$scratch/subjects"
     if grep -iE -f "$scratch/patterns" "$scratch/subjects"; then exit 1; fi
@@ -54,6 +55,10 @@ while IFS="$tab" read -r kind place; do
     done
 done <"$scratch/groups" >"$scratch/found"
 git ls-files -- "$@" | sed -nE 's/^(.*[/_])?(who|whom|whoever|nobody|somebody|everybody|at_hand)([_.].*)?$/&:1:the name of the file/p' \
+    >>"$scratch/found"
+# Headers that are generated, and the rows of tables in documentation, are as long as they are.
+LC_ALL=C.UTF-8 git grep -nI -E '^.{121}' -- "$@" ':!include' ':!ffi-tests/abi/demuxbuf-*' |
+    sed -nE '/^[^:]*\.(rs|c|h|cc):/{/^[^:]*:[0-9]*: *\/\/[\/!] \|/d;s/^([^:]*:[0-9]*):.*/\1:more than 120 columns/p;}' \
     >>"$scratch/found"
 sort -u -t : -k 1,1 -k 2,2n -k 3 "$scratch/found" >"$scratch/hits"
 

@@ -122,8 +122,8 @@ impl fmt::Display for ConfigError {
             }
             ConfigError::Deadlock { holds, asks, free_units, needed_units } => write!(
                 f,
-                "jobs that hold class {holds} and ask for class {asks} can wait without end: they can leave {free_units} \
-                 units free, and class {asks} needs {needed_units}"
+                "jobs that hold class {holds} and ask for class {asks} can wait without end: they can leave \
+                 {free_units} units free, and class {asks} needs {needed_units}"
             ),
             ConfigError::OutOfMemory { field, bytes } => write!(f, "{field}: no memory for {bytes} bytes"),
         }

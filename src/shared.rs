@@ -20,18 +20,18 @@
 //! # How it works
 //!
 //! A [`Scheduler`] behind a lock makes all decisions. Each shard has a cache of some free buffers, which are leased
-//! from what no reserve of the scheduler holds back. A request takes one of them, and a release pushes one, under a lock
-//! of the shard. That is one atomic exchange and a store: neither takes the lock of all nor writes a cache line that
-//! another thread uses.
+//! from what no reserve of the scheduler holds back. A request takes one of them, and a release pushes one, under a
+//! lock of the shard. That is one atomic exchange and a store: neither takes the lock of all nor writes a cache line
+//! that another thread uses.
 //!
 //! The pool is *exhausted* while an eligible waiter finds no free buffer, or a reserve is not whole. A thread that
 //! exhausts the pool sets `is_exhausted`, then drains the caches of all shards, each under its lock. A thread that
 //! releases a buffer reads `is_exhausted` under the lock of its shard, and pushes the buffer only if it is not set. So
-//! either the drain finds what was pushed, or the releasing thread sees `is_exhausted`. Between calls, while the pool is
-//! exhausted, all caches are empty: **no buffer is free while an eligible waiter is queued**.
+//! either the drain finds what was pushed, or the releasing thread sees `is_exhausted`. Between calls, while the pool
+//! is exhausted, all caches are empty: **no buffer is free while an eligible waiter is queued**.
 //!
-//! The lock of a shard is also that of its leases: only under it one of them ends or changes, on whichever thread. So of
-//! two threads that release a lease at the same time, one succeeds.
+//! The lock of a shard is also that of its leases: only under it one of them ends or changes, on whichever thread. So
+//! of two threads that release a lease at the same time, one succeeds.
 //!
 //! # Waits of a shard
 //!
@@ -41,11 +41,11 @@
 //! its place for the next one where the first ends, or has a buffer otherwise.
 //!
 //! A buffer that a shard releases may go to the first of its own waits, of its most critical class that waits, without
-//! the lock of all: an *exchange*, in the same hold of the lock of the shard that ends the lease. Other threads want that
-//! lock to end a lease of the shard, and beside the lock of all: to serve, end or describe one of these waits, to call the
-//! shard, or to take what it does not use: cached buffers, a grant that it did not look at, or a right to begin waits.
-//! The pool stays as it was, but for the holder of the buffer. There is no exchange, and the buffer goes through the
-//! scheduler, where that would decide otherwise than by age:
+//! the lock of all: an *exchange*, in the same hold of the lock of the shard that ends the lease. Other threads want
+//! that lock to end a lease of the shard, and beside the lock of all: to serve, end or describe one of these waits, to
+//! call the shard, or to take what it does not use: cached buffers, a grant that it did not look at, or a right to
+//! begin waits. The pool stays as it was, but for the holder of the buffer. There is no exchange, and the buffer goes
+//! through the scheduler, where that would decide otherwise than by age:
 //!
 //! - while a wait is in the name of a tenant, for tenants take turns over all threads;
 //! - while a buffer is to be withheld, for the pool's memory was limited;
@@ -78,8 +78,8 @@
 //! - request and release for a class with a cap or in the name of a tenant;
 //! - [`SharedScheduler::bypass_bound`] and [`SharedScheduler::close`].
 //!
-//! The lock of all is a mutex. That of a shard is held for some instructions, and costs one atomic exchange and a store:
-//! a thread that finds it taken looks again, lets others run, and at last sleeps between two looks.
+//! The lock of all is a mutex. That of a shard is held for some instructions, and costs one atomic exchange and a
+//! store: a thread that finds it taken looks again, lets others run, and at last sleeps between two looks.
 //!
 //! # Threads
 //!

@@ -24,8 +24,8 @@ fn order_of_a_proxy_has_no_deadlock() {
     let refused = config(16, &[0, 1, 1, 8]).check_nested_requests(&order);
     let deadlock = ConfigError::Deadlock { holds: 2, asks: 1, free_units: 1, needed_units: 2 };
     assert_eq!(refused, Err(deadlock));
-    let text = "jobs that hold class 2 and ask for class 1 can wait without end: they can leave 1 units free, and class 1 \
-                needs 2";
+    let text = "jobs that hold class 2 and ask for class 1 can wait without end: they can leave 1 units free, and \
+                class 1 needs 2";
     assert_eq!(deadlock.to_string(), text);
     // A class that is asked for while it is held.
     assert!(config(16, &[0, 1, 2, 8]).check_nested_requests(&[pair(1, 0), pair(3, 3)]).is_err());

@@ -146,8 +146,8 @@ fn every_test_program_is_a_target_of_one_package() {
         assert_eq!(
             is_target,
             [!is_left_out, is_left_out],
-            "name tests/{program} as a target in Cargo.toml; if it needs the kit or C, in testkit/Cargo.toml, and leave it out \
-             of the package in Cargo.toml"
+            "name tests/{program} as a target in Cargo.toml; if it needs the kit or C, in testkit/Cargo.toml, and \
+             leave it out of the package in Cargo.toml"
         );
     }
 }

@@ -153,8 +153,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Receives the frame of which a connection brought a part, or waits: it may be late here, and could be evicted if it did
-    /// neither.
+    /// Receives the frame of which a connection brought a part, or waits: it may be late here, and could be evicted if
+    /// it did neither.
     fn begin(&mut self, mine: &mut Vec<(ReceiverId, Socket)>, mut connection: (ReceiverId, Socket)) {
         let undecoded = connection.1.undecoded();
         while connection.1.undecoded() == undecoded && !self.pool.connection(connection.0).unwrap().is_waiting() {

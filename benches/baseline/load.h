@@ -1,7 +1,8 @@
-/* The loads that each pool is measured under, the same as in benches/threads.rs. A pool is a source file that defines what is
- * declared here and then includes this file, so that the compiler may inline it into the loads.
+/* The loads that each pool is measured under, the same as in benches/threads.rs. A pool is a source file that defines
+ * what is declared here and then includes this file, so that the compiler may inline it into the loads.
  *
- * Usage: PROGRAM uncontended|exhausted THREADS MILLISECONDS; prints operations, the fewest of a thread, and nanoseconds. */
+ * Usage: PROGRAM uncontended|exhausted THREADS MILLISECONDS; prints operations, the fewest of a thread, and
+ * nanoseconds. */
 #ifndef LOAD_H
 #define LOAD_H
 

@@ -1,6 +1,6 @@
 /* The way of 2017, at its best: one lock around the pool and its queue. A buffer that comes back is handed to the first
- * waiter under the lock (the original woke the waiter to try again, which is slower and unfair), and a thread is signalled
- * only if it has nothing to pick up yet. A thread picks up all it was given at once. */
+ * waiter under the lock (the original woke the waiter to try again, which is slower and unfair), and a thread is
+ * signalled only if it has nothing to pick up yet. A thread picks up all it was given at once. */
 #define _GNU_SOURCE
 #include "load.h"
 

@@ -1,7 +1,7 @@
-/* The present way: a queue and a free list for each thread, and one shared count of the buffers that exist. A buffer that
- * comes back goes to the first waiter of its own thread, else into the thread's list. No other thread is signalled, so one
- * with waiters and without buffers must try again by itself; that it does so every millisecond is more than the original
- * does: its waiters wait until their own thread releases something. */
+/* The present way: a queue and a free list for each thread, and one shared count of the buffers that exist. A buffer
+ * that comes back goes to the first waiter of its own thread, else into the thread's list. No other thread is
+ * signalled, so one with waiters and without buffers must try again by itself; that it does so every millisecond is
+ * more than the original does: its waiters wait until their own thread releases something. */
 #define _GNU_SOURCE
 #include "load.h"
 

@@ -1,5 +1,6 @@
-//! The cost of decoding frames: with this library, in Rust and through C, beside others that get the same bytes, a buffer at
-//! a time. What each takes from them is counted and compared. `http2.rs` and `fastcgi.rs` have the frames and the decoders.
+//! The cost of decoding frames: with this library, in Rust and through C, beside others that get the same bytes, a
+//! buffer at a time. What each takes from them is counted and compared. `http2.rs` and `fastcgi.rs` have the frames and
+//! the decoders.
 //!
 //! Of frames that are taken in pieces a decoder reads headers only, whatever the payload. So bytes per second of large
 //! frames show how rarely there is a header, and that nothing is copied, but not what a proxy can do with them.

@@ -1,8 +1,8 @@
 //! `h2relay` beside relays that Debian packages, those that are installed: each one thread (socat, a process for each
 //! connection), between the same clients and the same server.
 //!
-//! They do less or more. haproxy, nginx and socat copy bytes of a stream and know no frames; nghttpx ends HTTP/2 on both
-//! sides, with its header compression, and gives all clients one connection to the server.
+//! They do less or more. haproxy, nginx and socat copy bytes of a stream and know no frames; nghttpx ends HTTP/2 on
+//! both sides, with its header compression, and gives all clients one connection to the server.
 
 use crate::counting::{COUNTED_CONNECTIONS, Counter, Start};
 use crate::parties::{Backend, Load, Relay, unused_address};

@@ -181,7 +181,8 @@ impl Load {
         let ticks = processor_ticks(&process.0)?;
         // Whatever became of the requests, it exits with status 0.
         let all = format!(
-            "requests: {requests} total, {requests} started, {requests} done, {requests} succeeded, 0 failed, 0 errored, 0 timeout"
+            "requests: {requests} total, {requests} started, {requests} done, {requests} succeeded, 0 failed, \
+             0 errored, 0 timeout"
         );
         if !printed.lines().any(|line| line == all) {
             return Err(format!("not all requests were answered: {printed}").into());

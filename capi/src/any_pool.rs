@@ -49,7 +49,8 @@ impl AnyPool {
         fn salt(&mut; salt: u32);
         fn salted(&; bits: u64) -> u64;
         fn attach_with(&mut; options: &AttachOptions, bytes: &[u8]) -> Result<ReceiverId, PoolError>;
-        fn adopt_within(&mut; options: &AttachOptions, content: LeasedContent, reach: Reach) -> Result<ReceiverId, PoolError>;
+        fn adopt_within(&mut; options: &AttachOptions, content: LeasedContent, reach: Reach)
+            -> Result<ReceiverId, PoolError>;
         fn set_class(&mut; id: ReceiverId, class: u8) -> Result<(), PoolError>;
         fn set_policy(&mut; id: ReceiverId, policy: &Policy) -> Result<Actions, PoolError>;
         fn find(&; id: ReceiverId) -> Result<u32, PoolError>;

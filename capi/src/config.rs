@@ -44,8 +44,8 @@ pub struct demuxbuf_pool_config {
     /// Grants of other classes that a class lets pass before it goes first; at least 1.
     pub class_burst: u32,
     /// A class is eligible only while more buffers than its reserve are free. That of the last class has to leave
-    /// receivers the buffer to receive into, those for the smallest cells and two more. Of a shared pool, each class has
-    /// to leave the first two and one more for each thread, and another one.
+    /// receivers the buffer to receive into, those for the smallest cells and two more. Of a shared pool, each class
+    /// has to leave the first two and one more for each thread, and another one.
     pub reserves: [u32; DEMUXBUF_CLASSES_MAX],
     /// The most buffers a class may hold; UINT32_MAX for no cap. That of the last class is at least what its reserve
     /// has to leave.

@@ -471,7 +471,8 @@ pub unsafe extern "C" fn demuxbuf_connection_sync(
         .unwrap_or_else(|| unsafe { sync_content(connection, buffered_bytes, capacity, blocked, needed_bytes, armed) })
 }
 
-/// `demuxbuf_connection_sync` where it cannot be taken at once. The signature is the same, so that nothing is saved for it.
+/// `demuxbuf_connection_sync` where it cannot be taken at once. The signature is the same, so that nothing is saved for
+/// it.
 ///
 /// # Safety
 ///

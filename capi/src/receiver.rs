@@ -79,11 +79,11 @@ pub unsafe extern "C" fn demuxbuf_receiver_take(
 /// have arrived. `consumed` and `need_more` in one call, so that a receive cycle is three calls.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`,
-/// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (as many are not there; or `need_more` is
-/// above `buffer_bytes` at the look that followed an answer to `DEMUXBUF_CANNOT_FIT` with 0 bytes: report what the next
-/// piece needs), `DEMUXBUF_ERR_NO_BUFFER_FREE` (`DEMUXBUF_DECODE` is not pending, and no buffer is free to decode in),
-/// `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_IN_PLACE` (delivered bytes would be left), `DEMUXBUF_ERR_ZERO_BYTES` (both are 0
-/// in answer to `DEMUXBUF_CANNOT_FIT` with 0 bytes).
+/// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (as many are not there; or `need_more`
+/// is above `buffer_bytes` at the look that followed an answer to `DEMUXBUF_CANNOT_FIT` with 0 bytes: report what the
+/// next piece needs), `DEMUXBUF_ERR_NO_BUFFER_FREE` (`DEMUXBUF_DECODE` is not pending, and no buffer is free to decode
+/// in), `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_IN_PLACE` (delivered bytes would be left), `DEMUXBUF_ERR_ZERO_BYTES` (both
+/// are 0 in answer to `DEMUXBUF_CANNOT_FIT` with 0 bytes).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_receiver_decoded(
     pool: *mut demuxbuf_pool,
@@ -122,10 +122,10 @@ pub unsafe extern "C" fn demuxbuf_receiver_received_and_decoded(
 }
 
 /// As `demuxbuf_receiver_decoded`, of a decoder that can use up to `usable` bytes at once, though `need_more` help:
-/// payload that is passed on in pieces needs 1, and can use what is left of it, or as much as can be passed on now. While
-/// memory is short, a receive that waited for its turn takes as many, also where all was consumed; one byte if no need
-/// was reported then. What the decoder leaves of them may have no place. 0 for the same as `need_more`, without which it
-/// has no effect.
+/// payload that is passed on in pieces needs 1, and can use what is left of it, or as much as can be passed on now.
+/// While memory is short, a receive that waited for its turn takes as many, also where all was consumed; one byte if no
+/// need was reported then. What the decoder leaves of them may have no place. 0 for the same as `need_more`, without
+/// which it has no effect.
 ///
 /// Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`
 /// and the others of `demuxbuf_receiver_decoded`.

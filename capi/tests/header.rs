@@ -11,8 +11,8 @@ const SECTIONS: [(&str, &[&str], &str); 8] = [
     (
         "Start",
         &["status", "strerror", "version", "actions", "policy", "config", "nested", "guard"],
-        "Statuses, actions, and how a pool is configured. The functions here work on no object: any thread may call them\n\
-         at any time.",
+        "Statuses, actions, and how a pool is configured. The functions here work on no object: any thread may call\n\
+         them at any time.",
     ),
     (
         "Receivers",
@@ -53,8 +53,8 @@ const SECTIONS: [(&str, &[&str], &str); 8] = [
     (
         "FastCGI framing",
         &["fcgi"],
-        "Where records begin and end, and how each is taken; nothing of their meaning. Sections are those of the FastCGI\n\
-         specification 1.0.\n\
+        "Where records begin and end, and how each is taken; nothing of their meaning. Sections are those of the\n\
+         FastCGI specification 1.0.\n\
          Thread rule: one thread at a time per decoder. Cost: O(1), no allocation, no system call.",
     ),
 ];

@@ -1,4 +1,4 @@
-/* An echo server on epoll: frames of two length bytes and a payload, 160 KiB to receive into for up to 1000 connections.
+/* An echo server on epoll: frames of two length bytes and a payload, 160 KiB to receive into, up to 1000 connections.
    Usage: epoll_loop level|edge|one-shot|optimistic COUNT; it prints its port and ends after COUNT connections. */
 #define _GNU_SOURCE
 #include <demuxbuf.h>

@@ -1,6 +1,6 @@
 /* Step 0 of docs/porting.md: an echo server with a receive buffer for each connection that needs one, a queue for
-   buffers, and receive logic of its own. Nothing of the library is in it. Its loop is one of tasklets: what happens to a
-   connection wakes its tasklet, and each iteration runs the tasklets that are woken. epoll is one-shot. It ends with
+   buffers, and receive logic of its own. Nothing of the library is in it. Its loop is one of tasklets: what happens to
+   a connection wakes its tasklet, and each iteration runs the tasklets that are woken. epoll is one-shot. It ends with
    SIGTERM or SIGINT. */
 #include "../embed/c/server.h"
 #include "memory.h"

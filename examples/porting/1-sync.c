@@ -1,7 +1,7 @@
 /* Step 1 of docs/porting.md: the server of step 0 with its buffers, flags and counts. The state machine decides what is
-   to be done next; `sync_machine` reports the flags and counts to it after each receive and each run of the decoder. Its
-   loop is one of tasklets: what happens to a connection wakes its tasklet, and each iteration runs the tasklets that are
-   woken. epoll is one-shot. It ends with SIGTERM or SIGINT. */
+   to be done next; `sync_machine` reports the flags and counts to it after each receive and each run of the decoder.
+   Its loop is one of tasklets: what happens to a connection wakes its tasklet, and each iteration runs the tasklets
+   that are woken. epoll is one-shot. It ends with SIGTERM or SIGINT. */
 #include "../embed/c/server.h"
 #include "memory.h"
 #include <demuxbuf.h>
@@ -186,7 +186,7 @@ static void tasklet(struct connection *self, uint32_t woken) {
         update_interest(self);
 }
 
-/* While others wait, a holder without progress for a lease is to be shed; one that the host blocks has twice as long. */
+/* While others wait, a holder without progress for a lease is to be shed; one that the host blocks has twice that. */
 static void expire(void) {
     for (struct connection *self = connections; memory.waiting > 0 && self < connections + CONNECTIONS_MAX; self++) {
         uint64_t lease_ns = (self->flags & BLOCKED) != 0 ? 2ull * LEASE_NS : LEASE_NS;

@@ -155,7 +155,7 @@ static void tasklet(struct connection *self, uint32_t woken) {
         update_interest(self);
 }
 
-/* While others wait, a holder without progress for a lease is to be shed; one that the host blocks has twice as long. */
+/* While others wait, a holder without progress for a lease is to be shed; one that the host blocks has twice that. */
 static void expire(void) {
     for (struct connection *self = connections; memory.waiting > 0 && self < connections + CONNECTIONS_MAX; self++) {
         uint64_t lease_ns = (self->interest & EPOLLOUT) != 0 ? 2ull * LEASE_NS : LEASE_NS;

@@ -33,8 +33,8 @@ static inline uint32_t cut_out(demuxbuf_connection *machine, uint8_t *data, uint
     return demuxbuf_connection_consumed(machine, bytes);
 }
 
-/* Hands the frame at the front on in the buffer that it was received into. 0: it must be copied, because no buffer is free
-   in place of this one, or because a part of the next frame is behind it, whose rest will arrive in another buffer. */
+/* Hands the frame at the front on in the buffer that it was received into. 0: it must be copied: no buffer is free in
+   place of this one, or a part of the next frame is behind it, whose rest will arrive in another buffer. */
 static inline int hand_on(demuxbuf_pool *pool, uint64_t receiver, const demuxbuf_step *step, uint32_t frame,
                           demuxbuf_leased_content *content) {
     return step->bytes == frame && demuxbuf_receiver_take(pool, receiver, content) == DEMUXBUF_OK;
@@ -45,8 +45,8 @@ static inline int give_up(demuxbuf_pool *pool, uint64_t receiver, demuxbuf_expor
     return demuxbuf_receiver_export(pool, receiver, exported) == DEMUXBUF_OK;
 }
 
-/* On the thread that asked. `*is_armed`: the socket is to be registered for reading with the poller of this thread. Then
-   do what is pending. 0: no room here; the struct is as it was and can be imported elsewhere. */
+/* On the thread that asked. `*is_armed`: the socket is to be registered for reading with the poller of this thread.
+   Then do what is pending. 0: no room here; the struct is as it was and can be imported elsewhere. */
 static inline int take_over(demuxbuf_pool *pool, demuxbuf_exported_receiver *exported, uint64_t *receiver,
                             int *is_armed) {
     demuxbuf_receiver_info info = {.struct_size = sizeof info};

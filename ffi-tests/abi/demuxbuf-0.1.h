@@ -29,8 +29,8 @@
 
 /* ==== Start ====
  *
- * Statuses, actions, and how a pool is configured. The functions here work on no object: any thread may call them
- * at any time.
+ * Statuses, actions, and how a pool is configured. The functions here work on no object: any thread may call
+ * them at any time.
  */
 
 // Done.
@@ -295,8 +295,8 @@ typedef struct {
   // Grants of other classes that a class lets pass before it goes first; at least 1.
   uint32_t class_burst;
   // A class is eligible only while more buffers than its reserve are free. That of the last class has to leave
-  // receivers the buffer to receive into, those for the smallest cells and two more. Of a shared pool, each class has
-  // to leave the first two and one more for each thread, and another one.
+  // receivers the buffer to receive into, those for the smallest cells and two more. Of a shared pool, each class
+  // has to leave the first two and one more for each thread, and another one.
   uint32_t reserves[DEMUXBUF_CLASSES_MAX];
   // The most buffers a class may hold; UINT32_MAX for no cap. That of the last class is at least what its reserve
   // has to leave.
@@ -833,11 +833,11 @@ int32_t demuxbuf_receiver_take(demuxbuf_pool *pool,
 // have arrived. `consumed` and `need_more` in one call, so that a receive cycle is three calls.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`,
-// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (as many are not there; or `need_more` is
-// above `buffer_bytes` at the look that followed an answer to `DEMUXBUF_CANNOT_FIT` with 0 bytes: report what the next
-// piece needs), `DEMUXBUF_ERR_NO_BUFFER_FREE` (`DEMUXBUF_DECODE` is not pending, and no buffer is free to decode in),
-// `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_IN_PLACE` (delivered bytes would be left), `DEMUXBUF_ERR_ZERO_BYTES` (both are 0
-// in answer to `DEMUXBUF_CANNOT_FIT` with 0 bytes).
+// `DEMUXBUF_ERR_POISONED`, `DEMUXBUF_ERR_STALE`, `DEMUXBUF_ERR_TOO_MANY_BYTES` (as many are not there; or `need_more`
+// is above `buffer_bytes` at the look that followed an answer to `DEMUXBUF_CANNOT_FIT` with 0 bytes: report what the
+// next piece needs), `DEMUXBUF_ERR_NO_BUFFER_FREE` (`DEMUXBUF_DECODE` is not pending, and no buffer is free to decode
+// in), `DEMUXBUF_ERR_CLOSED`, `DEMUXBUF_ERR_IN_PLACE` (delivered bytes would be left), `DEMUXBUF_ERR_ZERO_BYTES` (both
+// are 0 in answer to `DEMUXBUF_CANNOT_FIT` with 0 bytes).
 demuxbuf_step demuxbuf_receiver_decoded(demuxbuf_pool *pool,
                                         uint64_t receiver,
                                         uint32_t consumed,
@@ -854,10 +854,10 @@ demuxbuf_step demuxbuf_receiver_received_and_decoded(demuxbuf_pool *pool,
                                                      uint32_t bytes);
 
 // As `demuxbuf_receiver_decoded`, of a decoder that can use up to `usable` bytes at once, though `need_more` help:
-// payload that is passed on in pieces needs 1, and can use what is left of it, or as much as can be passed on now. While
-// memory is short, a receive that waited for its turn takes as many, also where all was consumed; one byte if no need
-// was reported then. What the decoder leaves of them may have no place. 0 for the same as `need_more`, without which it
-// has no effect.
+// payload that is passed on in pieces needs 1, and can use what is left of it, or as much as can be passed on now.
+// While memory is short, a receive that waited for its turn takes as many, also where all was consumed; one byte if no
+// need was reported then. What the decoder leaves of them may have no place. 0 for the same as `need_more`, without
+// which it has no effect.
 //
 // Returns what is to be done now, or with `DEMUXBUF_ERROR` set a status, and nothing is changed: `DEMUXBUF_ERR_NULL`
 // and the others of `demuxbuf_receiver_decoded`.
@@ -2083,8 +2083,8 @@ int32_t demuxbuf_h2_check_padding(const demuxbuf_h2_next *next,
 
 /* ==== FastCGI framing ====
  *
- * Where records begin and end, and how each is taken; nothing of their meaning. Sections are those of the FastCGI
- * specification 1.0.
+ * Where records begin and end, and how each is taken; nothing of their meaning. Sections are those of the
+ * FastCGI specification 1.0.
  * Thread rule: one thread at a time per decoder. Cost: O(1), no allocation, no system call.
  */
 

@@ -1,6 +1,7 @@
 /*
- * A program that was built with a header newer than the library: each of its structs has one more field at its end. Of an
- * input, the library takes it if the field is 0. Of an output, the library leaves the field as it is, and sets `struct_size` to what it wrote.
+ * A program that was built with a header newer than the library: each of its structs has one more field at its end. Of
+ * an input, the library takes it if the field is 0. Of an output, the library leaves the field as it is, and sets
+ * `struct_size` to what it wrote.
  */
 #include "../c/shard.h"
 

@@ -186,8 +186,8 @@ static void full_table_is_followed_by_one_notice(void) {
 }
 
 /*
- * Where no buffer is free for bytes that were read already, they are given to the first receives as far as there is room,
- * and the receiver waits for more.
+ * Where no buffer is free for bytes that were read already, they are given to the first receives as far as there is
+ * room, and the receiver waits for more.
  */
 static void bytes_without_a_buffer_are_given_to_the_first_receives(void) {
     demuxbuf_pool *pool = new_pool(1);

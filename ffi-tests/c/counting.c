@@ -35,8 +35,8 @@ static void step_has(demuxbuf_step step, uint32_t actions, uint32_t bytes, int h
     CHECK_NUMBER(step.data != NULL, has_data);
 }
 
-/* A frame of 5000 bytes that is whole at its second report. What the decoder may leave has no place: it is decoded while it is in
-   the kernel, and received then. */
+/* A frame of 5000 bytes that is whole at its second report. What the decoder may leave has no place: it is decoded
+   while it is in the kernel, and received then. */
 static void frame_is_decoded_when_it_is_whole(demuxbuf_pool *pool, int has_spare) {
     uint64_t receiver = 0;
     CHECK_NUMBER(demuxbuf_receiver_attach(pool, NULL, &receiver, NULL, NULL), DEMUXBUF_OK);

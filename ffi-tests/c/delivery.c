@@ -1,6 +1,6 @@
 /*
- * Deliveries from C: bytes that the host has received already are completed in the pool, or decoded in the host's memory;
- * afterwards nothing depends on that memory. Wrong calls are refused and write nothing.
+ * Deliveries from C: bytes that the host has received already are completed in the pool, or decoded in the host's
+ * memory; afterwards nothing depends on that memory. Wrong calls are refused and write nothing.
  */
 #include "check.h"
 

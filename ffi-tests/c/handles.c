@@ -245,7 +245,8 @@ static void s86_copy_of_an_exported_receiver_is_stale(void) {
             exported.connection[5] |= 0xff000000;
             check_refused(two.b, &exported);
             exported = copy;
-            /* Once it is taken in, no copy is: not on this thread, nor on the one that it came from, nor once it is closed.
+            /* Once it is taken in, no copy is: not on this thread, nor on the one that it came from, nor once it is
+             * closed.
          */
             CHECK_NUMBER(demuxbuf_receiver_import(round == 1 ? two.a : two.b, &exported, &receiver), DEMUXBUF_OK);
             check_refused(two.a, &copy);

@@ -64,7 +64,8 @@ static void overdue_lease_is_named_while_a_request_waits(void) {
     demuxbuf_pool_free(pool);
 }
 
-/* The thread that has the lease learns of it, though another one waits; and not once another thread has ended the lease. */
+/* The thread that has the lease learns of it, though another one waits; and not once another thread has ended the
+   lease. */
 static void overdue_lease_is_named_to_its_thread(void) {
     demuxbuf_pool_config config = shared_config();
     config.lease_ns = LEASE_NS;

@@ -1,4 +1,5 @@
-/* Buffers that leave and enter a receiver with what is in them, without a copy; and bytes that are there at the start. */
+/* Buffers that leave and enter a receiver with what is in them, without a copy; and bytes that are there at the
+   start. */
 #include "pools.h"
 
 enum { BUFFER_BYTES = 256, LEASES = 6 };

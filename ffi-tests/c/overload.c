@@ -157,7 +157,8 @@ static void s53_s54_pause_and_time_before_start_do_not_count(void) {
     CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
     CHECK_NUMBER(describe(pool, waits).wait_age_ns, step);
     CHECK_NUMBER(stats_of(pool).clock_skipped_ns, pause - step);
-    /* From here on time counts, and its last receive comes as usual: a second, and that for 564 bytes, after its start. */
+    /* From here on time counts, and its last receive comes as usual: a second, and that for 564 bytes, after its
+       start. */
     advance(pool, origin + pause, origin + pause + SECOND - step);
     CHECK_NUMBER(demuxbuf_pool_poll_notice(pool, &notice), DEMUXBUF_STATUS_NONE);
     advance(pool, origin + pause + SECOND - step, origin + pause + SECOND);

@@ -1,6 +1,7 @@
 /*
- * Memory that is not lent, under AddressSanitizer or Valgrind, with a library that has the feature `poison`: the argument
- * names the mistake that is made, and the tool ends the program there. `none` makes none, and uses all that is lent.
+ * Memory that is not lent, under AddressSanitizer or Valgrind, with a library that has the feature `poison`: the
+ * argument names the mistake that is made, and the tool ends the program there. `none` makes none, and uses all that is
+ * lent.
  */
 #define _GNU_SOURCE
 #include "check.h"

@@ -1,4 +1,5 @@
-/* What docs/porting.md shows beside the steps: each piece of `examples/porting/recipes.h` does what the page promises. */
+/* What docs/porting.md shows beside the steps: each piece of `examples/porting/recipes.h` does what the page
+   promises. */
 #include "shard.h"
 #include "../../examples/porting/recipes.h"
 
@@ -66,8 +67,8 @@ static int jobs_done(const demuxbuf_pool_config *config, const enum proxy_class 
     return done;
 }
 
-/* 300 jobs that hold up to four buffers each finish with 16 buffers and more; with one class for all they lock each other
-   out, and so they do with the order upside down. */
+/* 300 jobs that hold up to four buffers each finish with 16 buffers and more; with one class for all they lock each
+   other out, and so they do with the order upside down. */
 static void two_sided_jobs_finish(void) {
     static const enum proxy_class one_class[] = {RECEIVED, RECEIVED, RECEIVED, RECEIVED};
     static const enum proxy_class upside_down[] = {TO_CLIENT, FROM_SERVER, TO_SERVER, RECEIVED};

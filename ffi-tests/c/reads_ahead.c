@@ -38,8 +38,8 @@ static uint64_t attach(demuxbuf_pool *pool) {
     return receiver;
 }
 
-/* How many bytes stay in the layer after the socket's one report. A host that knows when the layer is empty may report that
-   at once, which saves a receive. */
+/* How many bytes stay in the layer after the socket's one report. A host that knows when the layer is empty may report
+   that at once, which saves a receive. */
 static uint32_t left_in_layer(demuxbuf_pool *pool, int knows_layer) {
     uint64_t receiver = attach(pool);
     uint32_t layer = BYTES, empty_receives = 0;

@@ -5,9 +5,9 @@
 #include "pools.h"
 
 /*
- * The least memory of which the hosts of these threads can lease this number of buffers together, or more if that is less
- * than 8 buffers for each thread. The others are, of each thread, the one that its receivers receive into, a spare, and
- * those that are cut for partial frames of up to 64 bytes.
+ * The least memory of which the hosts of these threads can lease this number of buffers together, or more if that is
+ * less than 8 buffers for each thread. The others are, of each thread, the one that its receivers receive into, a
+ * spare, and those that are cut for partial frames of up to 64 bytes.
  */
 static inline demuxbuf_pool_config shared_config_of(uint32_t threads, uint32_t leases, uint32_t receivers_max,
                                                     uint32_t buffer_bytes) {

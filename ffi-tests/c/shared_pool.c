@@ -98,7 +98,8 @@ static void shard_exists_once_at_a_time(void) {
     CHECK_NUMBER(demuxbuf_shared_pool_shard(two.shared_pool, 2, &pool), DEMUXBUF_ERR_RANGE);
     CHECK_NUMBER(demuxbuf_shared_pool_shard(two.shared_pool, 0, &pool), DEMUXBUF_ERR_IN_USE);
     CHECK_UNTOUCHED(pool);
-    /* Of what receivers of a freed pool used, all goes to the waiter of another pool but what each pool has in any case. */
+    /* Of what receivers of a freed pool used, all goes to the waiter of another pool but what each pool has in any
+       case. */
     keeping(two.a, 1, 1), keeping(two.a, 2, 2);
     leave_free(two.b, 0);
     CHECK_NUMBER(demuxbuf_pool_request(two.b, 0, 2, &wait), DEMUXBUF_STATUS_QUEUED);
@@ -316,7 +317,8 @@ static void tenants_are_of_all_threads(void) {
     CHECK_NUMBER(demuxbuf_actions_status(demuxbuf_receiver_decoded(two.b, receiver, 0, 50).actions), DEMUXBUF_OK);
     CHECK(tenant_of(two.a, request.tenant).outstanding_units == 1);
 
-    /* What a receiver of one thread keeps is the cap of a request on the other, until the receiver moves there and ends. */
+    /* What a receiver of one thread keeps is the cap of a request on the other, until the receiver moves there and
+       ends. */
     CHECK_NUMBER(demuxbuf_pool_request_for(two.a, &request, &wait, NULL, NULL), DEMUXBUF_STATUS_QUEUED);
     CHECK(tenant_of(two.b, request.tenant).waiting == 1);
     demuxbuf_exported_receiver exported;

@@ -1,7 +1,8 @@
 /*
- * Threads that come and go on one shared pool, and connections that wander between them. Each thread also takes buffers of
- * its own, as many as it gets, so that there are often none. Each byte is checked, each connection has to come to its end,
- * and a sleeping thread must be signalled when it has notices: one that is not signalled within 60 seconds fails the test.
+ * Threads that come and go on one shared pool, and connections that wander between them. Each thread also takes buffers
+ * of its own, as many as it gets, so that there are often none. Each byte is checked, each connection has to come to
+ * its end, and a sleeping thread must be signalled when it has notices: one that is not signalled within 60 seconds
+ * fails the test.
  *
  * For ThreadSanitizer the library has to be built for it too; otherwise the order of the uses of one buffer by two
  * threads cannot be seen.

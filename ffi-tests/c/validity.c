@@ -1,7 +1,7 @@
 /*
- * How long `data` of a step is valid: while RECV or DECODE is pending, until the next event for its receiver, and no longer
- * than the next advance of the clock. Random calls on receivers that compete for two buffers, of a pool of one thread and
- * of one that threads share.
+ * How long `data` of a step is valid: while RECV or DECODE is pending, until the next event for its receiver, and no
+ * longer than the next advance of the clock. Random calls on receivers that compete for two buffers, of a pool of one
+ * thread and of one that threads share.
  */
 #include "shard.h"
 

@@ -122,8 +122,8 @@ fn porting_page_names_each_event_and_action() {
     assert!(missing.is_empty(), "docs/porting.md does not name {missing:?}");
 }
 
-/// Checks the tests that a text names, and counts them. A file in backticks is followed by the names of tests in it, with
-/// nothing but space in between.
+/// Checks the tests that a text names, and counts them. A file in backticks is followed by the names of tests in it,
+/// with nothing but space in between.
 fn check_named_tests(text: &str) -> u32 {
     let pieces: Vec<&str> = text.split('`').collect();
     let mut file = None;
@@ -152,7 +152,8 @@ fn verification_page_names_existing_tests() {
     assert!(tests > 20, "docs/verification.md was misread: {tests} tests");
 }
 
-/// Each threat names what shows it. Each open one has a test that fails once it is mended; its name begins with `open_`.
+/// Each threat names what shows it. Each open one has a test that fails once it is mended; its name begins with
+/// `open_`.
 #[test]
 fn threats_page_names_existing_tests() {
     let page = read("docs/threats.md");

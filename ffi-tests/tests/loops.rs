@@ -157,8 +157,8 @@ fn s67_epoll_loop_optimistic() {
     s67_echo(MODES[3]);
 }
 
-/// Peers hold all memory with a part of a frame; four others wait, and reset. Until the holders leave, the loop has nothing
-/// to do but to advance the clock.
+/// Peers hold all memory with a part of a frame; four others wait, and reset. Until the holders leave, the loop has
+/// nothing to do but to advance the clock.
 #[test]
 fn s72_hang_up_of_a_waiting_peer_does_not_spin() {
     // Two halves of each of the six buffers that others leave.

@@ -55,8 +55,8 @@ fn frame_that_becomes_whole_is_not_full() {
     passes(&["race"]);
 }
 
-/// A socket that cannot hold a frame, and no memory for a claim: nothing is reported meanwhile, and the receiver is shed at its
-/// deadline.
+/// A socket that cannot hold a frame, and no memory for a claim: nothing is reported meanwhile, and the receiver is
+/// shed at its deadline.
 #[test]
 fn full_kernel_ends_at_the_deadline() {
     passes(&["full"]);
@@ -75,8 +75,8 @@ fn s93_urgent_bytes_wake_nothing() {
     passes(&["urgent"]);
 }
 
-/// Clients of every kind in each mode that counts: receive buffers from 2 KiB, segments of every size, urgent bytes, ends and
-/// resets inside of frames.
+/// Clients of every kind in each mode that counts: receive buffers from 2 KiB, segments of every size, urgent bytes,
+/// ends and resets inside of frames.
 #[test]
 fn random_clients_are_served() {
     passes(&["random", "500", "1"]);

@@ -271,8 +271,8 @@ impl<S: ThreadSystem> SharedDifferential<S> {
     }
 }
 
-/// A thread passes its time on, and what it gave to waits of its own, with its next call that asks all threads. Here that
-/// comes at once: to describe a tenant that there is not.
+/// A thread passes its time on, and what it gave to waits of its own, with its next call that asks all threads. Here
+/// that comes at once: to describe a tenant that there is not.
 fn pass_on<S: System>(pool: &mut Differential<ModelPool, S>) {
     let described = pool.system.system.describe_tenant(u64::MAX);
     assert!(described.is_err(), "there is no such tenant");

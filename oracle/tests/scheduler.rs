@@ -10,7 +10,9 @@ proptest! {
     #![proptest_config(cases(300, 20_000))]
 
     #[test]
-    fn scheduler_follows_its_documentation(config in scheduler_config(), ops in prop::collection::vec(pool_op(), 1..150)) {
+    fn scheduler_follows_its_documentation(
+        config in scheduler_config(), ops in prop::collection::vec(pool_op(), 1..150)
+    ) {
         let mut differential = Differential::new(ModelScheduler::new(&config), RustScheduler::new(&config));
         for op in ops {
             differential.play(op).map_err(TestCaseError::fail)?;

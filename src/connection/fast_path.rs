@@ -133,8 +133,8 @@ impl Connection {
         }
     }
 
-    /// `Sync` of a common connection without a slot, with content in a buffer that has room left, and nothing that stops
-    /// it; `None`, and nothing is changed, for another.
+    /// `Sync` of a common connection without a slot, with content in a buffer that has room left, and nothing that
+    /// stops it; `None`, and nothing is changed, for another.
     #[doc(hidden)]
     #[inline(always)]
     pub fn try_fast_sync_content(

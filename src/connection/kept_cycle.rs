@@ -55,8 +55,8 @@ impl Connection {
         Some(self.with_stopped_interest(Action::Decode.into()))
     }
 
-    /// What is pending of a connection that is to decode what leaves room in its buffer. `None` for one whose step it is
-    /// not.
+    /// What is pending of a connection that is to decode what leaves room in its buffer. `None` for one whose step it
+    /// is not.
     #[cfg(feature = "std")]
     #[inline]
     pub(crate) fn pending_if_decoding(&self) -> Option<Actions> {
@@ -92,8 +92,8 @@ impl Connection {
         self.with_stopped_interest(Actions::NONE)
     }
 
-    /// `Done(StopRecv)` of a connection that keeps what a blocked decoder left, if nothing else is pending. `false`, and
-    /// nothing is changed, for another.
+    /// `Done(StopRecv)` of a connection that keeps what a blocked decoder left, if nothing else is pending. `false`,
+    /// and nothing is changed, for another.
     #[inline]
     pub(crate) fn try_stop_blocked(&mut self) -> bool {
         let is_parked = self.flags & !ANY == flag::ATTACHED | flag::SLOT | flag::ARMED;

@@ -13,8 +13,8 @@ const ANY_LEVEL: u32 = flag::PAUSE_WHEN_BLOCKED | flag::OWN_READS;
 const _: () = assert!(Mode::Level as u32 == 0);
 
 impl Connection {
-    /// Whether it asks for a buffer once it is readable, and for nothing else: it holds nothing, or keeps bytes of which
-    /// its decoder needs more, as many as a buffer of this capacity has room for.
+    /// Whether it asks for a buffer once it is readable, and for nothing else: it holds nothing, or keeps bytes of
+    /// which its decoder needs more, as many as a buffer of this capacity has room for.
     #[inline]
     pub(crate) fn asks_if_readable(&self, capacity: u32) -> bool {
         const IDLE: u32 = flag::ATTACHED | flag::ARMED;
@@ -27,7 +27,8 @@ impl Connection {
         fits && self.blocked == 0
     }
 
-    /// The buffer that it sees if it may receive at most `max_bytes` into one of `buffer_bytes`: see `Pool::capacity_for`.
+    /// The buffer that it sees if it may receive at most `max_bytes` into one of `buffer_bytes`: see
+    /// `Pool::capacity_for`.
     #[inline]
     pub(crate) fn capacity_to_receive(&self, buffer_bytes: u32, max_bytes: u32) -> u32 {
         let reports_again = self.has_mode(Mode::Level) && !self.reads_ahead();

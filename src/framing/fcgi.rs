@@ -59,7 +59,8 @@
 //!         match head.form() {
 //!             Form::Discrete => println!("{}: {:?}", head.kind, &data[at + 8..][..head.content_length.into()]),
 //!             Form::Unknown if head.request_id == 0 => {
-//!                 let answer = RecordHeader { kind: kind::UNKNOWN_TYPE, content_length: 8, ..RecordHeader::default() };
+//!                 let (kind, content_length) = (kind::UNKNOWN_TYPE, 8);
+//!                 let answer = RecordHeader { kind, content_length, ..RecordHeader::default() };
 //!                 println!("{:?}", [answer.encode(), [head.kind, 0, 0, 0, 0, 0, 0, 0]].concat());
 //!             }
 //!             _ => println!("{} of request {}: {} bytes", head.kind, head.request_id, head.content_length),

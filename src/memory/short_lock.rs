@@ -98,7 +98,8 @@ impl<T> ShortLock<T> {
     }
 }
 
-/// Between two looks. At the end it sleeps, since a thread of a lower priority that has the lock does not run otherwise.
+/// Between two looks. At the end it sleeps, since a thread of a lower priority that has the lock does not run
+/// otherwise.
 #[cfg(not(loom))]
 #[allow(clippy::disallowed_methods, reason = "other threads may have to run before the lock is free")]
 fn pause(looks: u32) {

@@ -159,7 +159,8 @@ impl<S: BufferSource> Pool<S> {
     ///
     /// # Errors
     ///
-    /// As [`handle`](Pool::handle); and it is closed, also if a receive is in flight, of which nothing is decoded any more.
+    /// As [`handle`](Pool::handle); and it is closed, also if a receive is in flight, of which nothing is decoded any
+    /// more.
     #[inline(always)]
     pub fn received_and_decoded(&mut self, id: ReceiverId, bytes: u32) -> Result<Actions, PoolError> {
         match self.fast_path().receive_and_decode(id, bytes) {

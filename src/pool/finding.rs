@@ -160,8 +160,8 @@ impl Finding {
             ),
             FindingKind::InPlaceLeft => write!(
                 f,
-                "delivered bytes are in place for {age} and not to be decoded: report them as delivered, with 0 consumed if \
-                 need be, before you sleep"
+                "delivered bytes are in place for {age} and not to be decoded: report them as delivered, with 0 \
+                 consumed if need be, before you sleep"
             ),
             FindingKind::MisfitUnread => write!(
                 f,

@@ -262,8 +262,8 @@ impl<S: BufferSource> Pool<S> {
         }
     }
 
-    /// Whether a cycle may begin, of a receiver that asks for a buffer: as before any borrow, what that may take is made
-    /// ready.
+    /// Whether a cycle may begin, of a receiver that asks for a buffer: as before any borrow, what that may take is
+    /// made ready.
     fn makes_ready(&mut self) -> bool {
         if self.cycle.progress.phase == CommonPhase::Ready && !self.memory.has_caps() {
             return true;

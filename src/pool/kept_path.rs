@@ -1,6 +1,6 @@
-//! The steps of cycles with kept bytes where no tenant counts these, and while memory is short, of cycles with a limited
-//! receive or a grant, and of claims: next after the fast path. Where a step does not apply, nothing is changed and
-//! `None` is returned; `kept_cycle.rs` and `scarce.rs` have others.
+//! The steps of cycles with kept bytes where no tenant counts these, and while memory is short, of cycles with a
+//! limited receive or a grant, and of claims: next after the fast path. Where a step does not apply, nothing is changed
+//! and `None` is returned; `kept_cycle.rs` and `scarce.rs` have others.
 
 use super::bits::Bits;
 use super::kept_cycle::{KeptCycle, Phase};
@@ -12,8 +12,8 @@ use crate::memory::Address;
 use crate::receiving::{Grantable, InCells, Limited, Purpose, Rest, Stance};
 use core::ptr::NonNull;
 
-/// What such a step needs of a pool. Each path has the same steps: those of the narrow one apply where nothing is scarce
-/// and what is kept is in a cell; those of the wide one anywhere.
+/// What such a step needs of a pool. Each path has the same steps: those of the narrow one apply where nothing is
+/// scarce and what is kept is in a cell; those of the wide one anywhere.
 #[doc(hidden)]
 pub struct KeptPath<'a, S, const IS_WIDE: bool> {
     cycle: &'a mut OpenCycle,

@@ -1,5 +1,5 @@
-//! Receivers that leave for another thread, or come from one, by a step: at rest, or with bytes that are to be decoded in
-//! a buffer that goes with them.
+//! Receivers that leave for another thread, or come from one, by a step: at rest, or with bytes that are to be decoded
+//! in a buffer that goes with them.
 
 use super::kept_cycle::KeptCycle;
 use super::open_cycle::Phase;

@@ -1,9 +1,9 @@
 //! Events while memory is short, each in one step: a receive that is limited, or what a claim was granted, its report,
-//! and the beginning of a claim. It is what the rounds of `reconcile` come to where nothing rarer follows; where it does
-//! not apply, nothing is changed and `None` is returned.
+//! and the beginning of a claim. It is what the rounds of `reconcile` come to where nothing rarer follows; where it
+//! does not apply, nothing is changed and `None` is returned.
 //!
-//! Unlike the steps of `kept_path.rs`, which come first, each writes its borrow down, as the rounds do: for tenants, for
-//! borrows that were written down, and while others are.
+//! Unlike the steps of `kept_path.rs`, which come first, each writes its borrow down, as the rounds do: for tenants,
+//! for borrows that were written down, and while others are.
 
 use super::{BufferSource, Pool};
 use crate::connection::{Action, Actions, Event};

@@ -53,7 +53,12 @@ pub trait Source: Buffers {
     fn check_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), PoolError>;
     fn claim_host_lease(&self, _lease: LeaseId) -> Result<(), PoolError> { Ok(()) }
     /// `retire` is for its buffer, before others have it.
-    fn release_host_lease(&mut self, lease: LeaseId, reach: Reach, retire: Option<&mut dyn FnMut(u32)>) -> Result<(), PoolError>;
+    fn release_host_lease(
+        &mut self,
+        lease: LeaseId,
+        reach: Reach,
+        retire: Option<&mut dyn FnMut(u32)>,
+    ) -> Result<(), PoolError>;
     /// Makes it a buffer of a receiver.
     fn adopt_host_lease(&mut self, lease: LeaseId, reach: Reach) -> Result<(), PoolError>;
     /// Makes a buffer of a receiver a lease of the host's own.

@@ -107,8 +107,8 @@ impl<B: Buffers> Receiving<B> {
         self.keepers.push(&mut self.flights.untouched, keeper);
     }
 
-    /// As `received`, of a receive in flight that had nothing before it, which leaves room: where the bytes are. `None`,
-    /// and nothing is changed, if that is not so.
+    /// As `received`, of a receive in flight that had nothing before it, which leaves room: where the bytes are.
+    /// `None`, and nothing is changed, if that is not so.
     pub(crate) fn try_land_alone(&mut self, receiver: u32, bytes: u32) -> Option<NonNull<u8>> {
         let keeper = self.rows[receiver as usize].keeper;
         if keeper == NIL {

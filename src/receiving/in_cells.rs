@@ -1,6 +1,6 @@
-//! Cycles with kept bytes, as far as these are in a cell of the size that fits or in a buffer of their own, and no tenant
-//! counts them; while memory is short, also those that begin with a limited receive or a grant, and claims. All else is
-//! for `light.rs`, or for borrows that are written down.
+//! Cycles with kept bytes, as far as these are in a cell of the size that fits or in a buffer of their own, and no
+//! tenant counts them; while memory is short, also those that begin with a limited receive or a grant, and claims. All
+//! else is for `light.rs`, or for borrows that are written down.
 
 use super::borrow::Purpose;
 use super::buffers::Buffers;
@@ -150,8 +150,9 @@ impl<B: Buffers> InCells<'_, B> {
         Some(Kept { keeper: row.keeper, at, bytes: state.kept_bytes, is_whole })
     }
 
-    /// A receiver has the use of the receive buffer, to the front of which its bytes are copied, or of its own, as if it
-    /// had borrowed it. Nothing of that is written down, but that its content is not to be evicted. Returns where it is.
+    /// A receiver has the use of the receive buffer, to the front of which its bytes are copied, or of its own, as if
+    /// it had borrowed it. Nothing of that is written down, but that its content is not to be evicted. Returns where it
+    /// is.
     #[inline(always)]
     pub(crate) fn lend(&mut self, kept: Kept, is_to_receive: bool) -> NonNull<u8> {
         self.dequeue(kept.keeper);
@@ -302,8 +303,8 @@ impl<B: Buffers> InCells<'_, B> {
         Some(self.copy_to(place, consumed_bytes, left_bytes))
     }
 
-    /// A place of this size for a keeper, for what is in the receive buffer from `start` on: a cell, or, on the wide path,
-    /// that buffer. `None` if there is no room.
+    /// A place of this size for a keeper, for what is in the receive buffer from `start` on: a cell, or, on the wide
+    /// path, that buffer. `None` if there is no room.
     #[inline(always)]
     fn enter<const IS_ANYWHERE: bool>(&mut self, size: Size, keeper: u32, start: u32) -> Option<Place> {
         if size >= self.cells.sizes.whole() {
@@ -391,8 +392,8 @@ impl<B: Buffers> InCells<'_, B> {
     }
 
     /// What a receiver that is idle, or rests and keeps something, comes to if memory is short for it, once it is
-    /// readable and asks for a buffer. `None`, and nothing is changed but that a buffer may be ready, if that is not so,
-    /// or something rarer.
+    /// readable and asks for a buffer. `None`, and nothing is changed but that a buffer may be ready, if that is not
+    /// so, or something rarer.
     #[inline(always)]
     pub(crate) fn begin_limited(&mut self, receiver: u32) -> Option<Limited> {
         if !self.is_common || self.is_receive_buffer_lent {

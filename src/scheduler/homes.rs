@@ -16,8 +16,8 @@ impl Scheduler {
         grants.push_back(self.waits.table_mut(), index);
     }
 
-    /// A wait that is at home from the start: this leased buffer is its own, of the default tenant. It waits since a time,
-    /// and was bypassed a number of times. The caller knows that there is room.
+    /// A wait that is at home from the start: this leased buffer is its own, of the default tenant. It waits since a
+    /// time, and was bypassed a number of times. The caller knows that there is room.
     pub(crate) fn add_at_home(&mut self, grants: &mut List, request: &Request, buffer: u32, since: [u64; 2]) -> u32 {
         let index = self.add_wait(request, 0);
         let wait = &mut self.waits.table_mut()[index as usize];

@@ -92,8 +92,8 @@ impl Shared {
         true
     }
 
-    /// Takes the next due grant of a shard that does not look: its wait queues again, behind all others. `false` if there
-    /// is none.
+    /// Takes the next due grant of a shard that does not look: its wait queues again, behind all others. `false` if
+    /// there is none.
     pub(super) fn take_own_grant(&self, state: &mut Locked, shard: u32) -> bool {
         let again = self.own_waits(shard).with(|own| {
             let (class, buffer) = own.take_due()?;

@@ -30,7 +30,8 @@ pub(super) enum Kind {
 struct Home {
     grants: List,
     waits: u32,
-    /// How many may still be taken because the shard does not look, `next_due` first: those it had when this was noticed.
+    /// How many may still be taken because the shard does not look, `next_due` first: those it had when this was
+    /// noticed.
     due: u32,
     next_due: u32,
 }
@@ -223,8 +224,8 @@ impl Locked {
         Some(index)
     }
 
-    /// Takes the buffer of a wait at home, and queues it behind all others of its class and tenant; unless no other wait
-    /// may take it.
+    /// Takes the buffer of a wait at home, and queues it behind all others of its class and tenant; unless no other
+    /// wait may take it.
     pub(super) fn queue_again(&mut self, index: u32) {
         let Locked { scheduler, homes, stamp, .. } = self;
         let home = homes.at(index).home;

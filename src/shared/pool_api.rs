@@ -96,8 +96,8 @@ impl SchedulerShard {
         Ok(())
     }
 
-    /// As `take_host_lease`, and it counts in this class from now on. `false`, and nothing is changed, if the cap of the
-    /// class does not allow it.
+    /// As `take_host_lease`, and it counts in this class from now on. `false`, and nothing is changed, if the cap of
+    /// the class does not allow it.
     pub(crate) fn adopt_host_lease(
         &self,
         lease: LeaseId,
@@ -231,8 +231,8 @@ impl SchedulerShard {
         self.shared.has_waiters.0.load(Ordering::Relaxed)
     }
 
-    /// Whether a request waits for a buffer, on any shard, and not for its class or its tenant to come below its cap; or
-    /// a buffer is to be withheld. It takes no lock, and reads what others write while requests wait.
+    /// Whether a request waits for a buffer, on any shard, and not for its class or its tenant to come below its cap;
+    /// or a buffer is to be withheld. It takes no lock, and reads what others write while requests wait.
     pub(crate) fn is_wanted(&self) -> bool {
         self.has_waiters() && self.shared.queue.see().wants_buffers()
     }

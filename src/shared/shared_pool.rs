@@ -95,8 +95,8 @@ impl SharedPool {
         Ok(SharedPool { common: TryArc::try_new(common).ok_or(no_memory)? })
     }
 
-    /// As [`PoolConfig::check_nested_requests`], of a shared pool for this number of threads. What the receivers of each
-    /// always have is left out, and its spare.
+    /// As [`PoolConfig::check_nested_requests`], of a shared pool for this number of threads. What the receivers of
+    /// each always have is left out, and its spare.
     ///
     /// # Errors
     ///
@@ -127,8 +127,8 @@ impl SharedPool {
         shard.bind_thread();
         // SAFETY: the pool's source owns `common`, and with it the arena. A pool makes slices of the buffers of its own
         // leases alone, or, by a caller of `Reach::anywhere`, of one that it adopts. The scheduler leases a buffer once
-        // at a time, and each way from a release to the next grant orders both, be it the lock of all or that of a shard.
-        // What a pool trims is free and in no cache, and stays so under the lock that `with_free` holds.
+        // at a time, and each way from a release to the next grant orders both, be it the lock of all or that of a
+        // shard. What a pool trims is free and in no cache, and stays so under the lock that `with_free` holds.
         #[allow(unsafe_code)]
         let arena = unsafe { arena.alias() }.expect("buffers of shards have one size");
         let made = made.fetch_add(1, Ordering::Relaxed);

@@ -89,8 +89,8 @@ impl ShownCache {
         self.lowest.0.get() as u32
     }
 
-    /// This many are left. What is read under the lock of all is written only when it gets lower, so that its readers do
-    /// not wait for each other.
+    /// This many are left. What is read under the lock of all is written only when it gets lower, so that its readers
+    /// do not wait for each other.
     #[inline(always)]
     pub(super) fn show_fewer(&self, len: u32) {
         self.len.set(len.into());

@@ -226,7 +226,10 @@ fn request_of_the_host_evicts_what_is_kept_too_long() {
         pool.handle_timeout(now_ns);
     }
     let notices: Vec<_> = std::iter::from_fn(|| pool.poll_notice()).collect();
-    let is_shed = |notice: &Notice| matches!(notice, Notice::Receiver { id, actions, .. } if *id == slow && actions.has(Action::Shed));
+    let is_shed = |notice: &Notice| match notice {
+        Notice::Receiver { id, actions, .. } => *id == slow && actions.has(Action::Shed),
+        _ => false,
+    };
     let is_lease = |notice: &Notice| matches!(notice, Notice::Lease { .. });
     assert!(notices.iter().any(is_shed) && notices.iter().any(is_lease), "{notices:?}");
     assert_eq!(pool.check_invariants(), Ok(()));

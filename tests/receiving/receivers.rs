@@ -280,7 +280,10 @@ fn evicted_receiver_takes_calls_before_its_notice() {
         if case > 0 {
             assert!(pool.pending(first).expect("it is attached").has(Action::Shed));
         }
-        let is_third = |notice: &Notice| matches!(notice, Notice::Receiver { id, actions, .. } if *id == third && actions.has(Action::Recv));
+        let is_third = |notice: &Notice| match notice {
+            Notice::Receiver { id, actions, .. } => *id == third && actions.has(Action::Recv),
+            _ => false,
+        };
         let notices: Vec<Notice> = std::iter::from_fn(|| pool.poll_notice()).collect();
         assert!(notices.iter().any(is_third), "there is room for it: {notices:?}");
         assert_eq!((pool.check_invariants(), pool.counts().dropped_bytes), (Ok(()), 400), "case {case}");

@@ -1,6 +1,6 @@
-/* What a border alone costs: a buffer of its own for each connection, as in own.c, behind the same three calls as receivers
- * are. Each checks what the library's contract asks for, the pool, the handle and the length, and does next to nothing
- * else: no pool, no queue, no class, no policy, no counts. No library with these calls can be cheaper. */
+/* What a border alone costs: a buffer of its own for each connection, as in own.c, behind the same three calls as
+ * receivers are. Each checks what the library's contract asks for, the pool, the handle and the length, and does next
+ * to nothing else: no pool, no queue, no class, no policy, no counts. No library with these calls can be cheaper. */
 #include "host.h"
 
 #include <stdbool.h>

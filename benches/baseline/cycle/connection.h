@@ -1,6 +1,6 @@
-/* One connection of a multiplexing proxy as such proxies write it by hand: flags, a buffer, a place in a queue, and read
- * interest in the transport. How buffers are had is up to the file that includes this one: it defines `get_buffer`,
- * `put_buffer` and `next_woken`. */
+/* One connection of a multiplexing proxy as such proxies write it by hand: flags, a buffer, a place in a queue, and
+ * read interest in the transport. How buffers are had is up to the file that includes this one: it defines
+ * `get_buffer`, `put_buffer` and `next_woken`. */
 #ifndef CONNECTION_H
 #define CONNECTION_H
 

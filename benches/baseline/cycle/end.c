@@ -1,4 +1,5 @@
-/* A connection that ends: a receive finds the end of the stream, the connection is closed, and another one is attached. */
+/* A connection that ends: a receive finds the end of the stream, the connection is closed, and another one is
+   attached. */
 #include "receiver.h"
 
 static void cycle(unsigned index) {

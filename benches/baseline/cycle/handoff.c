@@ -1,5 +1,5 @@
-/* Memory is full. A connection that becomes readable receives the start of a frame, and waits; a holder finishes, and its
- * room is handed to the connection that waits, which receives the rest and is a holder from then on. */
+/* Memory is full. A connection that becomes readable receives the start of a frame, and waits; a holder finishes, and
+ * its room is handed to the connection that waits, which receives the rest and is a holder from then on. */
 static void earn_credit(void);
 #define PREPARE earn_credit
 #include "receiver.h"

@@ -1,14 +1,14 @@
-/* What every way of managing receive buffers is measured in: an event loop that finds each of a few connections readable in
- * turn. A way is a source file that includes this one and defines what is declared here. The transport and the decoder
- * are the host's and cost the same for all, so they are empty, but the compiler must not know that.
+/* What every way of managing receive buffers is measured in: an event loop that finds each of a few connections
+ * readable in turn. A way is a source file that includes this one and defines what is declared here. The transport and
+ * the decoder are the host's and cost the same for all, so they are empty, but the compiler must not know that.
  *
  * Read interest stays armed while a connection may receive, as with a level-triggered poller. Built with -DONE_SHOT it
  * is off after its first report, and is armed anew.
  *
- * Usage: PROGRAM CYCLES; prints the nanoseconds that they took, the bytes that were received and those that were decoded.
- * Built with -DCOUNTED the time is 0: digits of a time would cost a varying number of instructions.
- * Built with -DRECV: PROGRAM CYCLES BYTES BUSY, where each cycle receives BYTES from a socket, and BUSY connections are
- * readable at once; what sends is not timed. */
+ * Usage: PROGRAM CYCLES; prints the nanoseconds that they took, the bytes that were received and those that were
+ * decoded. Built with -DCOUNTED the time is 0: digits of a time would cost a varying number of instructions. Built with
+ * -DRECV: PROGRAM CYCLES BYTES BUSY, where each cycle receives BYTES from a socket, and BUSY connections are readable
+ * at once; what sends is not timed. */
 #ifndef HOST_H
 #define HOST_H
 
@@ -90,7 +90,8 @@ static inline uint32_t run_decoder(const void *data, uint32_t bytes) {
     return bytes;
 }
 
-/* At the start of a page, as is best for the system's copies; and each is touched, so that none is missing while it is measured. */
+/* At the start of a page, as is best for the system's copies; and each is touched, so that none is missing while it is
+   measured. */
 static inline char *allocate(size_t bytes) {
     char *memory = aligned_alloc(4096, bytes);
     if (memory == NULL)

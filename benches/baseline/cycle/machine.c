@@ -1,5 +1,6 @@
-/* The state machine of the library alone, in a host that has buffers, a queue and read interest of its own, the same as in
- * per_thread.c with one-shot read interest. Two calls for a cycle: `readable`, and `sync` when the decoder has run. */
+/* The state machine of the library alone, in a host that has buffers, a queue and read interest of its own, the same as
+ * in per_thread.c with one-shot read interest. Two calls for a cycle: `readable`, and `sync` when the decoder has
+ * run. */
 #ifndef ONE_SHOT
 #error "read interest that stays armed needs a third call, for a receive that ran dry"
 #endif

@@ -1,5 +1,5 @@
-/* A connection that moves to another thread's shard, each time to the one where it is not. Built with -DHOLDING, it moves
- * with bytes that are received here and decoded there. One thread plays both. */
+/* A connection that moves to another thread's shard, each time to the one where it is not. Built with -DHOLDING, it
+ * moves with bytes that are received here and decoded there. One thread plays both. */
 #include "receiver.h"
 
 static uint64_t exports;

@@ -1,7 +1,7 @@
-/* The pool of the best present proxies: everything belongs to one thread, so there is no lock. Free buffers are a list that
- * is linked through the buffers themselves, the one used last first. A connection that gets none queues by how critical its
- * need is, and the less critical leave a reserve. A release wakes as many waiters as may have a buffer, and they try
- * again. */
+/* The pool of the best present proxies: everything belongs to one thread, so there is no lock. Free buffers are a list
+ * that is linked through the buffers themselves, the one used last first. A connection that gets none queues by how
+ * critical its need is, and the less critical leave a reserve. A release wakes as many waiters as may have a buffer,
+ * and they try again. */
 #ifndef PER_THREAD_H
 #define PER_THREAD_H
 
@@ -62,7 +62,8 @@ __attribute__((noinline, cold)) static void pool_wake(void) {
     }
 }
 
-/* A buffer, or NULL and a place in the queue. A newcomer does not overtake a waiter of its level or a more critical one. */
+/* A buffer, or NULL and a place in the queue. A newcomer does not overtake a waiter of its level or a more critical
+   one. */
 static inline void *pool_take(waiter_t *waiter, uint32_t level) {
     uint32_t as_critical = (2u << level) - 1;
     if ((pool.waiting_levels & as_critical) != 0 || pool.free <= pool.reserves[level]) {

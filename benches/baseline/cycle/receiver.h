@@ -1,8 +1,9 @@
 /* Receivers of the library: pool, memory and queue belong to it. A cycle is a source file that includes this one and
  * defines `cycle` and `finish`.
  *
- * Built with -DMODE=DEMUXBUF_MODE_*, the host receives in that mode; -DONE_SHOT is short for one of them, and level mode
- * is the default. Built with -DTWO_CALLS, it decodes where it has received and reports both in one call. Built with -DSHARED, the pool is one shard of a pool that two shards share; the other shard is idle. */
+ * Built with -DMODE=DEMUXBUF_MODE_*, the host receives in that mode; -DONE_SHOT is short for one of them, and level
+ * mode is the default. Built with -DTWO_CALLS, it decodes where it has received and reports both in one call. Built
+ * with -DSHARED, the pool is one shard of a pool that two shards share; the other shard is idle. */
 #ifndef RECEIVER_H
 #define RECEIVER_H
 

@@ -1,6 +1,7 @@
-/* What every decoder of frames is measured in: a server that receives what a client sends, a buffer at a time. A decoder is
- * a source file that includes this one and defines what is declared here. It takes from each frame what only its payload
- * has (the increment of a WINDOW_UPDATE, the eight bytes of a PING or a BEGIN_REQUEST), so that none is merely skipped.
+/* What every decoder of frames is measured in: a server that receives what a client sends, a buffer at a time. A
+ * decoder is a source file that includes this one and defines what is declared here. It takes from each frame what only
+ * its payload has (the increment of a WINDOW_UPDATE, the eight bytes of a PING or a BEGIN_REQUEST), so that none is
+ * merely skipped.
  *
  * Usage: PROGRAM FILE PROLOGUE_BYTES TIMES; what is behind the prologue is decoded TIMES times. Prints the frames, the
  * bytes of their payloads, the sum of what was taken from them, and the nanoseconds of the processor that they took. */

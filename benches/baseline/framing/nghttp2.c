@@ -1,6 +1,6 @@
 /* libnghttp2, which has no decoder apart from its session: a server's, that checks the state of streams and windows and
- * decodes header blocks as well. What can be turned off is: the rules of HTTP, and the updates of its windows, which are so
- * large that nothing fills them. Nothing that is decoded asks for an answer. */
+ * decodes header blocks as well. What can be turned off is: the rules of HTTP, and the updates of its windows, which
+ * are so large that nothing fills them. Nothing that is decoded asks for an answer. */
 #include "host.h"
 
 #include <nghttp2/nghttp2.h>

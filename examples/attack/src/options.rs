@@ -49,9 +49,9 @@ pub(crate) struct Options {
     /// as all
     #[arg(long)]
     pub(crate) no_latency: bool,
-    /// Only this attack; may be given more than once: partial (frames cut anywhere), partial-N (after N bytes), at-once,
-    /// drip, back-to-back, leave, tiny, burst, urgent, announce, slow-readers, flood, overload, mixed [default: each of
-    /// them, and partial-N with N of 1, 257, 4097 and 16384]
+    /// Only this attack; may be given more than once: partial (frames cut anywhere), partial-N (after N bytes),
+    /// at-once, drip, back-to-back, leave, tiny, burst, urgent, announce, slow-readers, flood, overload, mixed
+    /// [default: each of them, and partial-N with N of 1, 257, 4097 and 16384]
     #[arg(long = "attack", value_name = "NAME", value_parser = Name::parse)]
     attacks: Vec<Name>,
     /// Another server to attack instead of the relay, which must speak HTTP/2 from the first byte, without TLS. All

@@ -169,8 +169,8 @@ impl Name {
         SIZES.map(|bytes| Name::Partial(Some(bytes))).into_iter().chain(NAMES.map(|(_, name)| name)).collect()
     }
 
-    /// Whether memory alone decides how long honest requests take, if the relay counts: the kernel can hold what attackers
-    /// send, and the processor is not worn down.
+    /// Whether memory alone decides how long honest requests take, if the relay counts: the kernel can hold what
+    /// attackers send, and the processor is not worn down.
     pub(crate) fn spares_counting(self) -> bool {
         !matches!(self, Name::Tiny | Name::Burst | Name::Mixed | Name::Flood | Name::Overload)
     }

@@ -2,8 +2,8 @@
 
 use std::io;
 
-/// Lets this thread have only what the others leave of the processor, as attackers on other machines take nothing of it.
-/// A real-time priority, if the program was started with one, becomes the usual one.
+/// Lets this thread have only what the others leave of the processor, as attackers on other machines take nothing of
+/// it. A real-time priority, if the program was started with one, becomes the usual one.
 ///
 /// # Errors
 ///
@@ -15,13 +15,13 @@ pub(crate) fn lower() -> io::Result<()> {
     }
 }
 
-/// How far above the relay are those that would be on other machines, and not wait for its processor: the server, and the
-/// honest clients, which measure both.
+/// How far above the relay are those that would be on other machines, and not wait for its processor: the server, and
+/// the honest clients, which measure both.
 pub(crate) const SERVER: i32 = 1;
 pub(crate) const HONEST: i32 = 2;
 
-/// While it lives, the real-time priority of this thread is higher by as much as it says. Without such a priority nothing
-/// changes.
+/// While it lives, the real-time priority of this thread is higher by as much as it says. Without such a priority
+/// nothing changes.
 #[derive(Debug)]
 pub(crate) struct Above {
     before: Option<(i32, i32)>,

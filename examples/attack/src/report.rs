@@ -17,11 +17,13 @@ use crate::strength::Strength;
 /// In an overload, at least this part of the requests of the first step must be served; less is a collapse.
 const THROUGHPUT_MIN: f64 = 0.5;
 
-/// While the relay counts, the 99th percentile under attack is at most this multiple of that without, and this time more.
+/// While the relay counts, the 99th percentile under attack is at most this multiple of that without, and this time
+/// more.
 const SLOWER_MAX: f64 = 2.0;
 const LATER_MAX_MS: f64 = 5.0;
 
-/// Claims that are due are settled in groups of this size, one in each loop iteration, and two iterations are of any size.
+/// Claims that are due are settled in groups of this size, one in each loop iteration, and two iterations are of any
+/// size.
 const TRIALS_PER_ITERATION: u64 = 64;
 
 /// The report, as written in JSON.

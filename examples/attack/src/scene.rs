@@ -25,8 +25,8 @@ use crate::priority::{self, Above};
 /// How often each honest client begins a request.
 const PACE: Duration = Duration::from_millis(40);
 
-/// Clients that ask the server itself, around the relay: one of each shape. What their requests take longer under attack is
-/// not for the relay to answer for, but the machine that all share.
+/// Clients that ask the server itself, around the relay: one of each shape. What their requests take longer under
+/// attack is not for the relay to answer for, but the machine that all share.
 const BESIDE: usize = SHAPES.len();
 
 /// Time for what begins and ends at once: of the honest clients, of the attackers.

@@ -27,7 +27,8 @@ pub(crate) struct Strength {
     pub(crate) struck_within_ms: f64,
     /// They are meant to act at once.
     pub(crate) is_at_once: bool,
-    /// How often those that have a rate acted in a second, over all pairs, and how often they should; 0 if there are none.
+    /// How often those that have a rate acted in a second, over all pairs, and how often they should; 0 if there are
+    /// none.
     pub(crate) acts_per_second: f64,
     pub(crate) planned_per_second: f64,
 }

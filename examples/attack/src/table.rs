@@ -74,7 +74,9 @@ fn line(attack: &Attack) -> String {
     let [came, struck] = [attack.strength.came_within_ms, attack.strength.struck_within_ms].map(whole);
     let rate = attack.strength.share_of_rate().map_or("-".into(), |share| format!("{:.0} %", 100.0 * share));
     format!(
-        "{:<14} {:>6}   | {}   | {}   | {quiet_beside:>6} {beside:>6} | {:>6} of {:<6} | {:>4} {:>5} | {:>8} {:>7} {:>6} | {:>5} | {wait:>7} | {gap:>6} {iteration:>6} ms | {came:>6} {struck:>7} {rate:>6}",
+        "{:<14} {:>6}   | {}   | {}   | {quiet_beside:>6} {beside:>6} | {:>6} of {:<6} | \
+         {:>4} {:>5} | {:>8} {:>7} {:>6} | {:>5} | {wait:>7} | \
+         {gap:>6} {iteration:>6} ms | {came:>6} {struck:>7} {rate:>6}",
         attack.name,
         thousands(attack.attackers),
         latency(&attack.quiet_latency),

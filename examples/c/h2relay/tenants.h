@@ -1,5 +1,5 @@
-/* The tenants that connections request buffers for: a tenant is made with its first connection and ends with its last. All
-   threads use one table. */
+/* The tenants that connections request buffers for: a tenant is made with its first connection and ends with its last.
+   All threads use one table. */
 #ifndef H2RELAY_TENANTS_H
 #define H2RELAY_TENANTS_H
 

@@ -25,8 +25,8 @@ static struct relay_counts *counts_of(struct endpoint *endpoint) {
     return &endpoint->pair->relay->counts;
 }
 
-/* Bytes arrive straight where they are decoded, and stay there until they are sent. While memory is short, a frame stays
-   in the socket until it is whole; it is looked at there. */
+/* Bytes arrive straight where they are decoded, and stay there until they are sent. While memory is short, a frame
+   stays in the socket until it is whole; it is looked at there. */
 static demuxbuf_step receive(struct endpoint *endpoint, demuxbuf_step step) {
     struct inlet *inlet = &endpoint->inlet;
     counts_of(endpoint)->recv_calls++;
@@ -66,7 +66,8 @@ static demuxbuf_step forward(struct endpoint *endpoint, demuxbuf_step step) {
     struct gate *gate = &endpoint->gate;
     bool cannot_fit = (step.actions & DEMUXBUF_CANNOT_FIT) != 0;
     if (cannot_fit && step.bytes == 0) {
-        /* Its head was looked at, and is still in the socket: it comes once more, and what it begins passes in pieces. */
+        /* Its head was looked at, and is still in the socket: it comes once more, and what it begins passes in
+           pieces. */
         gate->is_misfit = true;
         return inlet_decoded(&endpoint->inlet, 0, (struct need){.more = FRAME_HEAD_BYTES});
     }
@@ -95,8 +96,8 @@ static demuxbuf_step forward(struct endpoint *endpoint, demuxbuf_step step) {
     bool is_all = (uint32_t)sent == bytes && view.error_code == 0;
     struct need need = {.more = is_all ? view.need_more : 0};
     if (cannot_fit || (is_all && gate->cleared > 0)) {
-        /* The rest of a frame that passes in pieces is worth decoding as soon as there is any of it. While memory is short,
-           it comes in turns, each of which takes as much as is asked for here. */
+        /* The rest of a frame that passes in pieces is worth decoding as soon as there is any of it. While memory is
+           short, it comes in turns, each of which takes as much as is asked for here. */
         need = (struct need){.more = 1, .usable = is_all ? gate->cleared : 0};
     }
     return inlet_decoded(&endpoint->inlet, (uint32_t)sent, need);

@@ -25,8 +25,8 @@ const END_STREAM: u8 = 0x1;
 
 const SETTINGS: FrameHeader = FrameHeader { length: 0, stream_id: 0, kind: kind::SETTINGS, flags: 0 };
 
-/// An attacker sends 1, 2, 4 ... 16,384 bytes of the frame: as many of them stop inside of its header as fill a cell or a
-/// buffer.
+/// An attacker sends 1, 2, 4 ... 16,384 bytes of the frame: as many of them stop inside of its header as fill a cell or
+/// a buffer.
 const SIZES: usize = 15;
 
 /// The attackers. They leave when this is dropped.

@@ -21,8 +21,8 @@ pub fn allow(connections: usize, spare: u64) -> Result<(), String> {
         let maximum = limit.maximum.unwrap_or(needed);
         let possible = maximum.saturating_sub(spare) / 2;
         format!(
-            "{connections} connections need {needed} open files, and this system allows {maximum} (`ulimit -Hn`; {error}): \
-             there is room for {possible}"
+            "{connections} connections need {needed} open files, and this system allows {maximum} (`ulimit -Hn`; \
+             {error}): there is room for {possible}"
         )
     })
 }

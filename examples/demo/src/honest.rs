@@ -17,8 +17,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use crate::server::{LARGEST_BODY_BYTES, pattern, read_body};
 use crate::shape::{Cutter, Pieced, SHAPES, Shape};
 
-/// Real clients come and go: after this many requests a client leaves, and opens a new connection for its next one, which
-/// must be served under attack too.
+/// Real clients come and go: after this many requests a client leaves, and opens a new connection for its next one,
+/// which must be served under attack too.
 pub const REQUESTS_PER_CONNECTION: u64 = 50;
 
 /// More than two receive buffers of the usual size, less than a client's first flow-control window.

@@ -1,9 +1,9 @@
-//! `cargo demo`: what half-sent frames do to a relay with little receive memory: with a buffer for each connection, on the
-//! memory model, and when it leaves such frames in the kernel, too.
+//! `cargo demo`: what half-sent frames do to a relay with little receive memory: with a buffer for each connection, on
+//! the memory model, and when it leaves such frames in the kernel, too.
 //!
 //! Builds the library and `h2relay`, lets honest HTTP/2 clients work through it beside connections that send part of
-//! a frame and stay, three times, and prints, writes and draws what happened. It exits with 0 only if all honest requests
-//! of the second and the third run were served.
+//! a frame and stay, three times, and prints, writes and draws what happened. It exits with 0 only if all honest
+//! requests of the second and the third run were served.
 
 mod attackers;
 mod options;

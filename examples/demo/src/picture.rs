@@ -11,8 +11,8 @@ use crate::report::{Report, RunReport};
 const SIZE: (u32, u32) = (1200, 1080);
 const HEAD_PIXELS: u32 = 130;
 
-/// Their widths differ for grey prints: each run is drawn narrower on top of those before it, so that all show where they
-/// coincide.
+/// Their widths differ for grey prints: each run is drawn narrower on top of those before it, so that all show where
+/// they coincide.
 const COLOURS: [RGBColor; 3] = [VERMILION, BLUE, GREEN];
 const WIDTHS: [u32; 3] = [7, 4, 2];
 

@@ -137,7 +137,8 @@ fn slowest_ms(run: &Run) -> Vec<(f64, f64)> {
     slowest.into_iter().map(|(span, ms)| ((f64::from(span) + 0.5) * SLOWEST_OF_S, ms)).collect()
 }
 
-/// Whether all honest clients were served beside all attackers in these runs, and a sentence with the verdict or the reason.
+/// Whether all honest clients were served beside all attackers in these runs, and a sentence with the verdict or the
+/// reason.
 fn judge(runs: &[RunReport], patience: Duration) -> (bool, String) {
     let mut all = 0;
     for run in runs {

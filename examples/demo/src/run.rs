@@ -32,8 +32,8 @@ pub(crate) const SPARE_CONNECTIONS: usize = 1024;
 /// What a connection takes with a buffer each: one of the relay's usual size for each direction.
 pub(crate) const PLACE_BYTES: u64 = 2 * 16_448;
 
-/// Once the honest clients are gone, the relay has this long to see it, and attackers to take their places; what is kept
-/// then is kept of the attackers.
+/// Once the honest clients are gone, the relay has this long to see it, and attackers to take their places; what is
+/// kept then is kept of the attackers.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// How often that, and what the honest clients have done, is looked for.
@@ -198,7 +198,8 @@ impl Monitor<'_> {
         }
     }
 
-    /// Waits until the relay has no honest client any more, and attackers have taken all places that there are for them.
+    /// Waits until the relay has no honest client any more, and attackers have taken all places that there are for
+    /// them.
     async fn settle(&mut self) -> Result<Sample, String> {
         let (began, attackers) = (Instant::now(), self.options.connections as u64);
         let taken = match self.memory {
@@ -240,8 +241,8 @@ impl Monitor<'_> {
         let (connections, in_use) = (relay.connections, relay.in_use());
         let (refused, served, unserved) = (relay.refused, sample.served, sample.unserved);
         format!(
-            "run {run} of {}, {name}: {time} | {connections} connections | {refused} refused | {in_use} of {} buffers in use | \
-             {CLIENTS} clients: {served} served, {unserved} not",
+            "run {run} of {}, {name}: {time} | {connections} connections | {refused} refused | {in_use} of {} buffers \
+             in use | {CLIENTS} clients: {served} served, {unserved} not",
             RUNS.len(),
             relay.buffers
         )

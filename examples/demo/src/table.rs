@@ -43,7 +43,8 @@ pub(crate) fn table(report: &Report) -> String {
     row("receive memory reserved", &|run| bytes(run.relay.memory_bytes as f64));
     let _ = write!(
         table,
-        "\n * a request that was not served counts as its time limit, {:.1} s\n** for lack of memory; those that are refused come again",
+        "\n * a request that was not served counts as its time limit, {:.1} s\n\
+         ** for lack of memory; those that are refused come again",
         report.request_time_limit_ms / 1e3
     );
     table

@@ -1,4 +1,4 @@
-/* What the C servers with a pool have in common beside `server.h`: the pool's settings, and its statistics at the end. */
+/* What C servers with a pool have in common beside `server.h`: its settings, and statistics at the end. */
 #ifndef EMBED_H
 #define EMBED_H
 

@@ -1,5 +1,5 @@
-/* An echo server on epoll, level-triggered or edge-triggered. While memory is short, it leaves partial frames in the kernel.
-   It ends with SIGTERM or SIGINT. */
+/* An echo server on epoll, level-triggered or edge-triggered. While memory is short, it leaves partial frames in the
+   kernel. It ends with SIGTERM or SIGINT. */
 #include "embed.h"
 #include <demuxbuf_posix.h>
 

@@ -1,6 +1,6 @@
-/* An echo server on io_uring: a poll finds a socket readable, then one receive brings what is there, into memory that the
-   library names. So no idle connection holds a buffer. While memory is short, the poll completes once a frame is whole, and
-   partial frames stay in the kernel. It ends with SIGTERM or SIGINT; status 77: there is no io_uring. */
+/* An echo server on io_uring: a poll finds a socket readable, then one receive brings what is there, into memory that
+   the library names. So no idle connection holds a buffer. While memory is short, the poll completes once a frame is
+   whole, and partial frames stay in the kernel. It ends with SIGTERM or SIGINT; status 77: there is no io_uring. */
 #include "embed.h"
 #include "uring.h"
 #include <demuxbuf_posix.h>

@@ -1,5 +1,5 @@
-/* An echo server on io_uring with a ring of buffers: one receive per connection stays submitted, and the kernel puts what
-   comes into a buffer of its choice. That is delivered: decoded and sent from where it is. It ends with SIGTERM or
+/* An echo server on io_uring with a ring of buffers: one receive per connection stays submitted, and the kernel puts
+   what comes into a buffer of its choice. That is delivered: decoded and sent from where it is. It ends with SIGTERM or
    SIGINT; status 77: there is no such io_uring. */
 #include "embed.h"
 #include "ring.h"
@@ -49,8 +49,8 @@ static void drop(struct connection *self) {
     close_if_complete(self);
 }
 
-/* Sends the frame at the front from where it lies. What does not go out is kept, and decoding is blocked until a send of
-   a few bytes completes. */
+/* Sends the frame at the front from where it lies. What does not go out is kept, and decoding is blocked until a send
+   of a few bytes completes. */
 static demuxbuf_step decode(struct connection *self, demuxbuf_step step) {
     uint32_t frame = embed_frame_bytes(step.data, step.bytes);
     if (step.bytes < frame)

@@ -1,5 +1,5 @@
-/* An echo server on libuv streams, level-triggered. libuv only reports, and a RECV reads from the socket itself, since a
-   notice brings one too. While memory is short, partial frames stay in the kernel. It ends with SIGTERM or SIGINT. */
+/* An echo server on libuv streams, level-triggered. libuv only reports, and a RECV reads from the socket itself, since
+   a notice brings one too. While memory is short, partial frames stay in the kernel. It ends with SIGTERM or SIGINT. */
 #include "embed.h"
 #include <demuxbuf_posix.h>
 #include <uv.h>
@@ -51,7 +51,7 @@ static void drop(struct connection *self) {
     uv_close((uv_handle_t *)&self->stream, on_closed);
 }
 
-/* libuv has no wait for room. A write of the next few bytes, which are copied, stands for it. The library keeps the rest. */
+/* libuv has no wait for room. A write of the next few bytes, which are copied, is one. The pool keeps the rest. */
 static demuxbuf_step wait_for_room(struct connection *self, const uint8_t *rest, uint32_t bytes) {
     uv_buf_t probe = uv_buf_init(self->probe, bytes < PROBE_BYTES ? bytes : PROBE_BYTES);
     memcpy(self->probe, rest, probe.len);

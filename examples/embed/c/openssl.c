@@ -1,5 +1,5 @@
-/* An echo server for TLS, with OpenSSL on epoll, level-triggered, edge-triggered, one-shot or optimistic. It ends with SIGTERM
-   or SIGINT. OpenSSL may hold bytes that epoll does not report: hence `reads_ahead` in the policy. */
+/* An echo server for TLS, with OpenSSL on epoll, level-triggered, edge-triggered, one-shot or optimistic. It ends with
+   SIGTERM or SIGINT. OpenSSL may hold bytes that epoll does not report: hence `reads_ahead` in the policy. */
 #include "tls.h"
 
 enum { EVENTS = 64 };
@@ -66,7 +66,7 @@ static demuxbuf_step receive(struct connection *self, demuxbuf_step step) {
         return demuxbuf_receiver_received(pool, self->receiver, (uint32_t)got);
     switch (SSL_get_error(self->ssl, got)) {
     case SSL_ERROR_WANT_READ: return demuxbuf_receiver_would_block(pool, self->receiver);
-    case SSL_ERROR_WANT_WRITE: /* a socket that is readable would report without end: it is not asked before it is writable */
+    case SSL_ERROR_WANT_WRITE: /* a readable socket would report without end: it is not asked before it is writable */
         wrote_first++;
         self->is_writing_first = 1;
         want_write(self);

@@ -1,6 +1,6 @@
-/* An echo server on poll(2). With --fold it joins small frames in place, as a proxy does that hands on fewer and larger ones, and
-   echoes those; meanwhile it pauses reading. While memory is short, it leaves partial frames in the kernel. It ends with SIGTERM
-   or SIGINT. */
+/* An echo server on poll(2). With --fold it joins small frames in place, as a proxy does that hands on fewer and larger
+   ones, and echoes those; meanwhile it pauses reading. While memory is short, it leaves partial frames in the kernel.
+   It ends with SIGTERM or SIGINT. */
 #define EMBED_OWN_OPTIONS " [--fold]"
 #include "embed.h"
 #include <demuxbuf_posix.h>
@@ -39,8 +39,8 @@ static void drop(struct connection *self) {
     self->is_scheduled = 0;
 }
 
-/* Joins the frame at the front with the whole one behind it, whose header becomes a hole: all before the hole moves up to its
-   end, and the hole is consumed at the front. 0 if there is no such frame. */
+/* Joins the frame at the front with the whole one behind it, whose header becomes a hole: all before the hole moves up
+   to its end, and the hole is consumed at the front. 0 if there is no such frame. */
 static int fold(const struct connection *self, demuxbuf_step *step, uint32_t frame) {
     uint8_t *next = step->data + frame;
     uint32_t left = step->bytes - frame, next_frame = embed_frame_bytes(next, left);
@@ -136,7 +136,7 @@ static void accept_all(void) {
         demuxbuf_attach_options options = {.struct_size = sizeof options, .token = token, .policy = &policy};
         demuxbuf_posix_socket socket;
         demuxbuf_posix_socket_init(&socket, fd, BUFFER_BYTES, &policy);
-        if (is_folding) /* what is left of a frame that stays in the kernel is shown again as it came, not as it was folded */
+        if (is_folding) /* what is left of a frame that stays in the kernel is shown again as it came, not folded */
             policy.counting = socket.is_counting = 0;
         if (token == CONNECTIONS_MAX ||
             demuxbuf_receiver_attach(pool, &options, &receiver, NULL, NULL) != DEMUXBUF_OK) {

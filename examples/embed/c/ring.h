@@ -1,5 +1,5 @@
-/* The buffers that the kernel chooses from, for `io_uring_ring.c`: what came in one of them is a piece, and a queue of pieces
-   is what is left of them. */
+/* The buffers that the kernel chooses from, for `io_uring_ring.c`: what came in one of them is a piece, and a queue of
+   pieces is what is left of them. */
 #ifndef RING_H
 #define RING_H
 
@@ -50,8 +50,8 @@ static uint32_t taken(uint32_t flags) {
     return flags >> IORING_CQE_BUFFER_SHIFT;
 }
 
-/* A receive that completes again and again, the last time without IORING_CQE_F_MORE. From an empty ring it would complete
-   at once, whether there is something or not, so it is a poll then, which completes once. */
+/* A receive that completes again and again, the last time without IORING_CQE_F_MORE. From an empty ring it would
+   complete at once, whether there is something or not, so it is a poll then, which completes once. */
 static struct io_uring_sqe *prepare_receive(int fd) {
     struct io_uring_sqe *sqe = entry();
     if (free_buffers == 0) {

@@ -1,5 +1,5 @@
-/* What the TLS server adds to embed.h: its options, OpenSSL's settings, and records that are counted in the socket, below
-   OpenSSL, so that it reads whole records alone. */
+/* What the TLS server adds to embed.h: its options, OpenSSL's settings, and records that are counted in the socket,
+   below OpenSSL, so that it reads whole records alone. */
 #ifndef EMBED_TLS_H
 #define EMBED_TLS_H
 
@@ -78,8 +78,8 @@ static inline int tls_mark(int fd, int bytes) {
            getsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &set, &length) == 0 && set == bytes;
 }
 
-/* Whether OpenSSL may read on: a whole record is in the socket, an end, or all that the kernel holds. If not, the poller
-   reports the socket once it is. Edge-triggered, it is setting the mark that makes the poller look again. */
+/* Whether OpenSSL may read on: a whole record is in the socket, an end, or all that the kernel holds. If not, the
+   poller reports the socket once it is. Edge-triggered, it is setting the mark that makes the poller look again. */
 static inline int tls_has_record(tls_socket *self) {
     uint8_t header[RECORD_HEADER_BYTES];
     int needed = RECORD_HEADER_BYTES, there = 0;
@@ -101,7 +101,7 @@ static inline int tls_has_record(tls_socket *self) {
     return 1;
 }
 
-/* One read of OpenSSL goes on past the end of a handshake and past key updates, so that the records are counted here. */
+/* One read of OpenSSL goes on past the end of a handshake and past key updates, so the records are counted here. */
 static inline int tls_read(BIO *bio, char *to, int bytes) {
     tls_socket *self = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
@@ -134,8 +134,8 @@ static inline long tls_control(BIO *bio, int command, long number, void *pointer
     return command == BIO_CTRL_FLUSH || (command == BIO_CTRL_EOF && self->is_at_end);
 }
 
-/* A connection on this socket, whose first read greets. Before, the socket's memory is let grow: with the 256 KiB of the
-   default the kernel can hold a whole record behind what was read of others, in spite of its own overhead. */
+/* A connection on this socket, whose first read greets. Before, the socket's memory is let grow: with the 256 KiB of
+   the default the kernel can hold a whole record behind what was read of others, in spite of its own overhead. */
 static inline SSL *tls_accept(SSL_CTX *context, const tls_options *options, tls_socket *self) {
     static BIO_METHOD *method;
     if (method == NULL && (method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket")) != NULL) {

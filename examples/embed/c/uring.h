@@ -18,8 +18,8 @@ static struct io_uring_sqe *entry(void) {
     return sqe;
 }
 
-/* Waits for room by a send of the next few bytes, which are copied to `probe`; the library keeps the rest. A poll for POLLOUT
-   completes at once when the peer has ended its stream, again and again: the ring cannot mask POLLRDHUP. */
+/* Waits for room by a send of the next few bytes, which are copied to `probe`; the library keeps the rest. A poll for
+   POLLOUT completes at once when the peer has ended its stream, again and again: the ring cannot mask POLLRDHUP. */
 static struct io_uring_sqe *prepare_send(int fd, uint8_t *probe, const uint8_t *rest, uint32_t bytes) {
     struct io_uring_sqe *sqe = entry();
     uint32_t probe_bytes = bytes < PROBE_BYTES ? bytes : PROBE_BYTES;

@@ -39,8 +39,8 @@ struct reading {
     uint32_t role;
 };
 
-/* What it does with a record: takes the content, passes it over, refuses it, or differs from the decoder by the table; or
- * it has read the whole request. */
+/* What it does with a record: takes the content, passes it over, refuses it, or differs from the decoder by the table;
+ * or it has read the whole request. */
 enum expectation { TAKE, PASS, REFUSE, DIFFER, DONE };
 
 /* Moves on behind a record that the decoder found. */

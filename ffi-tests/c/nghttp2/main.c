@@ -139,7 +139,8 @@ static void compare_broken(const struct rule *rule, uint32_t side, unsigned long
 static int change(void) {
     int is_changed = 0;
     for (uint32_t left = 1 + below(&stream, 3); left > 0; left--) {
-        /* Not the highest byte of the length: what would be refused as too long at once is no news after a few times. */
+        /* Not the highest byte of the length: what would be refused as too long at once is no news after a few
+           times. */
         uint32_t at = stream.heads[below(&stream, stream.frames)] + 1 + below(&stream, HEAD_BYTES);
         if (at < stream.length) {
             uint32_t any = below(&stream, 2) == 0 ? below(&stream, 12) : below(&stream, 256);

@@ -1,6 +1,6 @@
 /*
- * A receiver under OpenSSL, in each mode of a poller: a record that is larger than the buffer, and a receive that has to
- * write first. The peer is OpenSSL, too. The certificate is made here, and not looked at.
+ * A receiver under OpenSSL, in each mode of a poller: a record that is larger than the buffer, and a receive that has
+ * to write first. The peer is OpenSSL, too. The certificate is made here, and not looked at.
  */
 #define _GNU_SOURCE
 #include "../pools.h"
@@ -126,7 +126,8 @@ static void run(struct host *self, demuxbuf_step step, int knows_recipe) {
     }
 }
 
-/* Until nothing is to be heard of the socket any more, or the loop spins. poll reports levels, of which edges are a part. */
+/* Until nothing is to be heard of the socket any more, or the loop spins. poll reports levels, of which edges are a
+   part. */
 static void serve(struct host *self, uint8_t mode, int knows_recipe) {
     run(self, demuxbuf_receiver_pending(self->pool, self->receiver), knows_recipe);
     while (self->iterations < ITERATIONS_MAX) {
@@ -169,8 +170,8 @@ static void s69_record_larger_than_the_buffer_is_drained(void) {
     CHECK(frames_of_one_record(DEMUXBUF_MODE_LEVEL, 0) < FRAMES); /* what the setting is for */
 }
 
-/* The client asks for key updates and reads nothing, and the socket is full: the server can answer none. More bytes of the
-   client wait. Returns how often the loop woke. */
+/* The client asks for key updates and reads nothing, and the socket is full: the server can answer none. More bytes of
+   the client wait. Returns how often the loop woke. */
 static uint32_t iterations_of_key_updates(uint8_t mode, int knows_recipe) {
     static const char bytes[FRAME_BYTES];
     static char other[65536];

@@ -74,8 +74,8 @@ fn hold_all(bench: &Bench) -> Vec<(TcpStream, TcpStream)> {
     holders
 }
 
-/// A frame that is longer than a buffer, and no DATA, passes in pieces. Where not even a part of it has a place, that is
-/// found when its header was only looked at.
+/// A frame that is longer than a buffer, and no DATA, passes in pieces. Where not even a part of it has a place, that
+/// is found when its header was only looked at.
 #[test]
 fn counting_passes_frames_of_any_length_in_pieces() {
     for mode in POOLS {

@@ -48,8 +48,8 @@ impl Stats {
 
     /// The statistics of a relay without connections.
     fn check_rest(&self) {
-        // Of a pool, some buffers are always in use: each thread has one to receive into, and some for the smallest cells.
-        // Threads that share one have a spare one each.
+        // Of a pool, some buffers are always in use: each thread has one to receive into, and some for the smallest
+        // cells. Threads that share one have a spare one each.
         let in_use = if self.get("wait_ns_max") > 0 { self.get("leased") } else { 0 };
         let threads = self.get("threads");
         let spare = if threads > 1 { threads } else { 0 };

@@ -20,8 +20,8 @@ fn threads_release_reaches_a_waiter_of_another() {
         client.write_all(&large()[..PART_BYTES as usize]).expect("the kernel takes it");
     }
     bench.relay.wait_for("the hold", |stats| stats.get("waiting") >= 36 && are_settled(stats, 60));
-    // Each holder releases its buffer in turn: each client is served, on whichever thread it is. No clock would help: the
-    // grace is an hour.
+    // Each holder releases its buffer in turn: each client is served, on whichever thread it is. No clock would help:
+    // the grace is an hour.
     for (client, _) in &mut pairs {
         client.write_all(&large()[PART_BYTES as usize..]).expect("the relay, or the kernel, takes it");
     }
@@ -91,7 +91,8 @@ fn port_that_is_taken_is_refused() {
     bench.relay.stop();
 }
 
-/// A tenant that floods is the same on each thread: its clients are shed, whichever thread they are on, and no other is.
+/// A tenant that floods is the same on each thread: its clients are shed, whichever thread they are on, and no other
+/// is.
 #[test]
 fn threads_share_tenants() {
     let bench =

@@ -1,5 +1,5 @@
-//! A pool: connections ([`ModelConnection`]), the memory that they share ([`ModelReceiving`]), and the host's own requests
-//! ([`ModelScheduler`](super::ModelScheduler)), put together as `docs/memory-model.md` has it for pools.
+//! A pool: connections ([`ModelConnection`]), the memory that they share ([`ModelReceiving`]), and the host's own
+//! requests ([`ModelScheduler`](super::ModelScheduler)), put together as `docs/memory-model.md` has it for pools.
 
 mod counting;
 mod deadlines;
@@ -125,7 +125,8 @@ impl ModelPool {
         self.receivers.get(&id).is_some_and(|receiver| receiver.connection.facts().waiting)
     }
 
-    /// Whether a receiver is gone, or has something to do, or its poller reports what there is, or its frame fits into no buffer.
+    /// Whether a receiver is gone, or has something to do, or its poller reports what there is, or its frame fits into
+    /// no buffer.
     pub(crate) fn is_gone_or_served(&self, id: u64) -> bool {
         let is_served = |connection: &ModelConnection| {
             !self.host_actions(id).is_empty() || connection.facts().armed || self.is_misfit(id)

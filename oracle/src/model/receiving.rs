@@ -1,5 +1,5 @@
-//! The model of the receiving memory: kept bytes are vectors, each order is that of sorting all receivers, and free buffers
-//! are counted each time.
+//! The model of the receiving memory: kept bytes are vectors, each order is that of sorting all receivers, and free
+//! buffers are counted each time.
 
 mod calls;
 mod counting;
@@ -72,7 +72,8 @@ struct Borrow {
     /// The last of the undecoded bytes that are in the kernel, and bytes consumed that are.
     seen: u32,
     owed: u32,
-    /// The decoder has reported on what was looked at; what it needs from the kernel, if the borrow goes on once nothing is owed.
+    /// The decoder has reported on what was looked at; what it needs from the kernel, if the borrow goes on once
+    /// nothing is owed.
     reported: bool,
     again: Option<u32>,
     /// It began with the answer to a misfit.

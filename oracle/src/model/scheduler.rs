@@ -184,7 +184,8 @@ impl ModelScheduler {
         is_first && self.verdict(class, units) == Verdict::Fits && units <= self.left_of(tenant)
     }
 
-    /// How many buffers of the default size a class may take without waiting, one after the other, for the default tenant.
+    /// How many buffers of the default size a class may take without waiting, one after the other, for the default
+    /// tenant.
     pub(super) fn could_take(&self, class: u8) -> u32 {
         let class = usize::from(class);
         let waits_already = self.queued.iter().any(|wait| wait.class == class && wait.tenant == DEFAULT_TENANT);
@@ -208,8 +209,8 @@ impl ModelScheduler {
         (self.withheld, self.to_withhold) = (self.withheld + free, self.to_withhold - free);
     }
 
-    /// Whether a buffer is to be withheld, or a wait is queued that a buffer more could serve, and that no cap of its class or of its
-    /// tenant blocks.
+    /// Whether a buffer is to be withheld, or a wait is queued that a buffer more could serve, and that no cap of its
+    /// class or of its tenant blocks.
     pub(super) fn is_wanted(&self) -> bool {
         if self.to_withhold > 0 {
             return true;
@@ -218,8 +219,8 @@ impl ModelScheduler {
             .any(|class| self.left_of_class(class) > 0 && self.next_of(class).is_some())
     }
 
-    /// A lease counts in this class, and for the default tenant, from now on, by a handle of its own; none if the cap of the class
-    /// does not allow it.
+    /// A lease counts in this class, and for the default tenant, from now on, by a handle of its own; none if the cap
+    /// of the class does not allow it.
     pub(super) fn reassign(&mut self, lease: u64, class: u8) -> Option<u64> {
         let class = usize::from(class);
         let held = *self.held.iter().find(|held| held.id == lease).expect("a lease in force");

@@ -201,7 +201,8 @@ impl Desk {
         self.common.borrow_mut().exports = exports;
     }
 
-    /// What is counted otherwise than of one thread: what is assigned is neither held nor granted before it is picked up.
+    /// What is counted otherwise than of one thread: what is assigned is neither held nor granted before it is picked
+    /// up.
     pub(super) fn count_shards(&self, stats: &mut SchedulerStats) {
         let common = self.common.borrow();
         stats.outstanding_by_class = common.scheduler.held_by_class();

@@ -79,7 +79,8 @@ pub fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::ReclaimRequested),
         2 => Just(Event::LeaseExpired),
         4 => done,
-        1 => any::<u32>().prop_map(|bits| Event::Done(Actions::from_bits(bits & Actions::ALL.bits()).unwrap_or_default())),
+        1 => any::<u32>()
+            .prop_map(|bits| Event::Done(Actions::from_bits(bits & Actions::ALL.bits()).unwrap_or_default())),
         1 => Just(Event::Close),
     ]
 }
@@ -136,9 +137,13 @@ fn share() -> impl Strategy<Value = Op> {
 fn host_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (class(), size_index(), tenant(), any::<bool>())
-            .prop_map(|(class, size_index, tenant, has_deadline)| Op::Request { class, size_index, tenant, has_deadline }),
+            .prop_map(|(class, size_index, tenant, has_deadline)| {
+                Op::Request { class, size_index, tenant, has_deadline }
+            }),
         2 => (class(), size_index(), tenant(), any::<bool>())
-            .prop_map(|(class, size_index, tenant, has_deadline)| Op::TryRequest { class, size_index, tenant, has_deadline }),
+            .prop_map(|(class, size_index, tenant, has_deadline)| {
+                Op::TryRequest { class, size_index, tenant, has_deadline }
+            }),
         6 => which().prop_map(|lease| Op::Release { lease }),
         3 => which().prop_map(|wait| Op::Cancel { wait }),
         6 => Just(Op::PollNotice),
@@ -175,7 +180,8 @@ pub fn connection_op() -> impl Strategy<Value = Op> {
 
 /// Bytes and lengths about the sizes of cells and buffers.
 fn length() -> impl Strategy<Value = u32> {
-    prop_oneof![3 => 0..70u32, 4 => 0..300u32, 2 => prop::sample::select(vec![0, 1, 64, 65, 128, 256, 257]), 1 => small()]
+    let edges = prop::sample::select(vec![0, 1, 64, 65, 128, 256, 257]);
+    prop_oneof![3 => 0..70u32, 4 => 0..300u32, 2 => edges, 1 => small()]
 }
 
 fn pool_event() -> impl Strategy<Value = Event> {
@@ -219,7 +225,8 @@ pub fn receivers_op() -> impl Strategy<Value = Op> {
         6 => attach_op(),
         1 => (which(), class()).prop_map(|(receiver, class)| Op::SetClass { receiver, class }),
         1 => (which(), policy()).prop_map(|(receiver, policy)| Op::SetPolicy { receiver, policy }),
-        2 => content.prop_map(|(class, lease, offset, buffered_bytes)| Op::Adopt { class, lease, offset, buffered_bytes }),
+        2 => content
+            .prop_map(|(class, lease, offset, buffered_bytes)| Op::Adopt { class, lease, offset, buffered_bytes }),
         20 => (which(), pool_event()).prop_map(|(receiver, event)| Op::Report { receiver, event }),
         8 => (which(), length(), length(), prop_oneof![3 => Just(0), 1 => length()])
             .prop_map(|(receiver, consumed, need_more, usable)| Op::Decoded { receiver, consumed, need_more, usable }),
@@ -272,7 +279,8 @@ fn deadlines() -> impl Strategy<Value = (Option<u64>, Option<u64>)> {
 
 /// Sizes in units, the default first.
 fn sizes() -> impl Strategy<Value = [u32; 4]> {
-    prop_oneof![2 => Just([1, 0, 0, 0]), 3 => (1..4u32, 0..5u32, 0..5u32).prop_map(|(a, b, c)| [a, b, c, 0]), 1 => Just([4, 1, 0, 0])]
+    let any = (1..4u32, 0..5u32, 0..5u32).prop_map(|(a, b, c)| [a, b, c, 0]);
+    prop_oneof![2 => Just([1, 0, 0, 0]), 3 => any, 1 => Just([4, 1, 0, 0])]
 }
 
 pub fn scheduler_config() -> impl Strategy<Value = SchedulerConfig> {

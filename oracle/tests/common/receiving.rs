@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 /// Few receivers, in little memory, so that shortage is common.
 pub fn receiving_config() -> impl Strategy<Value = ReceivingConfig> {
-    let buffer_bytes = prop_oneof![3 => Just(128), 1 => Just(192), 2 => Just(256), 2 => Just(576), 1 => Just(2_112), 1 => Just(16_448)];
+    let buffer_bytes = prop_oneof![
+        3 => Just(128), 1 => Just(192), 2 => Just(256), 2 => Just(576), 1 => Just(2_112), 1 => Just(16_448)
+    ];
     let ns = || prop_oneof![1 => Just(8), 1 => Just(1_000_000), 4 => Just(1_000_000_000)];
     (buffer_bytes, 8..13u64, 1..16u32, ns(), ns(), 0..4u32, tenants()).prop_map(
         |(buffer_bytes, buffers, receivers_max, frame_grace_ns, blocked_ns, in_flight_max, tenants)| ReceivingConfig {

@@ -4,8 +4,8 @@
 //!
 //! States differ by all that the real thing knows and its future depends on, and by all that the model does: if two
 //! ways lead the real thing to the same state, one of them may be wrong, and the model shows which. Left out are
-//! counts, the values of bytes, the ages of waits, and the identity of receivers that are alike. The pools of threads are
-//! played for a few calls alone, and their states differ by what the model knows.
+//! counts, the values of bytes, the ages of waits, and the identity of receivers that are alike. The pools of threads
+//! are played for a few calls alone, and their states differ by what the model knows.
 
 #[path = "../common/mod.rs"]
 mod common;

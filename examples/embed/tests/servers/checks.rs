@@ -209,8 +209,8 @@ pub(crate) fn forgets_waiting_peers_that_reset(server: &Server, holders: usize) 
     assert_eq!(statistics.get("shed"), 0, "{statistics:?}");
 }
 
-/// Sends the same frames again and again without reading, until nothing can be written though the server sleeps. Returns
-/// how many bytes were sent.
+/// Sends the same frames again and again without reading, until nothing can be written though the server sleeps.
+/// Returns how many bytes were sent.
 fn flood(running: &Running, client: &mut Client, frames: &[u8]) -> usize {
     client.socket().set_write_timeout(Some(Duration::from_millis(200))).expect("a time limit");
     let (mut sent, mut has_rested) = (0, false);

@@ -132,8 +132,8 @@ impl ModelConnection {
         self.capacity - self.buffered_bytes()
     }
 
-    /// A buffer that is not full; a slot that is not full, or nothing, unless a buffer is waited for in vain. A layer that
-    /// reads ahead is asked for nothing meanwhile, whatever the slot has room for.
+    /// A buffer that is not full; a slot that is not full, or nothing, unless a buffer is waited for in vain. A layer
+    /// that reads ahead is asked for nothing meanwhile, whatever the slot has room for.
     pub(super) fn has_room(&self) -> bool {
         match self.hold {
             Hold::None => !self.waiting,

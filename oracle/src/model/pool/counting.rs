@@ -73,7 +73,8 @@ impl ModelPool {
         self.mark_in_force(id) == self.wanted_mark(id) || !has_any(self.host_actions(id), &ABOUT_CONTENT)
     }
 
-    /// Which of these the connection did not ask for, because they are about the mark. What is done at once is not submitted.
+    /// Which of these the connection did not ask for, because they are about the mark. What is done at once is not
+    /// submitted.
     pub(super) fn check_done(&self, id: u64, actions: Actions) -> Result<Actions, i32> {
         let may_submit = self.host_actions(id).has(Action::Recv) && !self.leaves_partial(id) && self.owes(id) == 0;
         if actions.has(Action::Recv) && !may_submit {

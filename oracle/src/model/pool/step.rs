@@ -563,7 +563,8 @@ impl ModelPool {
         connection.mode() != Mode::Edge && !connection.reads_ahead() && connection.buffered_bytes() == 0
     }
 
-    /// A report, also of a receiver that waits: it begins again, and knows that there is something. An edge is certain only then.
+    /// A report, also of a receiver that waits: it begins again, and knows that there is something. An edge is certain
+    /// only then.
     pub(super) fn readable(&mut self, id: u64) -> Actions {
         let waited = self.connection(id).facts().waiting;
         let is_certain = self.connection(id).mode() != Mode::Edge;
@@ -602,7 +603,8 @@ impl ModelPool {
         }
     }
 
-    /// A receiver claims only while there may be something to be received, and waits under a mark only while it could be.
+    /// A receiver claims only while there may be something to be received, and waits under a mark only while it could
+    /// be.
     fn end_needless_claim(&mut self, id: u64) -> bool {
         let claims = self.memory.facts(self.row(id)).claim_since.is_some();
         let wants = self.connection(id).facts().waiting || self.pending_of(id).has(Action::RequestBuffer);

@@ -23,8 +23,8 @@ impl Receiver {
         self.counts && !self.is_full && !self.peer_closed
     }
 
-    /// How many bytes the decoder needs, from the first one in the kernel on; none if that is not known. A second look costs no more
-    /// than a receive.
+    /// How many bytes the decoder needs, from the first one in the kernel on; none if that is not known. A second look
+    /// costs no more than a receive.
     fn rest(&self) -> Option<u32> {
         let reported = self.looked.filter(|&bytes| bytes > LOOK_BYTES_MAX);
         if self.bytes.is_empty() { reported } else { Some(self.needed) }

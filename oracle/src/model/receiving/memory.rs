@@ -94,7 +94,8 @@ impl ModelReceiving {
         self.live().filter(|(_, receiver)| receiver.borrow.as_ref().is_some_and(is_there)).count() as u32
     }
 
-    /// Free buffers that neither a further borrow nor the host gets: one, for what a borrow of the receive buffer leaves.
+    /// Free buffers that neither a further borrow nor the host gets: one, for what a borrow of the receive buffer
+    /// leaves.
     pub(super) fn set_aside(&self) -> u32 {
         self.borrows_of(Place::ReceiveBuffer)
     }

@@ -172,8 +172,8 @@ impl ModelScheduler {
         Some(self.ask(lease, ReclaimKind::Shed))
     }
 
-    /// Of a pool: the next lease of the host's own that is held for `lease_ns` since it began or was renewed, and its token, while a
-    /// request or a receiver waits, or a limit is not met. Each comes once until it is renewed.
+    /// Of a pool: the next lease of the host's own that is held for `lease_ns` since it began or was renewed, and its
+    /// token, while a request or a receiver waits, or a limit is not met. Each comes once until it is renewed.
     pub(in crate::model) fn overdue(&mut self, receivers_wait: bool) -> Option<(u64, u64)> {
         let helps_any = receivers_wait || self.to_withhold > 0 || self.is_exhausted();
         if !helps_any && !self.tenants.keys().any(|&tenant| self.is_cap_blocked(tenant)) {

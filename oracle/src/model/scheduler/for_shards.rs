@@ -64,8 +64,8 @@ impl ModelScheduler {
         held.tenant != DEFAULT_TENANT || self.has_cap(held.class as u8)
     }
 
-    /// Whether a wait of this class may be served out of turn: none waits in the name of a tenant, nor in a more critical
-    /// class for a buffer, and no buffer is to be withheld.
+    /// Whether a wait of this class may be served out of turn: none waits in the name of a tenant, nor in a more
+    /// critical class for a buffer, and no buffer is to be withheld.
     pub(in crate::model) fn lets_pass(&self, class: u8) -> bool {
         let is_wanted = |class: usize| self.next_of(class).is_some() && self.left_of_class(class) > 0;
         let is_named = self.queued.iter().any(|wait| wait.tenant != DEFAULT_TENANT);

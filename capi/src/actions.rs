@@ -35,8 +35,8 @@ pub const DEMUXBUF_SHED: u32 = 512;
 pub const DEMUXBUF_END: u32 = 1024;
 /// Closed, and nothing is held or waited for.
 pub const DEMUXBUF_FINISHED: u32 = 2048;
-/// The frame at the front can never fit; then report it done, and fail or close. Connections also: or report a larger
-/// buffer as granted.
+/// The frame at the front can never fit; then report it done, and fail or close. Or decode what is there, and report
+/// that and what the next piece needs. Connections also: or report a larger buffer as granted.
 pub const DEMUXBUF_CANNOT_FIT: u32 = 4096;
 /// Work is left for the next loop iteration: schedule it, report it done, and report wake in that iteration.
 pub const DEMUXBUF_RESCHEDULE: u32 = 8192;

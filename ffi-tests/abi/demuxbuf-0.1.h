@@ -226,8 +226,8 @@
 // Closed, and nothing is held or waited for.
 #define DEMUXBUF_FINISHED 2048
 
-// The frame at the front can never fit; then report it done, and fail or close. Connections also: or report a larger
-// buffer as granted.
+// The frame at the front can never fit; then report it done, and fail or close. Or decode what is there, and report
+// that and what the next piece needs. Connections also: or report a larger buffer as granted.
 #define DEMUXBUF_CANNOT_FIT 4096
 
 // Work is left for the next loop iteration: schedule it, report it done, and report wake in that iteration.

@@ -1,7 +1,10 @@
 //! Pools whose memory is nearly used up: connections, cells, claims, deadlines, trials and evictions, with hosts that
 //! do what they are asked, in any order, and peers that send nothing, a part of a frame, or the rest of it.
 
+mod delivery;
+
 use crate::{close, hash_of};
+use delivery::DELIVERIES;
 use demuxbuf::connection::{Action, Actions, Event, Mode, Policy};
 use demuxbuf::pool::PoolConfig;
 use demuxbuf_oracle::receiving_system::{Facts as MemoryFacts, Reason, Totals};
@@ -26,6 +29,27 @@ struct Scope {
     has_blocks: bool,
     /// Partial frames stay in the kernel.
     counting: bool,
+    /// Bytes come in memory that the system chose, or, where it had none, as they are received elsewhere.
+    delivers: bool,
+}
+
+/// One receiver and a free buffer.
+const ONE: Scope = Scope {
+    mode: Mode::Level,
+    receivers: 1,
+    leases: 5,
+    has_host: false,
+    has_blocks: true,
+    counting: false,
+    delivers: false,
+};
+
+impl Scope {
+    /// How much of a frame may come alone. Where bytes are delivered, it may also come behind another frame, and both fill
+    /// a buffer.
+    fn part_bytes(self) -> u32 {
+        if self.delivers { 128 - FRAME_BYTES } else { PART_BYTES }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +68,8 @@ struct House {
     scope: Scope,
     /// By place of the receiver: its host will report `Wake`.
     owes_wake: Vec<bool>,
+    /// By place of the receiver: bytes that were delivered, and are still the host's.
+    held_bytes: Vec<u32>,
     answer: Option<Response>,
     before: Totals,
 }
@@ -62,7 +88,7 @@ impl House {
         };
         let pair = Differential::new(ModelPool::new(&config), RustPool::new(&config));
         let before = pair.model.system.totals();
-        let mut house = House { pair, scope, owes_wake: Vec::new(), answer: None, before };
+        let mut house = House { pair, scope, owes_wake: Vec::new(), held_bytes: Vec::new(), answer: None, before };
         house.perform(Op::Tick { now_ns: 0 }).expect("it is allowed");
         for _ in 0..scope.receivers {
             house.attach().expect("it is allowed");
@@ -75,6 +101,7 @@ impl House {
 
     fn attach(&mut self) -> Result<(), String> {
         self.owes_wake.push(false);
+        self.held_bytes.push(0);
         self.perform(Op::attach(0)).map(drop)
     }
 
@@ -103,11 +130,15 @@ impl House {
         if let Response::Refused(status) = response {
             return Err(format!("{op:?}, which is allowed, is refused with {status}"));
         }
+        self.follow_delivery(op, &response);
         if let Op::Report { receiver: HandleRef::Live(at), event } = op {
             match event {
                 Event::Done(actions) => self.owes_wake[usize::from(at)] |= actions.has(Action::Reschedule),
                 Event::Wake => self.owes_wake[usize::from(at)] = false,
-                Event::Close => drop(self.owes_wake.remove(at.into())),
+                Event::Close => {
+                    self.owes_wake.remove(at.into());
+                    self.held_bytes.remove(at.into());
+                }
                 _ => {}
             }
         }
@@ -115,11 +146,11 @@ impl House {
         Ok(response)
     }
 
-    /// Hosts acknowledge at once what needs no other answer, but for `Shed`.
+    /// Hosts acknowledge at once what needs no other answer, but for what they close a receiver for.
     fn acknowledge(&mut self) -> Result<(), String> {
         for at in 0..self.pair.model.receivers().len() {
             let (pending, _) = self.step(at);
-            let done = pending.intersection(Actions::ACKNOWLEDGED).without(Action::Shed.into());
+            let done = pending.intersection(Actions::ACKNOWLEDGED).without(Action::Shed | Action::End);
             if !done.is_empty() {
                 self.owes_wake[at] |= done.has(Action::Reschedule);
                 self.pair.play(Op::report(at, Event::Done(done)))?;
@@ -130,10 +161,11 @@ impl House {
 
     /// All that the host of a receiver or its peer may do now.
     fn acts(&mut self, at: usize) -> Vec<Act> {
-        let ((pending, area), facts) = (self.step(at), self.info(at).facts);
-        if pending.has(Action::Shed) {
+        let ((pending, area), info) = (self.step(at), self.info(at));
+        if pending.has(Action::Shed) || pending.has(Action::End) {
             return vec![Act::Replace(at)];
         }
+        let facts = info.facts;
         let mut events = Vec::new();
         let there = facts.buffered_bytes;
         if facts.in_flight {
@@ -146,22 +178,25 @@ impl House {
             events.extend([Event::WouldBlock, Event::KernelFull, Event::NeedMore { bytes: FRAME_BYTES }]);
         } else if pending.has(Action::RecvWhole) {
             events.extend([Event::WouldBlock, Event::KernelFull, Event::Received { bytes: area }]);
+        } else if pending.has(Action::Recv) && self.held_bytes[at] > 0 {
+            // What is left of a delivery comes first.
         } else if pending.has(Action::Recv) && self.scope.mode == Mode::Completion {
             events.push(Event::done(Action::Recv));
         } else if pending.has(Action::Recv) {
             let rest = (FRAME_BYTES - there.min(FRAME_BYTES)).min(area);
             events.push(Event::WouldBlock);
             // A part only at first, so that the instance is small.
-            let part = PART_BYTES.min(if there == 0 { rest } else { 0 });
+            let part = self.scope.part_bytes().min(if there == 0 { rest } else { 0 });
             events.extend([part, rest].into_iter().filter(|&bytes| bytes > 0).map(|bytes| Event::Received { bytes }));
         }
-        if pending.has(Action::Decode) {
-            if there < FRAME_BYTES {
-                events.push(Event::NeedMore { bytes: FRAME_BYTES - there });
-            } else {
-                events.push(Event::Consumed { bytes: FRAME_BYTES });
-                events.extend(self.scope.has_blocks.then_some(Event::Block { reasons: 1 }));
-            }
+        let mut acts: Vec<Act> = Vec::new();
+        if self.scope.delivers {
+            acts.extend(self.deliveries(at, pending, &info).into_iter().map(Act::One));
+        } else if pending.has(Action::Decode) {
+            events.push(report_on(there));
+        }
+        if pending.has(Action::Decode) && there >= FRAME_BYTES {
+            events.extend(self.scope.has_blocks.then_some(Event::Block { reasons: 1 }));
         }
         events.extend((self.memory(at).mark > 0).then_some(Event::KernelFull));
         events.extend((facts.blocked != 0).then_some(Event::Unblock { reasons: 1 }));
@@ -170,22 +205,25 @@ impl House {
         let may_report = facts.armed && (!facts.ready || facts.mode == Mode::Edge as u8);
         events.extend(may_report.then_some(Event::Readable));
         events.dedup();
-        let mut acts: Vec<Act> = events.into_iter().map(|event| Act::One(Op::report(at, event))).collect();
+        acts.extend(events.into_iter().map(|event| Act::One(Op::report(at, event))));
         if self.scope.has_host && there > 0 && !facts.in_flight && self.may_take(at) {
             acts.push(Act::One(Op::Take { receiver: HandleRef::Live(at as u8) }));
         }
         acts
     }
 
-    /// Whether the host has no more than it has always, and there is a buffer that content could leave with.
+    /// Whether the host has no more than it has always, and there is a buffer that content could leave with, all of it.
     fn may_take(&self, at: usize) -> bool {
         let has_buffer = self.pair.model.system.totals().free > 0 || self.memory(at).cell_bytes == 128;
-        has_buffer && self.pair.model.leases().len() == self.scope.leases && self.pair.model.waits().is_empty()
+        let has_all = !self.has_in_place(at) && self.held_bytes[at] == 0;
+        let is_idle = self.pair.model.leases().len() == self.scope.leases && self.pair.model.waits().is_empty();
+        has_buffer && has_all && is_idle
     }
 
     /// Nothing arrives any more, and time passes.
     fn outlast(&mut self) -> Result<(), String> {
-        for _ in 0..STEPS {
+        // What is left of a delivery may have to wait once more.
+        for _ in 0..if self.scope.delivers { 2 * STEPS } else { STEPS } {
             while self.perform(Op::PollNotice)? != Response::Nothing {
                 self.serve_all()?;
             }
@@ -210,21 +248,23 @@ impl House {
         while at < self.pair.model.receivers().len() {
             let (pending, area) = self.step(at);
             let there = self.info(at).facts.buffered_bytes;
-            let event = if pending.has(Action::Shed) {
-                Event::Close
+            let op = if pending.has(Action::Shed) || pending.has(Action::End) {
+                Op::report(at, Event::Close)
             } else if pending.has(Action::Discard) {
-                Event::Received { bytes: area }
+                Op::report(at, Event::Received { bytes: area })
+            } else if pending.has(Action::Recv) && self.held_bytes[at] > 0 {
+                Op::Deliver { receiver: HandleRef::Live(at as u8), bytes: self.held_bytes[at] as u16 }
             } else if pending.has(Action::Recv) || pending.has(Action::Peek) || self.info(at).facts.in_flight {
-                Event::WouldBlock
-            } else if pending.has(Action::Decode) && there < FRAME_BYTES {
-                Event::NeedMore { bytes: FRAME_BYTES - there }
+                Op::report(at, Event::WouldBlock)
+            } else if let Some(&delivered) = self.reports(at, pending, there).last() {
+                delivered
             } else if pending.has(Action::Decode) {
-                Event::Consumed { bytes: FRAME_BYTES }
+                Op::report(at, report_on(there))
             } else {
                 at += 1;
                 continue;
             };
-            self.perform(Op::report(at, event))?;
+            self.perform(op)?;
         }
         Ok(())
     }
@@ -240,6 +280,14 @@ impl House {
                 self.attach().map(|()| None)
             }
         }
+    }
+}
+
+/// What a decoder reports that has this number of bytes, in memory of the pool.
+fn report_on(there: u32) -> Event {
+    match FRAME_BYTES.saturating_sub(there) {
+        0 => Event::Consumed { bytes: FRAME_BYTES },
+        bytes => Event::NeedMore { bytes },
     }
 }
 
@@ -278,12 +326,14 @@ impl Instance for House {
     fn key(&self) -> u128 {
         let mut state = Vec::with_capacity(512);
         state.extend(self.owes_wake.iter().map(|&owes| u64::from(owes)));
+        state.extend(self.held_bytes.iter().map(|&bytes| u64::from(bytes)));
         self.pair.state_key(&mut state);
         hash_of(&state)
     }
 
     fn sights(&mut self, see: &mut dyn FnMut(&'static str)) {
         for at in 0..self.pair.model.receivers().len() {
+            self.see_deliveries(at, see);
             let (info, memory, (pending, _)) = (self.info(at), self.memory(at), self.step(at));
             let states = [
                 ("one borrows", memory.borrowed),
@@ -299,6 +349,7 @@ impl Instance for House {
                 ("one is kept for good", memory.kept_for_good),
                 ("one is off", memory.off),
                 ("one is blocked", info.facts.blocked != 0),
+                ("one has ended", info.facts.end != 0),
                 ("one waits for the next loop iteration", pending.has(Action::Reschedule) || self.owes_wake[at]),
                 ("one was shed at its deadline", info.shed_reason == Some(Reason::Deadline)),
                 ("one was evicted", info.shed_reason == Some(Reason::Evicted)),
@@ -339,7 +390,7 @@ const COUNTING: [&str; 6] =
 
 /// Receivers with this many free buffers, in time.
 fn share(mode: Mode, receivers: usize, free: usize, sometimes: &[&[&'static str]]) {
-    let scope = Scope { mode, receivers, leases: 6 - free, has_host: false, has_blocks: true, counting: false };
+    let scope = Scope { mode, receivers, leases: 6 - free, ..ONE };
     let title = format!("receivers ({receivers}), free buffers ({free}), {mode:?}");
     close(&title, &House::new(scope), &sometimes.concat());
 }
@@ -383,23 +434,53 @@ fn completion() {
 /// once the kernel is full, it is as any other.
 fn count(mode: Mode) {
     for leases in [5, 6] {
-        let scope = Scope { mode, receivers: 1, leases, has_host: false, has_blocks: true, counting: true };
+        let scope = Scope { mode, leases, counting: true, ..ONE };
         let title = format!("a receiver that counts, free buffers ({}), {mode:?}", 6 - leases);
         let looks: &[&str] = if leases == 6 { &["one looks at a whole", "one receives what was decoded"] } else { &[] };
         close(&title, &House::new(scope), &[&COUNTING[..], looks].concat());
     }
 }
 
+/// Bytes come in memory that the system chose, while the host has all buffers, or all but one.
+fn deliver_to_one(mode: Mode) {
+    for leases in [5, 6] {
+        let scope = Scope { mode, leases, delivers: true, ..ONE };
+        let title = format!("a receiver that bytes are delivered to, free buffers ({}), {mode:?}", 6 - leases);
+        close(&title, &House::new(scope), &[&DELIVERIES[..], &["one has ended", "a trial"]].concat());
+    }
+}
+
+#[test]
+fn one_that_submits_is_delivered_to() {
+    deliver_to_one(Mode::Completion);
+}
+
+#[test]
+#[cfg(not(debug_assertions))]
+fn one_is_delivered_to() {
+    [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Optimistic].into_iter().for_each(deliver_to_one);
+}
+
 #[test]
 fn one_counts() {
-    [Mode::Level, Mode::Edge, Mode::OneShot].into_iter().for_each(count);
+    [Mode::Level, Mode::Edge, Mode::OneShot, Mode::Completion].into_iter().for_each(count);
 }
 
 /// The host has all buffers but one, and business of its own.
 #[test]
 fn one_and_a_host() {
-    let scope = Scope { mode: Mode::Level, receivers: 1, leases: 5, has_host: true, has_blocks: true, counting: false };
+    let scope = Scope { has_host: true, ..ONE };
     close("a receiver, a free buffer, and a host with its own", &House::new(scope), &HOST);
+}
+
+#[test]
+#[cfg(not(debug_assertions))]
+fn one_is_delivered_to_beside_a_host() {
+    for mode in [Mode::Level, Mode::Completion] {
+        let scope = Scope { mode, has_host: true, delivers: true, ..ONE };
+        let title = format!("a receiver that bytes are delivered to, a free buffer, and a host with its own, {mode:?}");
+        close(&title, &House::new(scope), &[&HOST[..], &DELIVERIES, &["one has ended", "a trial"]].concat());
+    }
 }
 
 #[test]

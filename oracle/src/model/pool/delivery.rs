@@ -72,7 +72,7 @@ impl ModelPool {
     }
 
     /// Whether it has bytes in the host's memory.
-    pub(super) fn is_in_place(&self, id: u64) -> bool {
+    pub fn is_in_place(&self, id: u64) -> bool {
         self.memory.is_in_place(self.row(id))
     }
 

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::shards::{granted, queued, two};
+use common::shards::{granted, queued, timed, two};
 use demuxbuf::scheduler::{LeaseId, Outcome, Request, SchedulerConfig, SchedulerError, TenantConfig, WaitId};
 use demuxbuf::shared::{EXCHANGES_MAX, SchedulerShard, SharedScheduler, SharedSchedulerError};
 use fastrand::Rng;
@@ -262,11 +262,7 @@ fn unused_waits_of_one_shard_are_had_by_others() {
 /// A shard that does not look loses buffers that it exchanged before, as any other grant.
 #[test]
 fn s58_exchanged_grant_passes_on_after_a_lease() {
-    let config = SchedulerConfig { park_ns: Some(250), lease_ns: Some(1000), ..SchedulerConfig::new(1, 64) };
-    let (shards, a, b) = two(&config);
-    for shard in [&a, &b] {
-        shard.handle_timeout(10);
-    }
+    let (shards, a, b) = timed(&SchedulerConfig::new(1, 64));
     let lease = granted(&a, 0);
     let waits: Vec<_> = (0..3).map(|token| queued(&a, 0, token)).collect();
     queued(&b, 0, 9);
@@ -287,9 +283,7 @@ fn s58_exchanged_grant_passes_on_after_a_lease() {
 /// The only wait of a shard that does not look loses its buffer too, and has one when it is its turn again.
 #[test]
 fn lapsed_grant_of_an_only_wait_comes_back() {
-    let config = SchedulerConfig { park_ns: Some(250), lease_ns: Some(1000), ..SchedulerConfig::new(1, 64) };
-    let (shards, a, b) = two(&config);
-    [&a, &b].into_iter().for_each(|shard| shard.handle_timeout(10));
+    let (shards, a, b) = timed(&SchedulerConfig::new(1, 64));
     let lease = granted(&a, 0);
     queued(&a, 0, 0);
     queued(&b, 0, 9);

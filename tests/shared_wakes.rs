@@ -2,18 +2,9 @@
 
 mod common;
 
-use common::shards::{granted, queued, two};
+use common::shards::{granted, queued, timed};
 use demuxbuf::scheduler::{Outcome, SchedulerConfig, WaitId};
 use demuxbuf::shared::{SchedulerShard, SharedScheduler};
-
-/// Two shards with deadlines, a lease of 1,000 ns and any number of classes, at time 10.
-fn timed(config: &SchedulerConfig) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
-    let (shards, a, b) = two(&SchedulerConfig { park_ns: Some(250), lease_ns: Some(1000), ..*config });
-    for shard in [&a, &b] {
-        shard.handle_timeout(10);
-    }
-    (shards, a, b)
-}
 
 /// Advances the clock in steps that count; the shard does not look.
 fn advance(shard: &SchedulerShard, from_ns: u64, to_ns: u64) {

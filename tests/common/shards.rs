@@ -9,6 +9,15 @@ pub(crate) fn two(config: &SchedulerConfig) -> (SharedScheduler, SchedulerShard,
     (shards, a, b)
 }
 
+/// Two shards with deadlines, a lease of 1,000 ns and any number of classes, at time 10.
+pub(crate) fn timed(config: &SchedulerConfig) -> (SharedScheduler, SchedulerShard, SchedulerShard) {
+    let (shards, a, b) = two(&SchedulerConfig { park_ns: Some(250), lease_ns: Some(1000), ..*config });
+    for shard in [&a, &b] {
+        shard.handle_timeout(10);
+    }
+    (shards, a, b)
+}
+
 pub(crate) fn granted(shard: &SchedulerShard, class: u8) -> LeaseId {
     match shard.request(class, 0) {
         Ok(Outcome::Granted(lease)) => lease,

@@ -42,6 +42,21 @@ impl Case {
         Case { pool, id, now_ns: 0 }
     }
 
+    /// As [`with_place`](Case::with_place): it looked, and saw that the frame has this number of bytes.
+    fn seen(mode: Mode, bytes: u32) -> Case {
+        let mut case = Case::with_place(mode);
+        case.look();
+        case.see(bytes);
+        case
+    }
+
+    /// The same, and the frame is not whole: it waits under the mark.
+    fn waiting(mode: Mode, bytes: u32) -> Case {
+        let mut case = Case::seen(mode, bytes);
+        case.wait(bytes);
+        case
+    }
+
     pub(crate) fn on(&mut self, event: Event) -> Actions {
         let actions = self.pool.handle(self.id, event).unwrap_or_else(|error| panic!("{event:?}: {error}"));
         self.check();
@@ -146,10 +161,7 @@ pub(crate) fn lease_all(pool: &mut Pool) -> Vec<LeaseId> {
 #[test]
 fn frame_is_received_when_it_is_whole() {
     in_modes(&COUNTING_MODES, |mode| {
-        let mut case = Case::with_place(mode);
-        case.look();
-        case.see(200);
-        case.wait(200);
+        let mut case = Case::waiting(mode, 200);
         assert_eq!((case.facts().kept_bytes, case.facts().cell_bytes, case.is_waiting()), (0, 0, false));
         case.advance(SECOND / 2);
         let actions = case.on(Event::Readable).without(Action::StopRecv.into());
@@ -186,10 +198,7 @@ fn nothing_is_looked_at_out_of_shortage() {
 #[test]
 fn partial_header_is_looked_at_again() {
     in_modes(&COUNTING_MODES, |mode| {
-        let mut case = Case::with_place(mode);
-        case.look();
-        case.see(9);
-        case.wait(9);
+        let mut case = Case::waiting(mode, 9);
         assert_eq!(case.on(Event::Readable).without(Action::StopRecv.into()), Action::Peek.into());
         assert_eq!(case.mark(), 1);
         case.see(100);
@@ -212,10 +221,7 @@ fn look_at_nothing_leaves_nothing() {
 /// What is known of a frame stays when the host is woken too early, and with it the time at which the frame began.
 #[test]
 fn deadline_counts_from_the_first_report() {
-    let mut case = Case::with_place(Mode::Level);
-    case.look();
-    case.see(200);
-    case.wait(200);
+    let mut case = Case::waiting(Mode::Level, 200);
     let deadline_ns = SECOND + 200 * SECOND / 8192;
     for _ in 0..3 {
         case.advance(250 * MS);
@@ -237,10 +243,7 @@ fn deadline_counts_from_the_first_report() {
 /// The time that a frame may take is that of its length, which the look has found.
 #[test]
 fn deadline_under_a_mark_is_that_of_the_frame() {
-    let mut case = Case::with_place(Mode::Level);
-    case.look();
-    case.see(82);
-    case.wait(82);
+    let mut case = Case::waiting(Mode::Level, 82);
     case.advance(SECOND);
     let trials = [10, 11].map(|ms| {
         case.pool.handle_timeout(case.now_ns + ms * MS);
@@ -313,9 +316,7 @@ fn receiver_under_a_mark_is_not_evicted() {
 fn full_kernel_makes_a_claim() {
     in_modes(&COUNTING_MODES, |mode| {
         for under_mark in [true, false] {
-            let mut case = Case::with_place(mode);
-            case.look();
-            case.see(200);
+            let mut case = Case::seen(mode, 200);
             if under_mark {
                 case.wait(200);
             }
@@ -356,9 +357,7 @@ fn full_kernel_makes_a_claim() {
 /// It is full until its frame is consumed.
 #[test]
 fn next_frame_after_a_full_kernel_counts_again() {
-    let mut case = Case::with_place(Mode::Level);
-    case.look();
-    case.see(60);
+    let mut case = Case::seen(Mode::Level, 60);
     case.on(Event::KernelFull);
     case.on(Event::Received { bytes: 60 });
     assert!(case.facts().is_full);
@@ -370,9 +369,7 @@ fn next_frame_after_a_full_kernel_counts_again() {
 /// Of one that stops counting nothing is left then, and its common cycles are as those of any other.
 #[test]
 fn receiver_that_stops_counting_is_not_full() {
-    let mut case = Case::with_place(Mode::Level);
-    case.look();
-    case.see(60);
+    let mut case = Case::seen(Mode::Level, 60);
     case.on(Event::KernelFull);
     case.on(Event::WouldBlock);
     assert!(case.facts().is_full);
@@ -397,9 +394,7 @@ fn full_kernel_without_a_frame_is_a_report() {
 fn closed_peer_is_received_to_its_end() {
     in_modes(&COUNTING_MODES, |mode| {
         for under_mark in [true, false] {
-            let mut case = Case::with_place(mode);
-            case.look();
-            case.see(200);
+            let mut case = Case::seen(mode, 200);
             if under_mark {
                 case.wait(200);
             }
@@ -425,10 +420,7 @@ fn closed_peer_is_received_to_its_end() {
 /// the time that has passed.
 #[test]
 fn closed_peer_claims_from_the_first_report() {
-    let mut case = Case::with_place(Mode::Edge);
-    case.look();
-    case.see(200);
-    case.wait(200);
+    let mut case = Case::waiting(Mode::Edge, 200);
     case.advance(SECOND / 2);
     // All small cells are in use.
     for _ in 0..4 {
@@ -448,10 +440,7 @@ fn closed_peer_claims_from_the_first_report() {
 #[test]
 fn mark_is_set_again_after_a_receive_of_an_edge() {
     for mode in [Mode::Edge, Mode::Level] {
-        let mut case = Case::with_place(mode);
-        case.look();
-        case.see(200);
-        case.wait(200);
+        let mut case = Case::waiting(mode, 200);
         case.on(Event::Readable);
         case.on(Event::Received { bytes: 200 });
         // The next frame, of which the decoder saw 20 bytes, needs as many.
@@ -466,9 +455,7 @@ fn mark_is_set_again_after_a_receive_of_an_edge() {
 /// A decoder that goes on step by step gets each step whole, in one borrow.
 #[test]
 fn whole_receives_go_on_in_one_borrow() {
-    let mut case = Case::with_place(Mode::Level);
-    case.look();
-    case.see(10);
+    let mut case = Case::seen(Mode::Level, 10);
     case.on(Event::Received { bytes: 10 });
     for _ in 0..7 {
         let actions = case.decoded(0, 20);
@@ -483,9 +470,7 @@ fn whole_receives_go_on_in_one_borrow() {
 /// A host that had less than it counted goes on with what it has.
 #[test]
 fn short_receive_of_a_whole_is_kept() {
-    let mut case = Case::with_place(Mode::Level);
-    case.look();
-    case.see(60);
+    let mut case = Case::seen(Mode::Level, 60);
     case.on(Event::Received { bytes: 50 });
     let actions = case.decoded(0, 10);
     assert_eq!((actions, case.facts().kept_bytes, case.awaited()), (Actions::NONE, 50, 0));
@@ -497,9 +482,7 @@ fn short_receive_of_a_whole_is_kept() {
 /// Whole frames whose decoder is blocked are kept, as those of any receiver.
 #[test]
 fn blocked_decoder_keeps_what_was_received_whole() {
-    let mut case = Case::with_place(Mode::Level);
-    case.look();
-    case.see(60);
+    let mut case = Case::seen(Mode::Level, 60);
     case.on(Event::Received { bytes: 60 });
     case.on(Event::Block { reasons: 1 });
     assert_eq!((case.facts().kept_bytes, case.awaited()), (60, 0));
@@ -512,10 +495,7 @@ fn blocked_decoder_keeps_what_was_received_whole() {
 #[test]
 fn paused_receiver_waits_under_no_mark() {
     in_modes(&COUNTING_MODES, |mode| {
-        let mut case = Case::with_place(mode);
-        case.look();
-        case.see(200);
-        case.wait(200);
+        let mut case = Case::waiting(mode, 200);
         let actions = case.on(Event::PauseRecv);
         assert!(!actions.has(Action::WantRecv), "{actions}");
         assert_eq!((case.awaited(), case.pool.poll_timeout()), (0, None));
@@ -534,10 +514,7 @@ fn paused_receiver_waits_under_no_mark() {
 /// later.
 #[test]
 fn mark_is_asked_for_where_a_step_has_it() {
-    let mut case = Case::with_place(Mode::Level);
-    case.look();
-    case.see(200);
-    case.wait(200);
+    let mut case = Case::waiting(Mode::Level, 200);
     assert_eq!(case.on(Event::PauseRecv), Action::StopRecv.into());
     case.on(Event::done(Action::StopRecv));
     case.on(Event::Readable);

@@ -45,8 +45,8 @@ const ONE: Scope = Scope {
 };
 
 impl Scope {
-    /// How much of a frame may come alone. Where bytes are delivered, it may also come behind another frame, and both fill
-    /// a buffer.
+    /// How much of a frame may come alone. Where bytes are delivered, it may also come behind another frame, and both
+    /// fill a buffer.
     fn part_bytes(self) -> u32 {
         if self.delivers { 128 - FRAME_BYTES } else { PART_BYTES }
     }

@@ -26,7 +26,8 @@ impl House {
     }
 
     /// What may happen beside: the decoder reports with what is in place; the system has chosen a buffer for what the
-    /// peer sends, or the host delivers what was not accepted; the peer ends; the host has nothing, or nothing any more.
+    /// peer sends, or the host delivers what was not accepted; the peer ends; the host has nothing, or nothing any
+    /// more.
     pub(super) fn deliveries(&self, at: usize, pending: Actions, info: &Info) -> Vec<Op> {
         let mut ops = self.reports(at, pending, info.facts.buffered_bytes);
         if self.has_in_place(at) || info.facts.in_flight || info.facts.end != 0 {

@@ -95,10 +95,10 @@
 //! asks first, until it has picked up all there were. A signal is in vain only if the grants are picked up, cancelled,
 //! exported or taken back after the shard was named and before the signal arrives.
 //!
-//! If there is a `lease_ns`, a shard that has not looked for `lease_ns` loses its grants to waits of other shards, and
-//! its own waits queue again: no wait depends on a thread that hangs. There are at most as many wakes as hand-offs to
-//! other shards. With a `lease_ns` there is one more for each shard whenever the queue ceases to be empty, so that each
-//! shard polls its own deadlines.
+//! If there is a `lease_ns`, a shard that has not looked for `lease_ns` loses its grants to waits of shards that look,
+//! if they could use them, and its own waits queue again: no wait depends on a thread that hangs. There are at most as
+//! many wakes as hand-offs to other shards. With a `lease_ns` there is one more for each shard whenever the queue
+//! ceases to be empty, so that each shard polls its own deadlines.
 //!
 //! # The end
 //!

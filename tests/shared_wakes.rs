@@ -191,6 +191,69 @@ fn s58_taking_overdue_grants_takes_the_lock_seldom() {
     shards.check_invariants().unwrap();
 }
 
+/// What no wait of a shard that looks could have is not taken: nothing changes, and few calls take the lock.
+#[test]
+fn s58_grant_of_no_use_to_others_stays() {
+    let mut config = SchedulerConfig { classes: 3, ..SchedulerConfig::new(4, 16) };
+    (config.class_caps[1], config.reserves[2]) = (1, 2);
+    let (shards, a, b) = timed(&config);
+    granted(&a, 1);
+    let leases = [(); 3].map(|()| granted(&a, 0));
+    let waits: Vec<WaitId> = (0..5).map(|token| queued(&b, 0, token)).collect();
+    for class in [1, 2] {
+        queued(&a, class, 10 + u64::from(class));
+    }
+    leases.into_iter().for_each(|lease| a.release(lease).unwrap());
+    look_until(&a, 1_010);
+    let before = shards.stats().locked;
+    assert_eq!(a.poll_grant(), None, "its waits are behind a cap and a reserve");
+    let calls = shards.stats().locked - before;
+    assert!(calls <= 3, "{calls} calls took the lock");
+    let infos: Vec<_> = waits.iter().map(|&wait| b.describe_wait(wait).unwrap()).collect();
+    assert_eq!(infos.iter().map(|info| info.is_assigned).collect::<Vec<_>>(), [true, true, true, false, false]);
+    assert!(infos.iter().all(|info| info.age_ns == 1_000), "{infos:?}");
+    shards.check_invariants().unwrap();
+}
+
+/// However many grants are of no use to others, one that is of use is passed on.
+#[test]
+fn s58_grant_passes_on_beside_many_of_no_use() {
+    let mut config = SchedulerConfig { classes: 2, ..SchedulerConfig::new(101, 256) };
+    config.class_caps[1] = 1;
+    let (shards, a, b) = timed(&config);
+    let leases: Vec<_> = (0..100).map(|_| granted(&a, 0)).chain([granted(&a, 1)]).collect();
+    for token in 0..100 {
+        queued(&b, 0, token);
+    }
+    queued(&b, 1, 100);
+    queued(&a, 1, 101);
+    leases.into_iter().for_each(|lease| a.release(lease).unwrap());
+    look_until(&a, 1_010);
+    assert_eq!(a.poll_grant().map(|grant| grant.token), Some(101));
+    shards.check_invariants().unwrap();
+}
+
+/// Of three shards two do not look, and only these wait: each keeps its grants.
+#[test]
+fn s58_grant_goes_to_no_shard_that_does_not_look() {
+    let config = SchedulerConfig { lease_ns: Some(1_000), ..SchedulerConfig::new(1, 16) };
+    let shards = SharedScheduler::new(&config, 3).unwrap();
+    let [a, b, c] = [0, 1, 2].map(|index| shards.shard(index).unwrap());
+    [&a, &b, &c].into_iter().for_each(|shard| shard.handle_timeout(10));
+    let lease = granted(&a, 0);
+    let waits = [(&b, 0), (&c, 1), (&b, 2), (&c, 3)].map(|(shard, token)| queued(shard, 0, token));
+    a.release(lease).unwrap();
+    look_until(&a, 1_010);
+    let before = shards.stats().locked;
+    assert_eq!(a.poll_grant(), None);
+    assert!(shards.stats().locked - before <= 3);
+    assert_eq!(waits.map(|wait| a.describe_wait(wait).unwrap().is_assigned), [true, false, false, false]);
+    // The second one looks again, and has it a lease later.
+    assert_eq!(look(&c, 1_010, 2_009), [0; 0]);
+    assert_eq!(look(&c, 2_009, 2_010), [1]);
+    shards.check_invariants().unwrap();
+}
+
 /// A shard whose waits are the only ones keeps its grants and their order, and other shards do not ask again and again.
 #[test]
 fn s58_grant_stays_while_no_other_shard_waits() {

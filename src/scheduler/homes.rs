@@ -92,9 +92,14 @@ impl Scheduler {
         self.waits.table()[index as usize].state == WaitState::Queued
     }
 
-    /// The wait whose grant comes after another.
-    pub(crate) fn next_grant_after(&self, index: u32) -> u32 {
-        self.waits.table()[index as usize].links.next
+    /// The buffer of a wait at home.
+    pub(crate) fn buffer_of_wait(&self, index: u32) -> u32 {
+        self.waits.table()[index as usize].buffer
+    }
+
+    /// Waits at home, the next first.
+    pub(crate) fn waits_at(&self, grants: &List) -> impl Iterator<Item = u32> {
+        grants.iter(self.waits.table())
     }
 
     /// Whether this is a wait, queued or with a buffer.

@@ -1,7 +1,7 @@
 //! What the shards need of a pool beside its calls: when its free buffers may be kept elsewhere.
 
 use super::buffers::Lease;
-use super::{Load, Request, Scheduler, SchedulerError, TenantId, WaitId};
+use super::{Class, Load, Request, Scheduler, SchedulerError, TenantId, WaitId};
 
 impl Scheduler {
     /// As [`would_grant`](Scheduler::would_grant), in the name of any tenant.
@@ -131,6 +131,20 @@ impl Scheduler {
         (0..usize::from(self.classes_used)).filter(|&at| is_wanted(at)).fold(0, |mask, at| mask | 1 << at)
     }
 
+    /// Whether the buffer of this lease would be withheld if it came back, or one of these classes be eligible for it,
+    /// and have a request that no cap of a tenant blocks.
+    pub(crate) fn would_serve(&self, buffer: u32, classes: u8) -> bool {
+        let Lease { class: of_lease, tenant, .. } = self.buffers.table()[buffer as usize];
+        let units = self.buffers.units_of(0);
+        let is_served = |at: usize| {
+            let Class { reserve, cap, outstanding, .. } = self.classes[at];
+            let others = if at == usize::from(of_lease) { outstanding - units } else { outstanding };
+            let is_ready = self.tenants.is_ready(at) || self.tenants.would_be_ready(at, tenant, units);
+            self.buffers.free_units() >= reserve && units <= cap - others && is_ready
+        };
+        self.to_withhold > 0 || (0..usize::from(self.classes_used)).any(|at| classes >> at & 1 != 0 && is_served(at))
+    }
+
     /// Requests that wait in the name of any tenant but the default one.
     pub(crate) fn named_waits(&self) -> u32 {
         self.tenants.named_waits(self.stats.waiting)
@@ -175,7 +189,7 @@ impl Scheduler {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Outcome, SchedulerConfig};
+    use super::super::{Outcome, SchedulerConfig, TenantConfig};
     use super::*;
 
     /// A pool of 5 buffers of 3 units each, with two classes, of which the second leaves 2 buffers to the first.
@@ -217,6 +231,31 @@ mod tests {
             scheduler.request(1, token).expect("it is granted, or waits");
         }
         assert_eq!((scheduler.waiting().sum::<u32>(), scheduler.needs_all(), scheduler.surplus()), (1, true, 0));
+    }
+
+    #[test]
+    fn buffer_would_serve_a_class_eligible_with_it() {
+        let mut config = SchedulerConfig { classes: 3, tenants_max: 1, ..SchedulerConfig::new(3, 4) };
+        (config.reserves[1], config.class_caps[2]) = (1, 1);
+        let mut scheduler = Scheduler::new(&config).expect("the configuration is allowed");
+        let tenant = scheduler.create_tenant(&TenantConfig { cap: 1, ..TenantConfig::default() }).expect("it is one");
+        let in_name = Request { tenant: Some(tenant), ..Request::new(0, 0) };
+        let all = [Request::new(0, 0), Request::new(2, 0), in_name];
+        let [plain, capped, named] = all.map(|request| match scheduler.request_for(&request) {
+            Ok(Outcome::Granted(lease)) => lease.index(),
+            other => panic!("a buffer is free: {other:?}"),
+        });
+        let mut queue = |request: &Request| {
+            assert!(matches!(scheduler.request_for(request), Ok(Outcome::Queued(_))), "none is free");
+            [plain, capped, named].map(|lease| [1, 2, 4].map(|classes| scheduler.would_serve(lease, classes)))
+        };
+        assert_eq!(queue(&in_name), [[false; 3], [false; 3], [true, false, false]], "its cap blocks all of the class");
+        assert_eq!(queue(&Request::new(1, 0))[0], [false; 3], "it is the reserve");
+        assert_eq!(queue(&Request::new(2, 0)).map(|[.., last]| last), [false, true, false], "the class is at its cap");
+        assert_eq!(queue(&Request::new(0, 0)).map(|[first, ..]| first), [true; 3]);
+        assert!(!scheduler.would_serve(plain, 0));
+        scheduler.set_withheld(1);
+        assert!(scheduler.would_serve(plain, 0), "it would be withheld");
     }
 
     #[test]

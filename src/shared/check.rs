@@ -32,9 +32,12 @@ impl Shared {
         ensure(assigned == homes.assigned, "I1: as many buffers are assigned as are counted")?;
         for home in 0..=homes.away() {
             let of_home = || state.common_waits().filter(|(_, wait)| wait.home == home);
+            let are_queued = |class: u8| {
+                let is_of_class = |&(index, _): &(u32, &Resident)| scheduler.class_of_wait(index) == class;
+                of_home().filter(is_queued).filter(is_of_class).count() as u32 == homes.queued_of(home, class)
+            };
             ensure(
-                of_home().count() as u32 == homes.waits_of(home)
-                    && of_home().filter(is_queued).count() as u32 == homes.queued_of(home),
+                of_home().count() as u32 == homes.waits_of(home) && (0..self.classes).all(are_queued),
                 "I2: a shard has as many waits as are counted",
             )?;
         }

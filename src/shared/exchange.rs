@@ -5,7 +5,7 @@
 
 use super::cache::Holder;
 use super::homes::Kind;
-use super::own_waits::{OwnWait, OwnWaits, Phase, PickedUp, Place, STAMPS, is_earlier};
+use super::own_waits::{OwnWait, OwnWaits, Phase, PickedUp, Place, is_earlier};
 use super::placeholders::{Placeholder, Seen};
 use super::shard_state::ShardState;
 use super::state::{Locked, Shared};
@@ -92,11 +92,13 @@ impl Shared {
         true
     }
 
-    /// Takes the next due grant of a shard that does not look: its wait queues again, behind all others. `false` if
-    /// there is none.
-    pub(super) fn take_own_grant(&self, state: &mut Locked, shard: u32) -> bool {
+    /// Takes the first grant of a shard that does not look, if one of these classes could use it: its wait queues
+    /// again, behind all others. So could they any other of the shard's own, for none of them counts for a cap. `false`
+    /// if nothing was taken.
+    pub(super) fn take_own_grant(&self, state: &mut Locked, shard: u32, classes: u8) -> bool {
         let again = self.own_waits(shard).with(|own| {
-            let (class, buffer) = own.take_due()?;
+            let of_use = |&(_, buffer): &(u8, u32)| state.scheduler.would_serve(buffer, classes);
+            let (class, buffer) = own.first_assigned().filter(of_use)?;
             // What this serves was there before it.
             state.take_back(buffer);
             let grants = state.grants_before(class, &own.exchanged);
@@ -160,8 +162,7 @@ impl Shared {
     /// A shard has the lock: a wait that begins from now on is behind those that are there. The common queue learns of
     /// the shard's exchanges.
     pub(super) fn stamp(&self, state: &mut Locked, of: &ShardState) {
-        state.stamp = state.stamp.wrapping_add(STAMPS);
-        self.queue.stamp.0.set(state.stamp);
+        self.next_stamp(state);
         if of.has_exchanged.get() == 0 {
             return;
         }
@@ -389,7 +390,8 @@ impl SchedulerShard {
                 state.queue_in_order(&request, since_ns, stamp).index()
             }
         };
-        state.homes.enter_moved(self.index, index, stamp, Kind::Wait { holder, alias: Some(wait) });
+        let queued_class = (moved.phase == Phase::Queued).then_some(class);
+        state.homes.enter_moved(self.index, index, stamp, Kind::Wait { holder, alias: Some(wait) }, queued_class);
         self.own_waits().with(|own| own.set_moved(row, index));
         if let Some(stamp) = next.filter(|_| was_first) {
             self.shared.queue_placeholder(state, self.index, class, stamp);

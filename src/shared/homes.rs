@@ -3,8 +3,8 @@
 use super::cache::Holder;
 use super::state::Locked;
 use crate::alloc_util::reserve;
-use crate::scheduler::list::{List, NIL};
-use crate::scheduler::{ConfigError, Grant, Request, WaitId};
+use crate::scheduler::list::List;
+use crate::scheduler::{CLASSES_MAX, ConfigError, Grant, Request, WaitId};
 use alloc::vec::Vec;
 
 /// What shards know of a wait, beside what the scheduler does.
@@ -25,15 +25,11 @@ pub(super) enum Kind {
     Wait { holder: Holder, alias: Option<WaitId> },
 }
 
-/// One home: its grants, first in, first out, and how many waits it has, queued or with a buffer.
+/// One home: its grants, first in, first out, and how many other waits it has, by class.
 #[derive(Clone, Copy, Debug)]
 struct Home {
     grants: List,
-    waits: u32,
-    /// How many may still be taken because the shard does not look, `next_due` first: those it had when this was
-    /// noticed.
-    due: u32,
-    next_due: u32,
+    queued: [u32; CLASSES_MAX],
 }
 
 #[derive(Debug)]
@@ -52,7 +48,7 @@ impl Homes {
     pub(super) fn new(waiters_max: u32, shards: u32) -> Result<Homes, ConfigError> {
         let residents = reserve("waiters_max", waiters_max)?;
         let mut homes = reserve("shards", shards + 1)?;
-        homes.resize(shards as usize + 1, Home { grants: List::EMPTY, waits: 0, due: 0, next_due: NIL });
+        homes.resize(shards as usize + 1, Home { grants: List::EMPTY, queued: [0; CLASSES_MAX] });
         Ok(Homes { residents, homes, assigned: 0, rights: waiters_max })
     }
 
@@ -84,21 +80,27 @@ impl Homes {
     }
 
     /// A wait that begins.
-    pub(super) fn open(&mut self, home: u32, wait: WaitId, holder: Holder, stamp: u64) {
+    pub(super) fn open(&mut self, home: u32, wait: WaitId, class: u8, holder: Holder, stamp: u64) {
         self.rights -= 1;
-        self.enter_moved(home, wait.index(), stamp, Kind::Wait { holder, alias: None });
+        self.enter_moved(home, wait.index(), stamp, Kind::Wait { holder, alias: None }, Some(class));
     }
 
-    /// As `open`, of a wait that its shard queued before: it had a right.
-    pub(super) fn enter_moved(&mut self, home: u32, index: u32, stamp: u64, kind: Kind) {
+    /// As `open`, of a wait that its shard queued before: it had a right. Without a class, it is at home.
+    pub(super) fn enter_moved(&mut self, home: u32, index: u32, stamp: u64, kind: Kind, class: Option<u8>) {
         self.enter(index, Resident { home, stamp, kind });
-        self.home(home).waits += 1;
+        if let Some(class) = class {
+            *self.queued(home, class) += 1;
+        }
+    }
+
+    /// The waits of a home in a class that are not at home.
+    fn queued(&mut self, home: u32, class: u8) -> &mut u32 {
+        &mut self.home(home).queued[usize::from(class)]
     }
 
     /// A wait has ended; the number that the host knew it by, if it had another one.
     fn close(&mut self, index: u32) -> Option<WaitId> {
-        let Resident { home, kind, .. } = self.residents[index as usize];
-        self.home(home).waits -= 1;
+        let Resident { kind, .. } = self.residents[index as usize];
         self.rights += 1;
         match kind {
             Kind::Wait { alias, .. } => alias,
@@ -112,32 +114,27 @@ impl Homes {
 
     /// How many waits a home has.
     pub(super) fn waits_of(&self, home: u32) -> u32 {
-        self.homes[home as usize].waits
+        let Home { grants, queued } = &self.homes[home as usize];
+        grants.len + queued.iter().sum::<u32>()
     }
 
-    /// How many of them are queued, once all grants are at home.
-    pub(super) fn queued_of(&self, home: u32) -> u32 {
-        let Home { grants, waits, .. } = self.homes[home as usize];
-        waits - grants.len
+    /// How many of them are queued in a class, once all grants are at home.
+    pub(super) fn queued_of(&self, home: u32, class: u8) -> u32 {
+        self.homes[home as usize].queued[usize::from(class)]
     }
 
-    /// The grants that a home has now may be taken.
-    pub(super) fn note_due(&mut self, home: u32) {
-        let home = self.home(home);
-        (home.due, home.next_due) = (home.grants.len, home.grants.head);
-    }
-
-    /// Adds to the counts of waits and of those that have a buffer, for the check of invariants.
+    /// Adds to the counts of waits that are queued in the first class and of those that have a buffer, for the check of
+    /// invariants.
     #[cfg(all(test, not(loom)))]
-    pub(super) fn miscount(&mut self, home: u32, [waits, assigned]: [u32; 2]) {
-        self.home(home).waits += waits;
+    pub(super) fn miscount(&mut self, home: u32, [queued, assigned]: [u32; 2]) {
+        *self.queued(home, 0) += queued;
         self.home(home).grants.len += assigned;
     }
 
     /// Breaks the list of a home's grants.
     #[cfg(all(test, not(loom)))]
     pub(super) fn lose_tail(&mut self, home: u32) {
-        self.home(home).grants.tail = NIL;
+        self.home(home).grants.tail = crate::scheduler::list::NIL;
     }
 }
 
@@ -161,8 +158,10 @@ impl Locked {
     /// The first wait that has a buffer and is not at home goes there.
     pub(super) fn bring_home(&mut self, index: u32) {
         let Locked { scheduler, homes, .. } = self;
+        let home = homes.at(index).home;
         homes.assigned += 1;
-        scheduler.bring_home(&mut homes.homes[homes.residents[index as usize].home as usize].grants);
+        *homes.queued(home, scheduler.class_of_wait(index)) -= 1;
+        scheduler.bring_home(&mut homes.home(home).grants);
     }
 
     /// Adds a wait that its shard gave this buffer to before. It waits since then, and was bypassed that often.
@@ -175,10 +174,12 @@ impl Locked {
     pub(super) fn rehome(&mut self, index: u32, home: u32) {
         let Locked { scheduler, homes, .. } = self;
         let old = core::mem::replace(&mut homes.residents[index as usize].home, home);
-        homes.home(old).waits -= 1;
-        homes.home(home).waits += 1;
         if scheduler.leave_home(index, &mut homes.home(old).grants) {
             scheduler.enter_home(index, &mut homes.home(home).grants);
+        } else {
+            let class = scheduler.class_of_wait(index);
+            *homes.queued(old, class) -= 1;
+            *homes.queued(home, class) += 1;
         }
     }
 
@@ -209,19 +210,18 @@ impl Locked {
     /// Ends a wait. Returns the tenant that has a buffer less, and the wait's other number.
     pub(super) fn end_common(&mut self, index: u32) -> (u32, Option<WaitId>) {
         let Locked { scheduler, homes, .. } = self;
-        let home = homes.at(index).home;
+        let (home, class) = (homes.at(index).home, scheduler.class_of_wait(index));
         let tenant = scheduler.end_wait(index, &mut homes.home(home).grants);
-        homes.assigned -= u32::from(tenant.is_some());
+        match tenant {
+            Some(_) => homes.assigned -= 1,
+            None => *homes.queued(home, class) -= 1,
+        }
         (tenant.unwrap_or(0), homes.close(index))
     }
 
-    /// The next grant of a home that may be taken. One that was looked at and kept its buffer is not seen again.
-    pub(super) fn take_due(&mut self, home: u32) -> Option<u32> {
-        let home = self.homes.home(home);
-        home.due = home.due.checked_sub(1)?;
-        let index = home.next_due;
-        home.next_due = self.scheduler.next_grant_after(index);
-        Some(index)
+    /// The waits whose grants a home picks up, the next first.
+    pub(super) fn grants(&self, home: u32) -> impl Iterator<Item = u32> {
+        self.scheduler.waits_at(&self.homes.homes[home as usize].grants)
     }
 
     /// Takes the buffer of a wait at home, and queues it behind all others of its class and tenant; unless no other
@@ -232,6 +232,7 @@ impl Locked {
         if scheduler.queue_again(index, &mut homes.home(home).grants) {
             homes.residents[index as usize].stamp = *stamp;
             homes.assigned -= 1;
+            *homes.queued(home, scheduler.class_of_wait(index)) += 1;
         }
     }
 

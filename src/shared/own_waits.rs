@@ -119,8 +119,6 @@ pub(super) struct OwnWaits {
     last_stamp: u64,
     /// Those that have a buffer and were not picked up.
     grants: List,
-    /// How many of them may still be taken because the shard does not look: those that it had when this was noticed.
-    due: u32,
     /// Waits that it may begin.
     pub(super) rights: u32,
     /// Buffers that it gave to its own waits since it left one to the common queue.
@@ -144,7 +142,6 @@ impl OwnWaits {
             waiting: 0,
             last_stamp: 0,
             grants: List::EMPTY,
-            due: 0,
             rights: 0,
             run: 0,
             exchanged: [0; CLASSES_MAX],
@@ -253,14 +250,8 @@ impl OwnWaits {
         Some((buffer, holder, Grant { wait, token, class, lease: LeaseId::from_bits(0), has_deadline }))
     }
 
-    /// The grants that are there now may be taken.
-    pub(super) fn note_due(&mut self) {
-        self.due = self.grants.len;
-    }
-
-    /// The class and the buffer of the first grant, if it may be taken.
-    pub(super) fn take_due(&mut self) -> Option<(u8, u32)> {
-        self.due = self.due.checked_sub(1)?;
+    /// The class and the buffer of the first grant.
+    pub(super) fn first_assigned(&self) -> Option<(u8, u32)> {
         let wait = self.table[self.grants.first()? as usize];
         let Phase::Assigned { buffer } = wait.phase else { unreachable!("what is among the grants is assigned") };
         Some((wait.class, buffer))

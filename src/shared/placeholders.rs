@@ -60,12 +60,6 @@ impl Placeholders {
         self.by_class[usize::from(class)] -= u32::from(placeholder.is_some());
         placeholder
     }
-
-    /// How many a shard has.
-    pub(super) fn of(&self, shard: u32) -> u32 {
-        let from = self.at(shard, 0);
-        self.table[from..from + self.classes as usize].iter().flatten().count() as u32
-    }
 }
 
 /// What waits in the common queue, in one word that is written when it changes.

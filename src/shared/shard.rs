@@ -15,7 +15,7 @@ use core::sync::atomic::{self, AtomicUsize};
 /// The most free buffers that a shard takes at once.
 const LEND_MAX: u32 = CACHE_MAX / 2;
 
-/// The most times that grants are taken from shards that do not look, in one call.
+/// The most times that one call takes the lock of all to take grants from shards that do not look.
 const OVERDUE_ROUNDS_MAX: u32 = 1024;
 
 /// The most rows of the table of waits that a shard which is dropped looks at while it holds the lock.
@@ -101,8 +101,8 @@ impl SchedulerShard {
     /// the shard queued itself, then of the others. Call it until `None`. While there is nothing to pick up it takes no
     /// lock.
     ///
-    /// If leases have deadlines, it first takes grants from shards that were called a lease ago and have not looked
-    /// since: those waits queue again, behind all others of their class.
+    /// If leases have deadlines, it first takes grants that waits of other shards could use, from shards that were
+    /// called a lease ago and have not looked since: those waits queue again, behind all others of their class.
     pub fn poll_grant(&self) -> Option<Grant> {
         let of = self.shard_state();
         if self.is_overdue(of) {
@@ -284,8 +284,8 @@ impl SchedulerShard {
         of.last_ns().is_some_and(is_past) && self.has_waiters()
     }
 
-    /// Goes on until the grants of shards that do not look are with others, though many waits of such shards may come
-    /// first. What comes back to them every time is of no use to other shards.
+    /// Goes on until nothing of shards that do not look is of use to others, though many waits of such shards may come
+    /// first. Where caps of tenants keep it from others, it may come back every time.
     fn take_overdue(&self) {
         for _ in 0..OVERDUE_ROUNDS_MAX {
             let calls = self.locked(|state| {
@@ -382,7 +382,7 @@ impl SchedulerShard {
         match state.scheduler.request_for(request)? {
             Outcome::Queued(wait) => {
                 self.shard_state().counts.queued.add_one();
-                state.homes.open(self.index, wait, holder, state.stamp);
+                state.homes.open(self.index, wait, request.class, holder, state.stamp);
                 Ok(Outcome::Queued(wait))
             }
             Outcome::Granted(lease) => Ok(self.grant_now(state, lease, request, holder, tenant)),

@@ -3,7 +3,7 @@
 use super::SharedSchedulerStats;
 use super::cache::BufferState;
 use super::homes::{Homes, Kind, Resident};
-use super::own_waits::{Numbers, OwnWaits};
+use super::own_waits::{Numbers, OwnWaits, STAMPS};
 use super::placeholders::{CommonQueue, Placeholders, bypass_bound};
 use super::shard_state::ShardState;
 use super::shown_clock::ShownClock;
@@ -47,7 +47,7 @@ pub(super) struct Shared {
     pub(super) state: CachePadded<Lock<Locked>>,
 }
 
-/// The most grants that are taken at once from shards that do not look.
+/// The most grants that are taken from shards that do not look, in one hold of the lock.
 const TAKEN_AT_ONCE: u32 = 32;
 
 #[derive(Debug)]
@@ -81,12 +81,6 @@ impl Locked {
         let tenant = self.scheduler.tenant_at(index);
         self.scheduler.release(self.scheduler.lease_at(index)).expect("what is not free there is leased");
         tenant
-    }
-
-    /// Whether another shard than this one has waits that are queued. All grants are at home.
-    fn waits_elsewhere(&self, home: u32) -> bool {
-        let waiting: u32 = self.scheduler.waiting().sum();
-        waiting - self.placeholders.of(home) > self.homes.queued_of(home)
     }
 }
 
@@ -321,9 +315,26 @@ impl Shared {
         self.clock.0.host_ns(self.oldest_call_ns.0.get()?.checked_add(self.lease_ns?)?)
     }
 
-    /// Whether a shard that was called then, and has not looked since, loses its grants now.
-    fn is_overdue(&self, called_ns: u64, now_ns: u64) -> bool {
-        self.lease_ns.is_some_and(|lease_ns| now_ns.saturating_sub(called_ns) >= lease_ns)
+    /// The shards that were called a lease ago and have not looked since.
+    fn overdue(&self, now_ns: u64) -> impl Iterator<Item = u32> {
+        let is_overdue = move |CachePadded(of): &CachePadded<ShardState>| {
+            let is_past = |lease_ns| now_ns.saturating_sub(of.called_ns.get()) >= lease_ns;
+            self.lease_ns.is_some_and(is_past) && of.is_called.load(Ordering::Relaxed)
+        };
+        (0..).zip(&self.shard_states).filter(move |(_, of)| is_overdue(of)).map(|(home, _)| home)
+    }
+
+    /// A bit for each class in which a wait is queued that is not of one of those shards. All grants are at home.
+    fn wanted_elsewhere(&self, state: &Locked, now_ns: u64) -> u8 {
+        let mut waiting = [0; CLASSES_MAX];
+        waiting.iter_mut().zip(state.scheduler.waiting()).for_each(|(waiting, all)| *waiting = all);
+        for home in self.overdue(now_ns) {
+            for (class, waiting) in (0..self.classes).zip(&mut waiting) {
+                let has_placeholder = state.placeholders.get(home, class).is_some();
+                *waiting -= u32::from(has_placeholder) + state.homes.queued_of(home, class);
+            }
+        }
+        (0..).zip(waiting).filter(|&(_, waiting)| waiting > 0).fold(0, |mask, (class, _)| mask | 1 << class)
     }
 
     /// Advances the clock to the last time of a shard, if it has one.
@@ -335,36 +346,35 @@ impl Shared {
         self.clock.0.show(&state.clock);
     }
 
-    /// Takes the grants that shards have now which were called a lease ago and have not looked since: their waits queue
-    /// again, behind all others. A bounded piece of work. Returns how many shards are to be woken.
+    /// Takes grants from shards that were called a lease ago and have not looked since, as long as waits of others
+    /// could use them: their waits queue again, behind all others. A bounded piece of work. If there is nothing to
+    /// take, these shards keep what they have for another lease. Returns how many shards are to be woken.
     pub(super) fn take_overdue(&self, state: &mut Locked, here: Option<u32>) -> u64 {
         let (now_ns, mut left, mut calls) = (state.clock.now_ns(), TAKEN_AT_ONCE, 0);
-        for home in 0..self.shard_states.len() as u32 {
-            self.own_waits(home).with(OwnWaits::note_due);
-            state.homes.note_due(home);
-        }
-        for (home, CachePadded(shard_state)) in (0..).zip(&self.shard_states) {
-            if !self.is_overdue(shard_state.called_ns.get(), now_ns) {
-                continue;
-            }
-            if !state.waits_elsewhere(home) {
-                shard_state.called_ns.set(now_ns);
-                continue;
-            }
+        let mut wanted = self.wanted_elsewhere(state, now_ns);
+        for home in self.overdue(now_ns) {
             // Each goes on before the next is taken: of waits that a shard queues, one at a time is in the common
-            // queue.
-            while left > 0 && (self.take_own_grant(state, home) || self.take_common_grant(state, home)) {
+            // queue. And the next is behind it, whichever shard it is of.
+            while left > 0 && (self.take_own_grant(state, home, wanted) || self.take_common_grant(state, home, wanted))
+            {
                 left -= 1;
+                self.next_stamp(state);
                 calls += self.bring_home(state, here);
+                wanted = self.wanted_elsewhere(state, now_ns);
             }
         }
-        self.note_oldest_call(state);
+        if left == TAKEN_AT_ONCE {
+            self.forgive_overdue(state);
+        } else {
+            self.note_oldest_call(state);
+        }
         calls
     }
 
-    /// Takes the next due grant of a shard whose wait is in the common queue itself. `false` if there is none.
-    fn take_common_grant(&self, state: &mut Locked, home: u32) -> bool {
-        let Some(index) = state.take_due(home) else { return false };
+    /// As `take_own_grant`, of waits that are in the common queue themselves.
+    fn take_common_grant(&self, state: &mut Locked, home: u32, classes: u8) -> bool {
+        let of_use = |&index: &u32| state.scheduler.would_serve(state.scheduler.buffer_of_wait(index), classes);
+        let Some(index) = state.grants(home).find(of_use) else { return false };
         let tenant = state.scheduler.tenant_of_wait(index);
         self.track(state, tenant);
         state.queue_again(index);
@@ -373,15 +383,25 @@ impl Shared {
         true
     }
 
-    /// No other wait could use the grants of shards that do not look: they keep them for another lease.
+    /// Shards that do not look keep their grants for another lease.
     pub(super) fn forgive_overdue(&self, state: &Locked) {
         let now_ns = state.clock.now_ns();
-        for CachePadded(shard_state) in &self.shard_states {
-            if self.is_overdue(shard_state.called_ns.get(), now_ns) {
-                shard_state.called_ns.set(now_ns);
+        for home in self.overdue(now_ns) {
+            if self.has_grants(state, home) {
+                self.shard_states[home as usize].0.called_ns.set(now_ns);
             }
         }
         self.note_oldest_call(state);
+    }
+
+    fn has_grants(&self, state: &Locked, home: u32) -> bool {
+        self.first_own_grant(home).is_some() || state.homes.has_grants(home)
+    }
+
+    /// A wait that begins from now on is behind those that are there.
+    pub(super) fn next_stamp(&self, state: &mut Locked) {
+        state.stamp = state.stamp.wrapping_add(STAMPS);
+        self.queue.stamp.0.set(state.stamp);
     }
 
     /// Looks which of the shards with grants to pick up was called first.
@@ -389,7 +409,7 @@ impl Shared {
         // First, for a shard may exchange meanwhile.
         self.oldest_call_ns.0.set(None);
         for home in 0..self.shard_states.len() as u32 {
-            if self.first_own_grant(home).is_some() || state.homes.has_grants(home) {
+            if self.has_grants(state, home) {
                 self.expect_pick_up(home);
             }
         }

@@ -125,6 +125,15 @@ impl Tenants {
         !self.rings[class].open.is_empty()
     }
 
+    /// Whether a request of this tenant that waits in this class would not be blocked by its cap, if this number of
+    /// units came back that it has leased.
+    #[cfg(feature = "std")]
+    pub(in crate::scheduler) fn would_be_ready(&self, class: usize, tenant: u32, units: u32) -> bool {
+        let entry = &self.tenants[tenant as usize];
+        self.is_waiting(class, tenant)
+            && (tenant == DEFAULT_TENANT || units <= entry.cap.saturating_sub(entry.used() - units))
+    }
+
     /// Grants of this class that the waiters in it could have had.
     pub(in crate::scheduler) fn grants(&self, class: usize) -> u64 {
         self.rings[class].grants

@@ -121,6 +121,24 @@ impl ModelScheduler {
         self.now_ns = now_ns;
     }
 
+    /// Whether a wait of one of these classes would be eligible with the buffer of this assigned wait; or the buffer be
+    /// withheld.
+    pub(in crate::model) fn would_serve(&self, wait: u64, classes: &[u8]) -> bool {
+        let (_, lease) = self.assigned.iter().find(|(assigned, _)| assigned.id == wait).expect("it has a buffer");
+        let is_eligible = |class: usize| {
+            let of_class = if lease.class == class { lease.units } else { 0 };
+            let cap = self.tenants[&lease.tenant].cap;
+            let left = cap.saturating_sub(self.out_of(|other| other.tenant == lease.tenant) - lease.units);
+            let may_go_on = self.flow(class, lease.tenant).next().is_some() && left >= lease.units;
+            let is_blocked = self.next_of(class).is_none() && !may_go_on;
+            let free = self.free() + lease.units;
+            !is_blocked
+                && free >= self.reserve_of(class).saturating_add(lease.units)
+                && self.left_of_class(class).saturating_add(of_class) >= lease.units
+        };
+        self.to_withhold > 0 || classes.iter().any(|&class| is_eligible(class.into()))
+    }
+
     /// An assigned wait loses its buffer to the next, and waits anew behind all others of its class and tenant. If no
     /// other may have it, one that is in no queue of its shard keeps its place among the grants.
     pub(in crate::model) fn queue_again(&mut self, wait: u64) {

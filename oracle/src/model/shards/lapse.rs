@@ -1,9 +1,9 @@
 //! Grants that their shard does not look at: they go to the waits of others.
 
-use super::{Common, Desk};
+use super::{Book, Common, Desk};
 
-/// The most times in a row that grants which come back to their shard are taken again.
-const ROUNDS_MAX: u32 = 1024;
+/// The most grants that are taken before a thread looks for its own. What is taken more often comes back every time.
+const TAKEN_MAX: u32 = 1024 * 32;
 
 /// The clock of all threads, of which each advances it.
 #[derive(Clone, Copy, Debug)]
@@ -76,44 +76,62 @@ impl Desk {
 }
 
 impl Common {
-    /// Before a shard picks up its grants, those of shards that do not look go to others. What comes back each time is
-    /// of no use to others, and stays for as long again.
+    /// Before a shard picks up its grants, those of shards that lag go to others. What is of no use to them stays for
+    /// as long again.
     pub(super) fn take_lapsed(&mut self, here: usize) {
-        for _ in 0..ROUNDS_MAX {
-            if !self.looks_for_lapsed(here) {
-                return;
-            }
+        let mut left = TAKEN_MAX;
+        while self.looks_for_lapsed(here) {
             self.books[here].called_at = self.clock.now();
-            self.take_lapsed_once();
+            let before = left;
+            self.take_lapsed_once(here, &mut left);
+            if left == before || left == 0 {
+                self.leave_lapsed();
+            }
             self.expect_looks();
-            self.follow(here);
         }
-        for book in self.books.iter_mut().filter(|book| self.clock.has_lapsed(book.called_at)) {
-            book.called_at = self.clock.now();
+    }
+
+    /// Shards that lag have what they have for as long again.
+    fn leave_lapsed(&mut self) {
+        for home in (0..self.books.len()).filter(|&home| !self.assigned_to(home).is_empty()).collect::<Vec<_>>() {
+            if self.lags(home) {
+                self.books[home].called_at = self.clock.now();
+            }
         }
-        self.expect_looks();
+    }
+
+    /// It was called, and has not looked since, for too long.
+    fn lags(&self, home: usize) -> bool {
+        let Book { is_called, called_at, .. } = self.books[home];
+        is_called && self.clock.has_lapsed(called_at)
     }
 
     fn looks_for_lapsed(&self, here: usize) -> bool {
         self.has_waiters && self.books[here].advanced_at.is_some_and(|advanced_at| self.clock.is_due_at(advanced_at))
     }
 
-    fn take_lapsed_once(&mut self) {
-        // What is assigned to others meanwhile stays.
-        let assigned: Vec<Vec<u64>> = (0..self.books.len()).map(|home| self.assigned_to(home)).collect();
-        for (home, assigned) in assigned.into_iter().enumerate() {
-            if !self.clock.has_lapsed(self.books[home].called_at) {
+    fn take_lapsed_once(&mut self, here: usize, left: &mut u32) {
+        for home in 0..self.books.len() {
+            if !self.lags(home) {
                 continue;
             }
-            if !self.waits_elsewhere(home) {
-                self.books[home].called_at = self.clock.now();
-                continue;
-            }
-            for wait in assigned {
+            while let Some(wait) = self.first_of_use(home).filter(|_| *left > 0) {
+                *left -= 1;
                 self.noted.remove(&wait);
                 self.scheduler.queue_again(wait);
+                self.follow(here);
             }
         }
+    }
+
+    /// The first grant of a shard that could serve a wait of one that does not lag.
+    fn first_of_use(&self, home: usize) -> Option<u64> {
+        let queued = self.scheduler.queued_waits();
+        let mut classes: Vec<u8> =
+            queued.iter().filter(|queued| !self.lags(self.homes[&queued.wait])).map(|queued| queued.class).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        self.assigned_to(home).into_iter().find(|&wait| self.scheduler.would_serve(wait, &classes))
     }
 
     /// What is assigned to the waits of a shard, as it picks it up.
@@ -122,10 +140,6 @@ impl Common {
         assigned.retain(|wait| self.homes[wait] == home);
         assigned.sort_by_key(|&wait| !self.scheduler.is_of_shard(wait));
         assigned
-    }
-
-    fn waits_elsewhere(&self, home: usize) -> bool {
-        self.scheduler.queued_waits().iter().any(|queued| self.homes[&queued.wait] != home)
     }
 
     /// Which of the shards with grants was called first.

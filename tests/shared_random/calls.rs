@@ -50,6 +50,7 @@ impl Threads {
             tokens: WAITS,
             shed: [0; 2],
             moved: 0,
+            ended: [0; 4],
             is_ending: false,
         };
         for _ in 0..config.tenants_max {
@@ -256,6 +257,7 @@ impl Threads {
     /// The pool of a thread ends with all its connections, and is made anew.
     pub(super) fn restart(&mut self, shard: usize) {
         self.here = shard;
+        self.count_ended(shard);
         self.waits.retain(|&(of, ..)| of != shard);
         let mut ended = self.pools.remove(shard);
         // Leases of the host's own stay, for any thread.
@@ -269,6 +271,8 @@ impl Threads {
         while let Some(named) = self.shared_pool.poll_wake() {
             self.is_named[named as usize] = true;
         }
+        // Nothing of it is left: not even a wait, or what its receivers kept in the name of a tenant.
+        self.check();
         self.pools.insert(shard, self.shared_pool.shard(shard as u32).expect("it has none"));
         self.now_ns[shard] = 0;
         for at in 0..self.clients.len() {
@@ -277,6 +281,20 @@ impl Threads {
                 self.run(at);
             }
         }
+    }
+
+    fn count_ended(&mut self, shard: usize) {
+        let pool = &self.pools[shard];
+        let is_waiting = |client: &Client| {
+            client.shard == shard && pool.connection(client.id).is_ok_and(|connection| connection.is_waiting())
+        };
+        let had = [
+            self.leases.iter().any(|&(of, _)| of == shard),
+            self.waits.iter().any(|&(of, ..)| of == shard),
+            self.is_named[shard],
+            self.clients.iter().any(is_waiting),
+        ];
+        self.ended.iter_mut().zip(had).for_each(|(pools, had)| *pools += u64::from(had));
     }
 
     pub(super) fn step(&mut self) {
@@ -304,7 +322,7 @@ impl Threads {
                 self.replace(at);
                 self.run(at);
             }
-            910..997 => {
+            910..994 => {
                 self.tick(shard);
                 // What an honest client sent is reported in each loop iteration.
                 for at in 0..self.clients.len() {
@@ -313,7 +331,7 @@ impl Threads {
                     }
                 }
             }
-            997 => self.restart(shard),
+            994..998 => self.restart(shard),
             998 => self.exchange_tenants(),
             _ => self.rest(),
         }

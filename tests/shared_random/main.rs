@@ -10,6 +10,7 @@ use demuxbuf::receiving::ShedReason;
 use demuxbuf::scheduler::{LeaseId, TenantId, WaitId};
 use demuxbuf::shared::{PoolShard, SharedPool};
 use demuxbuf_testkit::{EventLoop, Rng, Socket, in_modes};
+use std::array;
 
 const MODES: [Mode; 4] = [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Optimistic];
 const MS: u64 = 1_000_000;
@@ -55,6 +56,9 @@ struct Threads {
     tokens: u64,
     shed: [u64; 2],
     moved: u64,
+    /// Of the pools that ended: how many had leases, requests that waited, something to pick up, and receivers that
+    /// waited.
+    ended: [u64; 4],
     /// It all comes to an end: nothing new is begun.
     is_ending: bool,
 }
@@ -170,7 +174,7 @@ fn whole_frames(data: &[u8]) -> usize {
 #[test]
 fn receivers_of_several_threads_at_random() {
     in_modes(&MODES, |mode| {
-        let (mut moved, mut shed, mut claims) = (0, 0, 0);
+        let (mut moved, mut shed, mut claims, mut ended) = (0, 0, 0, [0; 4]);
         for seed in 0..SEEDS {
             println!("{mode:?}, seed {seed}");
             let mut threads = Threads::new(mode, seed);
@@ -180,11 +184,13 @@ fn receivers_of_several_threads_at_random() {
             claims += threads.pools.iter().map(|pool| pool.totals().claims).sum::<u64>();
             threads.end();
             (moved, shed) = (moved + threads.moved, shed + threads.shed[0]);
+            ended = array::from_fn(|at| ended[at] + threads.ended[at]);
         }
-        println!("{mode:?}: {claims} claims, {moved} moves, {shed} shed");
+        println!("{mode:?}: {claims} claims, {moved} moves, {shed} shed, ended with {ended:?}");
         assert!(
             cfg!(miri) || (claims > 100 && moved > 100 && shed > 10),
             "{claims} claims, {moved} moves, {shed} shed"
         );
+        assert!(cfg!(miri) || ended.iter().all(|&pools| pools >= 5), "pools ended with {ended:?}");
     });
 }

@@ -32,6 +32,13 @@ pub trait Buffers {
         before
     }
 
+    /// Nothing is left to poll: what is free beyond the spare of a shard is returned. `true` if more is free than before
+    /// then, for others returned some, too.
+    #[inline(always)]
+    fn return_spares(&mut self) -> bool {
+        false
+    }
+
     /// What waits for memory now that nothing is left to poll, and whether it may begin to ask for it now. `true` if a
     /// buffer came at once.
     #[inline(always)]

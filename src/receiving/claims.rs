@@ -135,7 +135,10 @@ impl<B: Buffers> Receiving<B> {
 
     /// What a receiver is to learn that did not ask. Poll until there is nothing, after the events of a loop iteration.
     pub fn poll(&mut self) -> Option<Notice> {
-        let notice = self.poll_once();
+        let mut notice = self.poll_once();
+        if notice.is_none() && self.buffers.return_spares() {
+            notice = self.poll_once();
+        }
         if notice.is_none() && self.settle() { self.poll_once() } else { notice }
     }
 

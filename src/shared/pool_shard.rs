@@ -231,12 +231,18 @@ impl Buffers for PoolShard {
         self.shard.reserve_of(self.common.receivers_class() + 1) - self.common.receivers_reserve()
     }
 
-    fn settle(&mut self, wanted: Option<Wanted>, may_ask: bool) -> bool {
+    fn return_spares(&mut self) -> bool {
+        let free = self.free();
         while self.stock.len() > 1 {
             let buffer = self.take().expect("there is more than one");
             self.release_at(buffer);
             self.look();
         }
+        self.free() > free
+    }
+
+    fn settle(&mut self, wanted: Option<Wanted>, may_ask: bool) -> bool {
+        self.return_spares();
         // One that is in credit has what it needs.
         let wanted = wanted.filter(|wanted| *wanted == Wanted::BesideReserve || self.stock.is_empty());
         let is_asked = self.wait.map(|wait| wait.wanted) == wanted;

@@ -1,6 +1,7 @@
 //! The calls of hosts and pools.
 
 use super::counting::Access;
+use super::shard::Shard;
 use super::{EACH_ITERATION_MAX, ModelReceiving, Purpose, Receiver};
 use crate::receiving_system::{After, Begin, Delivered, Facts, Notice, Reason, ReceivingSystem, Rest, Totals};
 
@@ -189,8 +190,14 @@ impl ReceivingSystem for ModelReceiving {
     }
 
     fn poll(&mut self) -> Option<Notice> {
-        let notice = self.next_notice();
-        if notice.is_none() && self.rest_at_shard() { self.next_notice() } else { notice }
+        if let Some(notice) = self.next_notice() {
+            return Some(notice);
+        }
+        let sees_more = self.shard_mut().is_some_and(Shard::hold_one);
+        if let Some(notice) = sees_more.then(|| self.next_notice()).flatten() {
+            return Some(notice);
+        }
+        if self.rest_at_shard() { self.next_notice() } else { None }
     }
 
     fn poll_timeout(&self) -> Option<u64> {

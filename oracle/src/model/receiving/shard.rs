@@ -95,13 +95,20 @@ impl Shard {
         }
     }
 
-    /// Nothing is left to poll. What the first receiver that waits needs, and whether it is in credit; whether the
-    /// shard may begin to ask. True if it has a buffer more.
-    pub(super) fn rest(&mut self, first_is_in_credit: Option<bool>, may_ask: bool) -> bool {
+    /// It holds no more than the spare. True if it sees that more is free than before.
+    pub(super) fn hold_one(&mut self) -> bool {
+        let before = self.free();
         while self.held.len() > 1 {
             let lease = self.take();
             self.release(lease);
         }
+        before < self.free()
+    }
+
+    /// Nothing is left to poll. What the first receiver that waits needs, and whether it is in credit; whether the
+    /// shard may begin to ask. True if it has a buffer more.
+    pub(super) fn rest(&mut self, first_is_in_credit: Option<bool>, may_ask: bool) -> bool {
+        self.hold_one();
         let wanted = first_is_in_credit.filter(|&is_in_credit| !is_in_credit || self.held.is_empty());
         if self.wait.map(|wait| wait.is_in_credit) == wanted || (wanted.is_some() && !may_ask) {
             return false;

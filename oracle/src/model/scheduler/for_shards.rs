@@ -92,7 +92,8 @@ impl ModelScheduler {
 
     /// What is given out of turn to a wait of this class bypasses waits in queues of shards that could have had it.
     fn pass_own(&mut self, class: usize) {
-        let whole: Vec<bool> = (0..self.classes()).map(|other| self.free() >= self.reserve_of(other)).collect();
+        // The buffer is free until it is given.
+        let whole: Vec<bool> = (0..self.classes()).map(|other| self.free() > self.reserve_of(other)).collect();
         let uncapped: Vec<bool> = (0..self.classes()).map(|other| !self.has_cap(other as u8)).collect();
         let is_bypassed = |wait: &&mut Wait| {
             wait.tenant == DEFAULT_TENANT && wait.class >= class && uncapped[wait.class] && whole[wait.class]

@@ -32,8 +32,8 @@ pub trait Buffers {
         before
     }
 
-    /// Nothing is left to poll: what is free beyond the spare of a shard is returned. `true` if more is free than before
-    /// then, for others returned some, too.
+    /// Nothing is left to poll: what is free beyond the spare of a shard is returned. `true` if more is free than
+    /// before then, for others returned some, too.
     #[inline(always)]
     fn return_spares(&mut self) -> bool {
         false

@@ -103,7 +103,9 @@ impl Shared {
             state.take_back(buffer);
             let grants = state.grants_before(class, &own.exchanged);
             own.queue_again(state.now_ns(), state.stamp, grants);
-            own.show(&self.shard_states[shard as usize].0.shown, class);
+            let shown = &self.shard_states[shard as usize].0.shown;
+            own.show_queue(shown, class);
+            own.show_assigned(shown);
             Some(class)
         });
         let Some(class) = again else { return false };
@@ -111,6 +113,11 @@ impl Shared {
             self.queue_placeholder(state, shard, class, state.stamp);
         }
         true
+    }
+
+    /// Counts what a shard queues now among the most that it ever queued.
+    pub(super) fn note_own_peak(&self, shard: u32) {
+        self.own_waits(shard).with(|own| self.shard_states[shard as usize].0.shown.reach_peak(own.waiting));
     }
 
     /// Where a wait is, if it is one. One that a shard queues may be picked up by its thread right after.

@@ -335,8 +335,14 @@ impl OwnWaits {
     /// As `show`, if none was assigned or picked up.
     #[inline(always)]
     pub(super) fn show_waiting(&self, shown: &ShownWaits, class: u8) {
-        shown.waiting_by_class[usize::from(class)].set(self.queues[usize::from(class)].len.into());
+        self.show_queue(shown, class);
         shown.reach_peak(self.waiting);
+    }
+
+    /// As `show_waiting`, while a wait counts as queued that is served already.
+    #[inline(always)]
+    pub(super) fn show_queue(&self, shown: &ShownWaits, class: u8) {
+        shown.waiting_by_class[usize::from(class)].set(self.queues[usize::from(class)].len.into());
     }
 
     #[inline(always)]

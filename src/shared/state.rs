@@ -360,6 +360,7 @@ impl Shared {
                 left -= 1;
                 self.next_stamp(state);
                 calls += self.bring_home(state, here);
+                self.note_own_peak(home);
                 wanted = self.wanted_elsewhere(state, now_ns);
             }
         }

@@ -283,5 +283,6 @@ fn move_by_a_step_equals_one_without() {
             }
         }
     }
-    assert!(moved.iter().all(|&moved| moved > 100), "{moved:?}");
+    // Where memory that is not lent is poisoned, steps that pass bytes on are not tried.
+    assert!(cfg!(feature = "poison") || moved.iter().all(|&moved| moved > 100), "{moved:?}");
 }

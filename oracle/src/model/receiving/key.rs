@@ -18,6 +18,9 @@ impl ModelReceiving {
             let age = receiver.start.map_or(u64::MAX, |start| (until - start).min(self.config.wait_ns_max()));
             let held_max = self.config.blocked_ns + self.step_ns_max();
             let held = receiver.held_since.map_or(u64::MAX, |since| (self.now - since).min(held_max));
+            // What is not late is not evicted in the next iteration in any case.
+            let is_late = self.deadline(id).is_some_and(|deadline| deadline <= self.now);
+            let sparing = receiver.sparing.filter(|&time| time >= self.before && is_late);
             let off = |id: u32| self.receiver(id).off;
             let shed = |id: u32| self.receiver(id).shed.and_then(|(_, notice)| notice);
             state.extend([
@@ -29,7 +32,7 @@ impl ModelReceiving {
                 receiver.cell.map_or(u64::MAX, |cell| cell as u64),
                 age,
                 held,
-                receiver.sparing.filter(|&time| time >= self.before).map_or(u64::MAX, |time| self.now - time),
+                sparing.map_or(u64::MAX, |time| self.now - time),
                 rank(self.deadline(id), &|id| self.deadline(id)),
                 rank(self.evictable_from(id), &|id| self.evictable_from(id)),
                 rank(receiver.off, &off),

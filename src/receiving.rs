@@ -111,6 +111,8 @@ pub struct Receiving<B = FreeList> {
     arena: Arena,
     /// What is not needed any more is overwritten.
     wipes: bool,
+    /// No tenant counts what is kept, and nothing is done with what is not needed any more.
+    is_common: bool,
     /// What the host leased by `lease`.
     leased: u32,
     receive_buffer: u32,
@@ -169,10 +171,12 @@ impl<B: Buffers> Receiving<B> {
         let mut take = || buffers.take().expect("as many are free");
         let receive_buffer = take();
         let cells = Cells::new(config.buffer_bytes, &split, take)?;
+        let is_common = !poison::IS_ON && !wipes && buffers.tenants_max() == 0;
         Ok(Receiving {
             config: *config,
             arena,
             wipes,
+            is_common,
             leased: 0,
             receive_buffer,
             is_receive_buffer_lent: false,

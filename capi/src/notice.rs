@@ -67,31 +67,76 @@ impl demuxbuf_notice {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn demuxbuf_pool_poll_notice(pool: *mut demuxbuf_pool, notice: *mut demuxbuf_notice) -> i32 {
     // SAFETY: as the module asks.
-    let pool = unsafe { InPool::new(pool) };
-    let nothing_to_poll = pool.with_sound(|pool| pool.nothing_to_poll().then_some(()));
-    // SAFETY: as the module asks.
+    let in_pool = unsafe { InPool::new(pool) };
+    let is_quiet = in_pool.with_sound(|pool| match pool {
+        AnyPool::Own(pool) => Some(pool.nothing_to_poll()),
+        AnyPool::Shard(_) => None,
+    });
+    match is_quiet {
+        // SAFETY: as the module asks.
+        Ok(Some(true)) if unsafe { has_allowed_size(notice) } => DEMUXBUF_STATUS_NONE,
+        // SAFETY: as the module asks.
+        Ok(Some(_)) => unsafe { poll_grant(pool, notice) },
+        // SAFETY: as the module asks.
+        _ => unsafe { poll_in_shard(pool, notice) },
+    }
+}
+
+/// The call of a shard; a function of its own, so that pools of one thread save no registers for it.
+///
+/// # Safety
+///
+/// As for `InPool::new` and `StructOut::new`.
+#[inline(never)]
+unsafe extern "C" fn poll_in_shard(pool: *mut demuxbuf_pool, notice: *mut demuxbuf_notice) -> i32 {
+    // SAFETY: as this function asks.
+    let in_pool = unsafe { InPool::new(pool) };
+    let nothing_to_poll = in_pool.with_sound(|pool| pool.nothing_to_poll().then_some(()));
+    // SAFETY: as this function asks.
     if nothing_to_poll == Ok(Some(())) && unsafe { has_allowed_size(notice) } {
         return DEMUXBUF_STATUS_NONE;
     }
-    // SAFETY: as the module asks.
-    unsafe { poll_notice(pool, notice) }
+    // SAFETY: as this function asks.
+    unsafe { poll_grant(pool, notice) }
 }
 
+/// The call where a claim is granted, and nothing else is to be polled before.
+///
 /// # Safety
 ///
-/// As for `StructOut::new`.
+/// As for `InPool::new` and `StructOut::new`.
 #[inline(never)]
-unsafe fn poll_notice(pool: InPool, notice: *mut demuxbuf_notice) -> i32 {
+unsafe extern "C" fn poll_grant(pool: *mut demuxbuf_pool, notice: *mut demuxbuf_notice) -> i32 {
+    // SAFETY: as this function asks.
+    let Some(out) = (unsafe { StructOut::whole(notice) }) else {
+        // SAFETY: as this function asks.
+        return unsafe { poll_otherwise(pool, notice) };
+    };
+    // SAFETY: as this function asks.
+    let in_pool = unsafe { InPool::new(pool) };
+    let granted = in_pool.with_sound(|pool| each!(pool, pool => pool.kept_path::<true>().poll()));
+    let Ok(Some(GrantStep { id, token, step })) = granted else {
+        // SAFETY: as this function asks.
+        return unsafe { poll_otherwise(pool, notice) };
+    };
+    out.write(demuxbuf_notice::of_receiver(id, token, demuxbuf_step::raw(step)));
+    DEMUXBUF_OK
+}
+
+/// The call where nothing of it is known.
+///
+/// # Safety
+///
+/// As for `InPool::new` and `StructOut::new`.
+#[inline(never)]
+unsafe extern "C" fn poll_otherwise(pool: *mut demuxbuf_pool, notice: *mut demuxbuf_notice) -> i32 {
+    // SAFETY: as this function asks.
+    let pool = unsafe { InPool::new(pool) };
     // SAFETY: as this function asks.
     let notice = match unsafe { StructOut::new(notice) } {
         Ok(notice) => notice,
         Err(status) => return status,
     };
-    let granted = pool.with_sound(|pool| each!(pool, pool => pool.kept_path::<true>().poll()));
-    if let Ok(Some(GrantStep { id, token, step })) = granted {
-        notice.write(demuxbuf_notice::of_receiver(id, token, demuxbuf_step::raw(step)));
-        return DEMUXBUF_OK;
-    }
     let polled = pool.with(|pool| {
         let Some(granted) = pool.poll_notice() else {
             return Ok(None);

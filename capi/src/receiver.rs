@@ -216,7 +216,14 @@ pub unsafe extern "C" fn demuxbuf_receiver_describe(
 pub unsafe extern "C" fn demuxbuf_receiver_readable(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     let begin = |mut pool: FastPath<'_>, id| pool.begin(id);
     // SAFETY: as the module asks.
-    unsafe { fast(pool, receiver, begin).unwrap_or_else(|| readable_slowly(pool, receiver)) }
+    let otherwise = || match unsafe { is_ready(pool) } {
+        // SAFETY: as the module asks.
+        true => unsafe { readable_slowly(pool, receiver) },
+        // SAFETY: as the module asks.
+        false => unsafe { readable_anywhere(pool, receiver) },
+    };
+    // SAFETY: as the module asks.
+    unsafe { fast(pool, receiver, begin).unwrap_or_else(otherwise) }
 }
 
 /// One receive brought `bytes` bytes, at most `bytes` of the step that asked for it.
@@ -307,6 +314,11 @@ pub unsafe extern "C" fn demuxbuf_receiver_block(
     receiver: u64,
     reasons: u32,
 ) -> demuxbuf_step {
+    // SAFETY: as the module asks.
+    if unsafe { has_scarce_cycle(pool) } {
+        // SAFETY: as the module asks.
+        return unsafe { block_anywhere(pool, receiver, reasons) };
+    }
     let step = kept!(pool, receiver, NARROW, block(reasons));
     // SAFETY: as the module asks.
     step.unwrap_or_else(|| unsafe { block_anywhere(pool, receiver, reasons) })
@@ -323,6 +335,11 @@ pub unsafe extern "C" fn demuxbuf_receiver_unblock(
     receiver: u64,
     reasons: u32,
 ) -> demuxbuf_step {
+    // SAFETY: as the module asks.
+    if !unsafe { is_ready(pool) } {
+        // SAFETY: as the module asks.
+        return unsafe { unblock_anywhere(pool, receiver, reasons) };
+    }
     let step = kept!(pool, receiver, NARROW, unblock(reasons));
     // SAFETY: as the module asks.
     step.unwrap_or_else(|| unsafe { unblock_anywhere(pool, receiver, reasons) })
@@ -396,9 +413,13 @@ pub unsafe extern "C" fn demuxbuf_receiver_done(
     receiver: u64,
     actions: u32,
 ) -> demuxbuf_step {
-    let arm = |mut pool: FastPath<'_>, id| if actions == DEMUXBUF_WANT_RECV { pool.arm(id) } else { None };
+    if actions != DEMUXBUF_WANT_RECV {
+        // SAFETY: as the module asks.
+        return unsafe { done_slowly(pool, receiver, actions) };
+    }
+    let arm = |mut pool: FastPath<'_>, id| pool.arm(id);
     // SAFETY: as the module asks.
-    unsafe { fast(pool, receiver, arm).unwrap_or_else(|| done_slowly(pool, receiver, actions)) }
+    unsafe { fast(pool, receiver, arm).unwrap_or_else(|| armed(pool, receiver, actions)) }
 }
 
 /// Reports any event by its number: `DEMUXBUF_EVENT_*`. The calls above are the same for one event each.

@@ -3,7 +3,7 @@
 //!
 //! Callers of `extern "C"` functions guarantee what the module `receiver` asks.
 
-use super::actions::{DEMUXBUF_STOP_RECV, DEMUXBUF_WANT_RECV};
+use super::actions::DEMUXBUF_STOP_RECV;
 use super::any_pool::{AnyPool, each};
 use super::guard::{InPool, demuxbuf_pool};
 use super::row_call::{Decoded, Done, Pending, Received, ReceivedAndDecoded, Report, RowCall};
@@ -49,12 +49,13 @@ pub(super) unsafe fn fast(
 
 /// The call where it is a step of a cycle with kept bytes; a macro, since each kind of pool has a path of its own.
 macro_rules! kept {
-    ($pool:ident, $receiver:ident, $path:ident, $call:ident($($argument:expr),*)) => {{
+    ($pool:ident, $receiver:ident, $path:ident, $call:ident($($argument:expr),*)) => {
+        kept!($pool, $path, $call(ReceiverId::from_bits($receiver), $($argument),*))
+    };
+    ($pool:ident, $path:ident, $call:ident($($argument:expr),* $(,)?)) => {{
         // SAFETY: as each of these calls asks.
         let pool = unsafe { InPool::new($pool) };
-        let step = pool.with_sound(|pool| {
-            each!(pool, pool => pool.kept_path::<$path>().$call(ReceiverId::from_bits($receiver), $($argument),*))
-        });
+        let step = pool.with_sound(|pool| each!(pool, pool => pool.kept_path::<$path>().$call($($argument),*)));
         step.ok().flatten().map(demuxbuf_step::raw)
     }};
 }
@@ -77,16 +78,37 @@ pub(super) unsafe fn has_kept_cycle(pool: *mut demuxbuf_pool) -> bool {
     unsafe { InPool::new(pool) }.fast(|pool| pool.has_kept_cycle().then_some(())).is_some()
 }
 
-/// Whether a receiver keeps bytes.
+/// Whether cycles may begin without a look at memory, as far as it is known.
 ///
 /// # Safety
 ///
 /// As for `InPool::new`.
 #[inline(always)]
-unsafe fn keeps(pool: *mut demuxbuf_pool, receiver: u64) -> bool {
-    let keeps = |mut pool: FastPath<'_>| pool.keeps(ReceiverId::from_bits(receiver)).then_some(());
+pub(super) unsafe fn is_ready(pool: *mut demuxbuf_pool) -> bool {
     // SAFETY: as this function asks.
-    unsafe { InPool::new(pool) }.fast(keeps).is_some()
+    unsafe { InPool::new(pool) }.fast(|pool| pool.is_ready().then_some(())).is_some()
+}
+
+/// Whether a receiver is to receive or to decode in a cycle that began while memory was short.
+///
+/// # Safety
+///
+/// As for `InPool::new`.
+#[inline(always)]
+pub(super) unsafe fn has_scarce_cycle(pool: *mut demuxbuf_pool) -> bool {
+    // SAFETY: as this function asks.
+    unsafe { InPool::new(pool) }.fast(|pool| pool.has_scarce_cycle().then_some(())).is_some()
+}
+
+/// The row of a receiver that keeps bytes.
+///
+/// # Safety
+///
+/// As for `InPool::new`.
+#[inline(always)]
+unsafe fn row_of_kept(pool: *mut demuxbuf_pool, receiver: u64) -> Option<u32> {
+    // SAFETY: as this function asks.
+    unsafe { InPool::new(pool) }.fast(|mut pool| pool.row_of_kept(ReceiverId::from_bits(receiver)))
 }
 
 #[inline(never)]
@@ -165,7 +187,7 @@ pub(super) unsafe extern "C" fn readable_slowly(pool: *mut demuxbuf_pool, receiv
 }
 
 #[inline(never)]
-unsafe extern "C" fn readable_anywhere(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
+pub(super) unsafe extern "C" fn readable_anywhere(pool: *mut demuxbuf_pool, receiver: u64) -> demuxbuf_step {
     let step = kept!(pool, receiver, WIDE, begin());
     // SAFETY: as the module asks.
     step.unwrap_or_else(|| unsafe { readable_otherwise(pool, receiver) })
@@ -180,6 +202,13 @@ unsafe extern "C" fn readable_otherwise(pool: *mut demuxbuf_pool, receiver: u64)
 #[inline(never)]
 pub(super) unsafe extern "C" fn received_kept(pool: *mut demuxbuf_pool, receiver: u64, bytes: u32) -> demuxbuf_step {
     let step = kept!(pool, receiver, NARROW, receive(bytes));
+    // SAFETY: as the module asks.
+    step.unwrap_or_else(|| unsafe { received_short(pool, receiver, bytes) })
+}
+
+#[inline(never)]
+unsafe extern "C" fn received_short(pool: *mut demuxbuf_pool, receiver: u64, bytes: u32) -> demuxbuf_step {
+    let step = kept!(pool, receiver, NARROW, receive_short(bytes));
     // SAFETY: as the module asks.
     step.unwrap_or_else(|| unsafe { received_otherwise(pool, receiver, bytes) })
 }
@@ -265,24 +294,24 @@ unsafe extern "C" fn unblock_otherwise(pool: *mut demuxbuf_pool, receiver: u64, 
 pub(super) unsafe extern "C" fn done_slowly(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
     // SAFETY: as the module asks.
     unsafe {
-        match actions {
-            DEMUXBUF_WANT_RECV => armed(pool, receiver, actions),
-            DEMUXBUF_STOP_RECV if keeps(pool, receiver) => stopped(pool, receiver, actions),
-            _ => done_otherwise(pool, receiver, actions),
+        let row = if actions == DEMUXBUF_STOP_RECV { row_of_kept(pool, receiver) } else { None };
+        match row {
+            Some(row) => stopped(pool, receiver, actions, row),
+            None => done_otherwise(pool, receiver, actions),
         }
     }
 }
 
 #[inline(never)]
-unsafe extern "C" fn armed(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
+pub(super) unsafe extern "C" fn armed(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
     let step = kept!(pool, receiver, WIDE, arm());
     // SAFETY: as the module asks.
     step.unwrap_or_else(|| unsafe { done_otherwise(pool, receiver, actions) })
 }
 
 #[inline(never)]
-unsafe extern "C" fn stopped(pool: *mut demuxbuf_pool, receiver: u64, actions: u32) -> demuxbuf_step {
-    let step = kept!(pool, receiver, WIDE, stop());
+unsafe extern "C" fn stopped(pool: *mut demuxbuf_pool, receiver: u64, actions: u32, row: u32) -> demuxbuf_step {
+    let step = kept!(pool, WIDE, stop(row));
     // SAFETY: as the module asks.
     step.unwrap_or_else(|| unsafe { done_otherwise(pool, receiver, actions) })
 }

@@ -55,7 +55,7 @@ impl Connection {
 
     /// `Readable` and `BufferDenied` in one, of a connection that asks for a buffer then; what it keeps has no room
     /// behind it any more.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wait_if_readable(&mut self) -> Actions {
         self.become_ready();
         self.set(flag::WAITING);
@@ -147,7 +147,7 @@ impl Connection {
     }
 
     /// `BufferGranted` of a connection that waits; `None`, and nothing is changed, where that is not all.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_end_wait(&mut self, capacity: u32) -> Option<Actions> {
         const WAITS: u32 = flag::ATTACHED | flag::WAITING | flag::READY;
         const KEEPS: u32 = WAITS | flag::SLOT | flag::FULL;

@@ -127,6 +127,7 @@ impl Buffers for Budget {
         self.limit.reserve
     }
 
+    #[inline(always)]
     fn is_wanted(&self) -> bool {
         self.scheduler.is_wanted()
     }

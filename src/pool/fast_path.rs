@@ -184,10 +184,29 @@ impl FastPath<'_> {
         self.kept_cycle.is_open()
     }
 
+    /// Whether a cycle may begin without another look at what is scarce.
+    #[inline(always)]
+    pub fn is_ready(&self) -> bool {
+        self.cycle.progress.phase == Phase::Ready
+    }
+
+    /// Whether a cycle is open that began while memory was short.
+    #[inline(always)]
+    pub fn has_scarce_cycle(&self) -> bool {
+        self.kept_cycle.is_scarce
+    }
+
     /// Whether a receiver keeps bytes.
     #[inline(always)]
-    pub fn keeps(&mut self, id: ReceiverId) -> bool {
-        self.table.find_fast(id).is_some_and(|(_, connection)| connection.hold() == Hold::Slot)
+    pub(super) fn keeps(&mut self, id: ReceiverId) -> bool {
+        self.row_of_kept(id).is_some()
+    }
+
+    /// The row of a receiver that keeps bytes.
+    #[inline(always)]
+    pub fn row_of_kept(&mut self, id: ReceiverId) -> Option<u32> {
+        let (index, connection) = self.table.find_fast(id)?;
+        (connection.hold() == Hold::Slot).then_some(index)
     }
 
     /// After a defect nothing can be trusted.

@@ -66,12 +66,15 @@ impl<S: BufferSource, const IS_WIDE: bool> KeptPath<'_, S, IS_WIDE> {
     pub(super) fn step(&mut self, id: ReceiverId, event: Event) -> Option<RawStep> {
         match event {
             Event::Readable => self.begin(id),
-            Event::Received { bytes } => self.receive(id, bytes),
+            Event::Received { bytes } => self.receive(id, bytes).or_else(|| self.receive_short(id, bytes)),
             Event::Consumed { bytes } => self.pass(id, bytes),
             Event::NeedMore { bytes } => self.keep(id, 0, bytes, 0),
             Event::Block { reasons } => self.block(id, reasons),
             Event::Unblock { reasons } => self.unblock(id, reasons),
-            Event::Done(actions) if actions.bits() == Action::StopRecv as u32 => self.stop(id),
+            Event::Done(actions) if actions.bits() == Action::StopRecv as u32 => {
+                let (index, _) = self.table.find_fast(id)?;
+                self.stop(index)
+            }
             _ => None,
         }
     }
@@ -100,7 +103,8 @@ impl<S: BufferSource, const IS_WIDE: bool> KeptPath<'_, S, IS_WIDE> {
     /// It may receive few bytes, or claims.
     #[inline(always)]
     fn begin_limited(&mut self, id: ReceiverId) -> Option<RawStep> {
-        if self.has_cycle() || self.memory.has_plenty() {
+        let free = self.memory.buffers().free();
+        if self.has_cycle() || self.memory.is_plenty(free) {
             return None;
         }
         let buffer_bytes = self.cycle.buffer_bytes;
@@ -108,7 +112,7 @@ impl<S: BufferSource, const IS_WIDE: bool> KeptPath<'_, S, IS_WIDE> {
         if !connection.asks_if_readable(buffer_bytes) {
             return None;
         }
-        let limited = self.memory.begin_limited(index)?;
+        let limited = self.memory.begin_limited(index, free)?;
         self.scheduled.clear(index);
         let (at, kept_bytes, is_whole, max_bytes) = match limited {
             Limited::First(max_bytes) => (self.memory.receive_buffer_address(), 0, false, max_bytes),
@@ -127,22 +131,31 @@ impl<S: BufferSource, const IS_WIDE: bool> KeptPath<'_, S, IS_WIDE> {
         Some(self.to_receive())
     }
 
-    /// It has received, and there is room left.
+    /// It has received, there is room left, and its decoder needs no more.
     #[inline(always)]
     pub fn receive(&mut self, id: ReceiverId, bytes: u32) -> Option<RawStep> {
-        let KeptCycle { phase, purpose, kept_bytes, max_bytes, at, .. } = *self.kept_cycle;
+        let KeptCycle { phase, index, kept_bytes, max_bytes, at, .. } = *self.kept_cycle;
         let is_known = phase == Phase::Receiving && self.memory.is_common();
-        let (index, connection) = self.table.find_fast(id)?;
-        if !is_known || self.kept_cycle.index != index || !connection.leaves_room(bytes, max_bytes) {
+        let (row, connection) = self.table.find_fast(id)?;
+        let is_enough = connection.leaves_room(bytes, max_bytes) && connection.needed_bytes() <= bytes;
+        if !is_known || row != index || !is_enough {
             return None;
         }
-        let left_bytes = kept_bytes + bytes;
-        let needed_bytes = connection.needed_bytes().saturating_sub(bytes);
-        if needed_bytes == 0 {
-            let pending = connection.receive_behind_kept(bytes);
-            (self.kept_cycle.phase, self.kept_cycle.received_bytes) = (Phase::Decoding, bytes);
-            return Some(step(Some(at.get()), left_bytes, pending));
+        let pending = connection.receive_behind_kept(bytes);
+        (self.kept_cycle.phase, self.kept_cycle.received_bytes) = (Phase::Decoding, bytes);
+        Some(step(Some(at.get()), kept_bytes + bytes, pending))
+    }
+
+    /// It has received, there is room left, and its decoder needs more: all of it is kept.
+    #[inline(always)]
+    pub fn receive_short(&mut self, id: ReceiverId, bytes: u32) -> Option<RawStep> {
+        let KeptCycle { phase, purpose, kept_bytes, max_bytes, .. } = *self.kept_cycle;
+        let (index, connection) = self.table.find_fast(id)?;
+        let is_to_receive = phase == Phase::Receiving && self.kept_cycle.index == index;
+        if !is_to_receive || !connection.leaves_room(bytes, max_bytes) || connection.needed_bytes() <= bytes {
+            return None;
         }
+        let (left_bytes, needed_bytes) = (kept_bytes + bytes, connection.needed_bytes() - bytes);
         let rest = Rest::Short { needed_bytes, usable_bytes: 0 };
         let at = self.memory.try_keep::<IS_WIDE>(index, purpose, (bytes, 0), left_bytes, rest)?;
         connection.receive_behind_kept(bytes);
@@ -252,13 +265,13 @@ impl<S: BufferSource, const IS_WIDE: bool> KeptPath<'_, S, IS_WIDE> {
         Some(step(Some(at), kept.bytes(), pending))
     }
 
-    /// Read interest of a receiver that is blocked or waits is off, as was wanted.
+    /// Read interest of the receiver in this row, which is blocked or waits, is off, as was wanted.
     #[inline(always)]
-    pub fn stop(&mut self, id: ReceiverId) -> Option<RawStep> {
+    pub fn stop(&mut self, index: u32) -> Option<RawStep> {
         if !self.memory.is_common() {
             return None;
         }
-        let (index, connection) = self.table.find_fast(id)?;
+        let connection = self.table.row_mut(index)?;
         let kept = match connection.is_waiting() {
             true => self.memory.kept::<true>(index, Stance::Claiming).filter(|_| connection.try_stop_waiting())?,
             false => self.memory.kept::<true>(index, Stance::Held).filter(|_| connection.try_stop_blocked())?,
@@ -327,10 +340,11 @@ impl<S: BufferSource, const IS_WIDE: bool> KeptPath<'_, S, IS_WIDE> {
     fn end(&mut self, (received_bytes, consumed_bytes): (u32, u32)) {
         let was_scarce = core::mem::take(&mut self.kept_cycle.is_scarce);
         (self.kept_cycle.phase, self.kept_cycle.received_bytes) = (Phase::Closed, 0);
-        if IS_WIDE {
+        let has_moved_buffers = self.memory.has_moved_buffers();
+        let is_plentiful = !was_scarce && (!has_moved_buffers || self.memory.has_plenty());
+        if IS_WIDE && is_plentiful && has_moved_buffers {
             self.cycle.buffer = Address::new(self.memory.receive_buffer_address());
         }
-        let is_plentiful = !was_scarce && (!self.memory.has_moved_buffers() || self.memory.has_plenty());
         self.cycle.progress.phase = if is_plentiful { CommonPhase::Ready } else { CommonPhase::Closed };
         self.counts.received_bytes += u64::from(received_bytes);
         self.counts.consumed_bytes += u64::from(consumed_bytes);

@@ -17,6 +17,12 @@ pub trait Buffers {
     #[inline(always)]
     fn make_ready(&mut self, _buffers: u32) {}
 
+    /// As `make_ready` of one buffer, after this number was free: how many are now.
+    #[inline(always)]
+    fn free_once_ready(&mut self, before: u32) -> u32 {
+        before
+    }
+
     /// The clock was advanced: the view of what is free is renewed.
     #[inline(always)]
     fn look(&mut self) {}

@@ -10,6 +10,7 @@ use super::sizes::{HEADER, SIZES_MAX, Size, Sizes};
 use crate::alloc_util::reserve;
 use crate::config_error::ConfigError;
 use alloc::vec::Vec;
+use core::num::NonZero;
 
 /// The cells of all sizes but whole buffers.
 #[cfg_attr(feature = "model-check", derive(Clone))]
@@ -23,14 +24,19 @@ pub(super) struct Cells {
 
 /// The cells of one size.
 #[cfg_attr(feature = "model-check", derive(Clone))]
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kind {
     bytes: u32,
-    per_buffer: u32,
+    per_buffer: NonZero<u32>,
     /// The buffers that are cut into such cells, in the order of their cells.
     buffers: Vec<u32>,
     /// The keeper whose cell it is, of each.
     owners: Vec<u32>,
+}
+
+impl Kind {
+    /// Of a size that there is not.
+    const UNUSED: Kind = Kind { bytes: 0, per_buffer: NonZero::<u32>::MIN, buffers: Vec::new(), owners: Vec::new() };
 }
 
 /// What became of a size when one of its cells was freed.
@@ -55,12 +61,12 @@ impl Cells {
     /// Tables for as many cells as fit. Each header buffer is taken from `next`.
     pub(super) fn new(buffer_bytes: u32, split: &Split, mut next: impl FnMut() -> u32) -> Result<Cells, ConfigError> {
         let sizes = Sizes::new(buffer_bytes);
-        let mut kinds: [Kind; SIZES_MAX - 1] = Default::default();
+        let mut kinds = [Kind::UNUSED; SIZES_MAX - 1];
         for (size, kind) in (0..sizes.whole()).zip(&mut kinds) {
             let bytes = sizes.bytes(size);
-            let per_buffer = buffer_bytes / bytes;
+            let per_buffer = NonZero::new(buffer_bytes / bytes).expect("a cell fits into a buffer");
             let buffers = if size == HEADER { split.header_buffers } else { split.buffers };
-            let cells = u64::from(buffers) * u64::from(per_buffer);
+            let cells = u64::from(buffers) * u64::from(per_buffer.get());
             // A receiver has at most one.
             let cells = cells.min(split.receivers_max.into()) as u32;
             *kind = Kind {
@@ -179,9 +185,9 @@ impl Cells {
 
     /// Whether the cells of each size are packed.
     pub(super) fn is_packed(&self) -> bool {
-        self.kinds[1..].iter().all(|kind| {
-            kind.per_buffer == 0 || kind.buffers.len() == kind.owners.len().div_ceil(kind.per_buffer as usize)
-        }) && self.kinds[0].owners.len() as u32 <= self.header_cells
+        let is_packed =
+            |kind: &Kind| kind.buffers.len() as u32 == (kind.owners.len() as u32).div_ceil(kind.per_buffer.get());
+        self.kinds[1..].iter().all(is_packed) && self.kinds[0].owners.len() as u32 <= self.header_cells
     }
 }
 

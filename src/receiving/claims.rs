@@ -248,7 +248,7 @@ impl<B: Buffers> Receiving<B> {
     fn first_due(&self) -> Option<u32> {
         let now_ns = self.clock.now_ns();
         let is_due = |queue| self.heaps.first_deadline_ns(queue) <= now_ns;
-        if TRIED.into_iter().any(is_due) { self.first_tried().map(|first| first.keeper) } else { None }
+        if TRIED.into_iter().any(is_due) { self.first_tried().map(|first| first.keeper()) } else { None }
     }
 
     /// The claim that is next: of the tenant that comes first, in credit first, then the earliest deadline.
@@ -256,14 +256,14 @@ impl<B: Buffers> Receiving<B> {
         let tenant = self.next_tenant(LoadOrder::Claiming)?;
         // While it waits, its credit only falls.
         while let Some(first) = self.first_claim_of(tenant, true) {
-            let claim = self.look_at_claim(first.keeper);
+            let claim = self.look_at_claim(first.keeper());
             if claim.is_in_credit {
                 return Some(claim);
             }
-            self.dequeue(first.keeper);
-            self.enqueue(Queue::Claims, first.keeper, first.deadline_ns);
+            self.dequeue(first.keeper());
+            self.enqueue(Queue::Claims, first.keeper(), first.deadline_ns());
         }
-        self.first_claim_of(tenant, false).map(|first| self.look_at_claim(first.keeper))
+        self.first_claim_of(tenant, false).map(|first| self.look_at_claim(first.keeper()))
     }
 
     #[inline]
@@ -286,7 +286,7 @@ impl<B: Buffers> Receiving<B> {
         let claim = self
             .first_tenant(LoadOrder::Claiming)
             .and_then(|tenant| self.first_claim_of(tenant, true).or_else(|| self.first_claim_of(tenant, false)));
-        let granted = claim.map(|first| first.keeper).filter(|&keeper| {
+        let granted = claim.map(|first| first.keeper()).filter(|&keeper| {
             let has_room = self.has_room(self.claimed_size(keeper), self.floor(self.is_in_credit(keeper)));
             has_room && !self.may_not_submit(keeper) && self.may_borrow(keeper)
         });
@@ -324,7 +324,7 @@ impl<B: Buffers> Receiving<B> {
         if is_due || self.buffers.awaits_advance() {
             return self.clock.host_ns(0);
         }
-        let first = self.first_tried().map(|first| first.deadline_ns);
+        let first = self.first_tried().map(|first| first.deadline_ns());
         // One that is due waits for the receive buffer.
         let first = first.map(|deadline_ns| if deadline_ns > self.clock.now_ns() { deadline_ns } else { u64::MAX });
         let may_evict = self.free_buffers() <= self.split.reserve && !self.heaps.is_empty(Queue::Evictable);

@@ -3,7 +3,7 @@
 use super::buffers::Buffers;
 use super::config::{HEADER_BYTES, NS_PER_S, rate_ns};
 use super::keeper::{Keeper, Place, Queue, Row, Standing};
-use super::sizes::{HEADER, Size};
+use super::sizes::{HEADER, Size, Sizes};
 use super::{NIL, Receiving, ReceivingConfig, ReceivingError};
 
 /// The most credit, and the most debt, in bytes.
@@ -27,6 +27,35 @@ pub(super) fn is_credit_for(credit_bytes: i32, cell_bytes: u32) -> bool {
     credit_bytes >= cell_bytes.saturating_mul(2).min(CREDIT_MAX as u32) as i32
 }
 
+/// What a receiver may come to keep.
+pub(super) struct Frame {
+    pub(super) length_bytes: u32,
+    /// That of its cell.
+    pub(super) size: Size,
+    /// Its receiver has the credit for it.
+    pub(super) is_in_credit: bool,
+}
+
+impl Frame {
+    /// That of a receiver that keeps bytes, or of an idle one.
+    #[inline(always)]
+    pub(super) fn of(row: &Row, state: Option<&Keeper>, sizes: &Sizes, buffer_bytes: u32, now_ns: u64) -> Frame {
+        let (length_bytes, credit_bytes) = match state {
+            None => (buffer_bytes, row.credit_bytes),
+            Some(state) => {
+                let cell_bytes = match state.place {
+                    Place::Nowhere => 0,
+                    Place::Cell { size, .. } => sizes.bytes(size),
+                    Place::Whole { .. } => buffer_bytes,
+                };
+                (state.length_bytes(row, buffer_bytes), state.credit_bytes(row, cell_bytes, now_ns))
+            }
+        };
+        let size = sizes.fitting_above_header(length_bytes);
+        Frame { length_bytes, size, is_in_credit: is_credit_for(credit_bytes, sizes.bytes(size)) }
+    }
+}
+
 impl ReceivingConfig {
     /// When the claim is tried, or from when on the content may be evicted, of a receiver with this start and length,
     /// in pool time.
@@ -37,6 +66,33 @@ impl ReceivingConfig {
 }
 
 impl Keeper {
+    /// What is left of its credit, with a cell of this size.
+    #[inline(always)]
+    fn credit_bytes(&self, row: &Row, cell_bytes: u32, now_ns: u64) -> i32 {
+        let held_ns = if cell_bytes > HEADER_BYTES { now_ns - self.charged_ns } else { 0 };
+        charged(row.credit_bytes, cell_bytes, held_ns)
+    }
+
+    /// Takes what its cell, of this size, has cost since from its credit.
+    #[inline(always)]
+    pub(super) fn settle(&mut self, row: &mut Row, cell_bytes: u32, now_ns: u64) {
+        row.credit_bytes = self.credit_bytes(row, cell_bytes, now_ns);
+        self.charged_ns = now_ns;
+    }
+
+    /// From when on its content may be evicted, while it is at rest.
+    #[inline(always)]
+    pub(super) fn evictable_ns(&self, row: &Row, config: &ReceivingConfig, now_ns: u64) -> u64 {
+        let deadline_ns = match self.standing {
+            Standing::Held { since_ns } => since_ns.saturating_add(config.blocked_ns),
+            _ => {
+                let length_bytes = self.length_bytes(row, config.buffer_bytes);
+                config.deadline_ns(self.start_ns.unwrap_or(now_ns), length_bytes)
+            }
+        };
+        deadline_ns.max(self.spared_ns)
+    }
+
     /// The bytes that its receiver may come to keep, if that waits under no mark.
     #[inline]
     pub(super) fn length_bytes(&self, row: &Row, buffer_bytes: u32) -> u32 {
@@ -47,7 +103,7 @@ impl Keeper {
     #[inline]
     pub(super) fn exact_bytes(&self, row: &Row, buffer_bytes: u32) -> u32 {
         let room = buffer_bytes - self.kept_bytes;
-        if row.unknown_length { room } else { self.usable_bytes.clamp(1, room) }
+        if row.unknown_length { room } else { self.usable_bytes.max(1).min(room) }
     }
 }
 

@@ -22,7 +22,7 @@ impl<B: Buffers> Receiving<B> {
     /// iteration.
     #[inline]
     pub(super) fn may_evict(&self) -> bool {
-        let is_late = self.heaps.first(Queue::Evictable).is_some_and(|first| first.deadline_ns <= self.before_ns);
+        let is_late = self.heaps.first(Queue::Evictable).is_some_and(|first| first.deadline_ns() <= self.before_ns);
         is_late && self.evictions_left > 0
     }
 
@@ -32,7 +32,7 @@ impl<B: Buffers> Receiving<B> {
             return false;
         };
         self.evictions_left -= 1;
-        self.shed_receiver(first.keeper, ShedReason::Evicted);
+        self.shed_receiver(first.keeper(), ShedReason::Evicted);
         true
     }
 
@@ -50,7 +50,7 @@ impl<B: Buffers> Receiving<B> {
             return false;
         };
         self.evictions_left -= 1;
-        self.shed_receiver(first.keeper, ShedReason::Evicted);
+        self.shed_receiver(first.keeper(), ShedReason::Evicted);
         true
     }
 

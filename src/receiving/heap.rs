@@ -1,11 +1,10 @@
 //! What is ordered by time: claims, waits under a mark, and content that may be evicted. Binary heaps whose entries
 //! know their places, so that one can be removed from the middle.
 
-use super::keeper::{Keepers, Queue};
+use super::keeper::{Keeper, Keepers, Queue};
 use crate::alloc_util::reserve;
 use crate::config_error::ConfigError;
 use alloc::vec::Vec;
-use core::cmp::Ordering;
 
 /// The heaps; a keeper is in at most one of them.
 #[cfg_attr(feature = "model-check", derive(Clone))]
@@ -14,38 +13,30 @@ pub(super) struct Heaps {
     heaps: [Vec<Entry>; 4],
 }
 
-/// Earliest deadline first, then the lowest row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) deadline_ns: u64,
-    pub(super) receiver: u32,
-    pub(super) keeper: u32,
-}
+/// Earliest deadline first, then the lowest row. Deadline, receiver and keeper as one number, so that one comparison is
+/// all that it takes: a receiver has one keeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Entry(u128);
 
 impl Entry {
-    /// One comparison is all that it takes: a receiver has one keeper.
     #[inline(always)]
-    fn order(&self) -> u128 {
-        u128::from(self.deadline_ns) << 32 | u128::from(self.receiver)
-    }
-}
-
-impl PartialOrd for Entry {
-    #[inline(always)]
-    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
-        Some(self.cmp(other))
+    pub(super) fn new(deadline_ns: u64, receiver: u32, keeper: u32) -> Entry {
+        Entry(u128::from(deadline_ns) << 64 | u128::from(receiver) << 32 | u128::from(keeper))
     }
 
     #[inline(always)]
-    fn lt(&self, other: &Entry) -> bool {
-        self.order() < other.order()
+    pub(super) fn deadline_ns(self) -> u64 {
+        (self.0 >> 64) as u64
     }
-}
 
-impl Ord for Entry {
     #[inline(always)]
-    fn cmp(&self, other: &Entry) -> Ordering {
-        self.order().cmp(&other.order())
+    pub(super) fn receiver(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    #[inline(always)]
+    pub(super) fn keeper(self) -> u32 {
+        self.0 as u32
     }
 }
 
@@ -64,7 +55,7 @@ impl Heaps {
     /// The earliest deadline; that of none is never.
     #[inline]
     pub(super) fn first_deadline_ns(&self, queue: Queue) -> u64 {
-        self.heaps[queue as usize].first().map_or(u64::MAX, |first| first.deadline_ns)
+        self.heaps[queue as usize].first().map_or(u64::MAX, |first| first.deadline_ns())
     }
 
     pub(super) fn len(&self, queue: Queue) -> u32 {
@@ -81,36 +72,44 @@ impl Heaps {
             let heap = &self.heaps[queue as usize];
             heap.iter().enumerate().all(|(at, entry)| {
                 let is_behind = at == 0 || heap[(at - 1) / 2] < *entry;
-                is_behind && keepers[entry.keeper].queued == Some((queue, at as u32))
+                is_behind && keepers[entry.keeper()].queued == Some((queue, at as u32))
             })
         })
     }
 
     /// Adds a keeper that is in no heap.
     #[inline(always)]
-    pub(super) fn insert(&mut self, queue: Queue, keeper: u32, deadline_ns: u64, keepers: &mut Keepers) -> Entry {
+    pub(super) fn insert(&mut self, queue: Queue, keeper: u32, deadline_ns: u64, keepers: &mut [Keeper]) -> Entry {
         let heap = &mut self.heaps[queue as usize];
-        let entry = Entry { deadline_ns, receiver: keepers[keeper].receiver, keeper };
+        let entry = Entry::new(deadline_ns, keepers[keeper as usize].receiver, keeper);
         heap.push(entry);
         let at = heap.len() - 1;
         // Most deadlines are later than those that are there.
         if at > 0 && entry < heap[(at - 1) / 2] {
             sift_up(heap, queue, at, keepers);
         } else {
-            keepers[keeper].queued = Some((queue, at as u32));
+            keepers[keeper as usize].queued = Some((queue, at as u32));
         }
         entry
     }
 
     /// The deadline of a keeper that is in a heap.
     pub(super) fn deadline_ns(&self, keeper: u32, keepers: &Keepers) -> u64 {
-        keepers[keeper].queued.map_or(0, |(queue, at)| self.heaps[queue as usize][at as usize].deadline_ns)
+        keepers[keeper].queued.map_or(0, |(queue, at)| self.heaps[queue as usize][at as usize].deadline_ns())
     }
 
     /// Removes a keeper from the heap that it is in, if it is in one: which it was.
     #[inline]
-    pub(super) fn remove(&mut self, keeper: u32, keepers: &mut Keepers) -> Option<Queue> {
-        let (queue, at) = keepers[keeper].queued.take()?;
+    pub(super) fn remove(&mut self, keeper: u32, keepers: &mut [Keeper]) -> Option<Queue> {
+        let (queue, _) = keepers[keeper as usize].queued?;
+        self.take_out(keeper, keepers);
+        Some(queue)
+    }
+
+    /// As `remove`, without an answer, so that nothing is to be done after the last call.
+    #[inline(never)]
+    pub(super) fn take_out(&mut self, keeper: u32, keepers: &mut [Keeper]) {
+        let Some((queue, at)) = keepers[keeper as usize].queued.take() else { return };
         let (heap, at) = (&mut self.heaps[queue as usize], at as usize);
         heap.swap_remove(at);
         if at < heap.len() {
@@ -118,13 +117,12 @@ impl Heaps {
             let sift = if is_earlier { sift_up } else { sift_down };
             sift(heap, queue, at, keepers);
         }
-        Some(queue)
     }
 }
 
 /// Moves an entry before those that it is earlier than.
 #[inline(never)]
-fn sift_up(heap: &mut [Entry], queue: Queue, mut at: usize, keepers: &mut Keepers) {
+fn sift_up(heap: &mut [Entry], queue: Queue, mut at: usize, keepers: &mut [Keeper]) {
     let entry = heap[at];
     while at > 0 && entry < heap[(at - 1) / 2] {
         let parent = (at - 1) / 2;
@@ -136,7 +134,7 @@ fn sift_up(heap: &mut [Entry], queue: Queue, mut at: usize, keepers: &mut Keeper
 
 /// Moves an entry behind those that it is later than.
 #[inline(never)]
-fn sift_down(heap: &mut [Entry], queue: Queue, mut at: usize, keepers: &mut Keepers) {
+fn sift_down(heap: &mut [Entry], queue: Queue, mut at: usize, keepers: &mut [Keeper]) {
     let entry = heap[at];
     loop {
         let mut child = 2 * at + 1;
@@ -153,9 +151,9 @@ fn sift_down(heap: &mut [Entry], queue: Queue, mut at: usize, keepers: &mut Keep
     put(heap, queue, at, entry, keepers);
 }
 
-fn put(heap: &mut [Entry], queue: Queue, at: usize, entry: Entry, keepers: &mut Keepers) {
+fn put(heap: &mut [Entry], queue: Queue, at: usize, entry: Entry, keepers: &mut [Keeper]) {
     heap[at] = entry;
-    keepers[entry.keeper].queued = Some((queue, at as u32));
+    keepers[entry.keeper() as usize].queued = Some((queue, at as u32));
 }
 
 #[cfg(test)]
@@ -171,19 +169,19 @@ mod tests {
         for receiver in 0..200 {
             let keeper = keepers.insert(receiver);
             let deadline_ns = random.u64(0..40);
-            heaps.insert(Queue::Claims, keeper, deadline_ns, &mut keepers);
+            heaps.insert(Queue::Claims, keeper, deadline_ns, keepers.table_mut());
             all.push((deadline_ns, receiver, keeper));
         }
         random.shuffle(&mut all);
         for (_, _, keeper) in all.drain(..90) {
-            heaps.remove(keeper, &mut keepers);
-            heaps.remove(keeper, &mut keepers);
+            heaps.remove(keeper, keepers.table_mut());
+            heaps.remove(keeper, keepers.table_mut());
             assert!(heaps.is_consistent(&keepers));
         }
         all.sort_unstable();
         for (deadline_ns, receiver, keeper) in all {
-            assert_eq!(heaps.first(Queue::Claims), Some(Entry { deadline_ns, receiver, keeper }));
-            heaps.remove(keeper, &mut keepers);
+            assert_eq!(heaps.first(Queue::Claims), Some(Entry::new(deadline_ns, receiver, keeper)));
+            heaps.remove(keeper, keepers.table_mut());
         }
         assert!(heaps.is_empty(Queue::Claims));
     }

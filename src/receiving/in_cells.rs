@@ -6,20 +6,19 @@ use super::borrow::Purpose;
 use super::buffers::Buffers;
 use super::cells::Cells;
 use super::config::HEADER_BYTES;
-use super::credit::{charged, is_credit_for};
+use super::credit::Frame;
 use super::heap::Heaps;
 use super::keeper::{Keeper, Keepers, Place, Queue, Row, Standing};
 use super::sizes::{HEADER, Size};
 use super::types::{Stance, Totals};
 use super::{NIL, Receiving, ReceivingConfig, Rest, Split};
-use crate::memory::{Arena, poison};
+use crate::memory::Arena;
 use crate::scheduler::Clock;
-use alloc::vec::Vec;
 use core::ptr::NonNull;
 
 /// The memory of a pool, for kept bytes.
 pub(crate) struct InCells<'a, B> {
-    rows: &'a mut Vec<Row>,
+    rows: &'a mut [Row],
     config: &'a ReceivingConfig,
     arena: &'a mut Arena,
     cells: &'a mut Cells,
@@ -75,15 +74,6 @@ pub(crate) enum Limited {
     Claims(Kept),
 }
 
-/// What a receiver may come to keep.
-struct Frame {
-    length_bytes: u32,
-    /// That of its cell.
-    size: Size,
-    /// Its receiver has the credit for it.
-    is_in_credit: bool,
-}
-
 /// A claim that can be granted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grantable {
@@ -96,13 +86,12 @@ impl<B: Buffers> Receiving<B> {
     /// Whether no tenant counts what is kept, and nothing is done with what is not needed any more.
     #[inline(always)]
     pub(crate) fn is_common(&self) -> bool {
-        !poison::IS_ON && !self.wipes && !self.tenants.is_used()
+        self.is_common
     }
 
     /// For kept bytes.
     #[inline(always)]
     pub(crate) fn in_cells(&mut self) -> InCells<'_, B> {
-        let is_common = self.is_common();
         InCells {
             rows: &mut self.rows,
             config: &self.config,
@@ -118,7 +107,7 @@ impl<B: Buffers> Receiving<B> {
             is_receive_buffer_lent: self.is_receive_buffer_lent,
             is_quiet: self.borrows.is_empty() && self.off == 0 && self.shed.is_empty(),
             before_ns: self.before_ns,
-            is_common,
+            is_common: self.is_common,
             has_moved_buffers: false,
         }
     }
@@ -155,7 +144,12 @@ impl<B: Buffers> InCells<'_, B> {
     /// is.
     #[inline(always)]
     pub(crate) fn lend(&mut self, kept: Kept, is_to_receive: bool) -> NonNull<u8> {
-        self.dequeue(kept.keeper);
+        dequeue(kept.keeper, self.heaps, self.keepers.table_mut());
+        self.lend_dequeued(kept, is_to_receive)
+    }
+
+    #[inline(always)]
+    fn lend_dequeued(&mut self, kept: Kept, is_to_receive: bool) -> NonNull<u8> {
         match kept.is_whole {
             false => self.copy(kept.at, kept.bytes, (*self.receive_buffer, 0)),
             true => self.lend_whole(kept, is_to_receive),
@@ -171,13 +165,6 @@ impl<B: Buffers> InCells<'_, B> {
             return self.copy(kept.at, kept.bytes, (buffer, 0));
         }
         address_of(self.arena, kept.at)
-    }
-
-    #[inline(always)]
-    fn dequeue(&mut self, keeper: u32) {
-        if self.keepers[keeper].queued.is_some() {
-            self.heaps.remove(keeper, self.keepers);
-        }
     }
 
     /// As before any borrow: what it may take is made ready.
@@ -217,7 +204,13 @@ impl<B: Buffers> InCells<'_, B> {
     /// Whether more is free than the reserve.
     #[inline(always)]
     pub(crate) fn has_plenty(&self) -> bool {
-        self.buffers.free() > self.split.reserve
+        self.is_plenty(self.buffers.free())
+    }
+
+    /// Whether this number of free buffers is more than the reserve.
+    #[inline(always)]
+    pub(crate) fn is_plenty(&self, free: u32) -> bool {
+        free > self.split.reserve
     }
 
     /// As `Receiving::report_unlisted`, of a report that leaves this much, of a receiver with a place of the size that
@@ -257,22 +250,27 @@ impl<B: Buffers> InCells<'_, B> {
             }
             _ => return None,
         };
-        if consumed_bytes > 0 {
-            self.add_credit(keeper, receiver, own_size, consumed_bytes);
-        }
         let (cell_bytes, now_ns) = (self.cells.sizes.bytes(own_size), self.clock.now_ns());
-        let state = &mut self.keepers[keeper];
+        let (row, state) = (&mut self.rows[receiver as usize], &mut self.keepers[keeper]);
+        if consumed_bytes > 0 {
+            state.settle(row, cell_bytes, now_ns);
+            row.add_credit(consumed_bytes);
+        }
         state.end_hold(now_ns);
         state.note_receive(received_bytes, consumed_bytes, cell_bytes, now_ns);
         state.kept_bytes = left_bytes;
         state.note_rest(rest, consumed_bytes > 0, now_ns);
         state.place = place;
+        let is_evictable = if stays { own_size != HEADER } else { size != HEADER };
+        let deadline_ns = is_evictable.then(|| state.evictable_ns(row, self.config, now_ns));
         if !stays {
             // A cell of the smallest size costs nothing.
             state.charged_ns = now_ns;
             self.leave(own);
         }
-        self.make_evictable(keeper, receiver, if stays { own_size } else { size });
+        if let Some(deadline_ns) = deadline_ns {
+            self.heaps.insert(Queue::Evictable, keeper, deadline_ns, self.keepers.table_mut());
+        }
         Some(self.copy_to(place, consumed_bytes, left_bytes))
     }
 
@@ -288,18 +286,24 @@ impl<B: Buffers> InCells<'_, B> {
         let (size, keeper) = (self.cells.sizes.fitting(left_bytes), self.keepers.next());
         let place = self.enter::<IS_ANYWHERE>(size, keeper, consumed_bytes)?;
         let now_ns = self.clock.now_ns();
-        let keeper = self.keepers.add(Keeper {
+        let mut state = Keeper {
             kept_bytes: left_bytes,
             place,
             start_ns: Some(now_ns),
             charged_ns: now_ns,
             ..Keeper::of(receiver)
-        });
-        self.keepers[keeper].note_rest(rest, consumed_bytes > 0, now_ns);
+        };
+        state.note_rest(rest, consumed_bytes > 0, now_ns);
+        let keeper = self.keepers.add(state);
         let row = &mut self.rows[receiver as usize];
         row.keeper = keeper;
         row.add_credit(consumed_bytes);
-        self.make_evictable(keeper, receiver, size);
+        if size != HEADER {
+            let keepers = self.keepers.table_mut();
+            let state = &keepers[keeper as usize];
+            let deadline_ns = state.evictable_ns(row, self.config, now_ns);
+            self.heaps.insert(Queue::Evictable, keeper, deadline_ns, keepers);
+        }
         Some(self.copy_to(place, consumed_bytes, left_bytes))
     }
 
@@ -320,9 +324,6 @@ impl<B: Buffers> InCells<'_, B> {
 
     #[inline(always)]
     fn take(&mut self) -> Option<u32> {
-        if self.buffers.free() == 0 {
-            return None;
-        }
         let buffer = self.buffers.take()?;
         self.has_moved_buffers = true;
         Some(buffer)
@@ -338,10 +339,15 @@ impl<B: Buffers> InCells<'_, B> {
             row.add_credit(consumed_bytes);
             return true;
         }
-        let Some(state) = self.keepers.get(keeper) else { return false };
+        let Some(state) = self.keepers.table_mut().get_mut(keeper as usize) else { return false };
         let (place, is_marked) = (state.place, state.mark_bytes != 1);
-        let Some(size) = self.size_of(place).filter(|_| !is_marked) else { return false };
-        self.add_credit(keeper, receiver, size, consumed_bytes);
+        let cell_bytes = match place {
+            Place::Cell { size, .. } if !is_marked => self.cells.sizes.bytes(size),
+            Place::Whole { .. } if !is_marked => self.config.buffer_bytes,
+            _ => return false,
+        };
+        state.settle(row, cell_bytes, self.clock.now_ns());
+        row.add_credit(consumed_bytes);
         self.leave(place);
         self.keepers.remove(keeper);
         self.rows[receiver as usize].keeper = NIL;
@@ -379,33 +385,23 @@ impl<B: Buffers> InCells<'_, B> {
         self.cells.free_last(size)
     }
 
-    #[inline(always)]
-    fn add_credit(&mut self, keeper: u32, receiver: u32, size: Size, bytes: u32) {
-        let now_ns = self.clock.now_ns();
-        let (row, state) = (&mut self.rows[receiver as usize], &mut self.keepers[keeper]);
-        if size != HEADER {
-            let cell_bytes = self.cells.sizes.bytes(size);
-            row.credit_bytes = charged(row.credit_bytes, cell_bytes, now_ns - state.charged_ns);
-        }
-        state.charged_ns = now_ns;
-        row.add_credit(bytes);
-    }
-
     /// What a receiver that is idle, or rests and keeps something, comes to if memory is short for it, once it is
     /// readable and asks for a buffer. `None`, and nothing is changed but that a buffer may be ready, if that is not
-    /// so, or something rarer.
+    /// so, or something rarer. This number of buffers is free before.
     #[inline(always)]
-    pub(crate) fn begin_limited(&mut self, receiver: u32) -> Option<Limited> {
+    pub(crate) fn begin_limited(&mut self, receiver: u32, free_before: u32) -> Option<Limited> {
         if !self.is_common || self.is_receive_buffer_lent {
             return None;
         }
         let row = self.rows.get(receiver as usize).filter(|row| !row.submits)?;
         let is_idle = row.keeper == NIL;
         let kept = if is_idle { None } else { Some(self.kept::<true>(receiver, Stance::Resting)?) };
-        self.buffers.make_ready(1);
-        let free = self.buffers.free();
+        let free = self.buffers.free_once_ready(free_before);
         let has_late = free == 0 && self.heaps.first_deadline_ns(Queue::Evictable) <= self.before_ns;
-        if has_late || free > self.split.reserve || (free > 0 && self.frame_of(row).is_in_credit) {
+        if has_late
+            || self.is_plenty(free)
+            || (free > 0 && self.frame_of(row, self.keepers.get(row.keeper)).is_in_credit)
+        {
             return None;
         }
         let Some(kept) = kept else {
@@ -422,20 +418,9 @@ impl<B: Buffers> InCells<'_, B> {
         })
     }
 
-    /// The frame of a receiver that keeps bytes, or of an idle one.
     #[inline(always)]
-    fn frame_of(&self, row: &Row) -> Frame {
-        let (sizes, buffer_bytes) = (&self.cells.sizes, self.config.buffer_bytes);
-        let (length_bytes, credit_bytes) = match self.keepers.get(row.keeper) {
-            None => (buffer_bytes, row.credit_bytes),
-            Some(state) => {
-                let cell_bytes = self.size_of(state.place).map_or(0, |size| sizes.bytes(size));
-                let held_ns = if cell_bytes > HEADER_BYTES { self.clock.now_ns() - state.charged_ns } else { 0 };
-                (state.length_bytes(row, buffer_bytes), charged(row.credit_bytes, cell_bytes, held_ns))
-            }
-        };
-        let size = sizes.fitting_above_header(length_bytes);
-        Frame { length_bytes, size, is_in_credit: is_credit_for(credit_bytes, sizes.bytes(size)) }
+    fn frame_of(&self, row: &Row, state: Option<&Keeper>) -> Frame {
+        Frame::of(row, state, &self.cells.sizes, self.config.buffer_bytes, self.clock.now_ns())
     }
 
     #[inline(always)]
@@ -446,16 +431,17 @@ impl<B: Buffers> InCells<'_, B> {
     /// As `Receiving::claim`, of a receiver that rests and keeps this.
     #[inline(always)]
     pub(crate) fn claim(&mut self, receiver: u32, kept: Kept) {
-        self.dequeue(kept.keeper);
+        let keepers = self.keepers.table_mut();
+        dequeue(kept.keeper, self.heaps, keepers);
         let now_ns = self.clock.now_ns();
-        let frame = self.frame_of(&self.rows[receiver as usize]);
+        let (row, state) = (&self.rows[receiver as usize], &mut keepers[kept.keeper as usize]);
+        let frame = Frame::of(row, Some(state), &self.cells.sizes, self.config.buffer_bytes, now_ns);
         let queue = if frame.is_in_credit { Queue::CreditedClaims } else { Queue::Claims };
-        let state = &mut self.keepers[kept.keeper];
         let start_ns = *state.start_ns.get_or_insert(now_ns);
         (state.standing, state.is_guess) = (Standing::Claiming { since_ns: now_ns }, false);
         self.totals.claims += 1;
         let deadline_ns = self.config.deadline_ns(start_ns, frame.length_bytes);
-        self.heaps.insert(queue, kept.keeper, deadline_ns, self.keepers);
+        self.heaps.insert(queue, kept.keeper, deadline_ns, keepers);
     }
 
     /// The claim that is granted now, of a receiver that keeps something. `None`, and nothing is changed but that a
@@ -469,36 +455,39 @@ impl<B: Buffers> InCells<'_, B> {
         let first = credited.or_else(|| self.heaps.first(Queue::Claims))?;
         let now_ns = self.clock.now_ns();
         let is_due = |queue| self.heaps.first_deadline_ns(queue) <= now_ns;
-        if first.deadline_ns <= now_ns || is_due(Queue::Claims) || is_due(Queue::Marks) {
+        if first.deadline_ns() <= now_ns || is_due(Queue::Claims) || is_due(Queue::Marks) {
             return None;
         }
-        let receiver = first.receiver;
+        let receiver = first.receiver();
         let kept = self.kept::<true>(receiver, Stance::Claiming)?;
-        let Frame { size, is_in_credit, .. } = self.frame_of(&self.rows[receiver as usize]);
+        let state = self.keepers.get(kept.keeper)?;
+        let Frame { size, is_in_credit, .. } = self.frame_of(&self.rows[receiver as usize], Some(state));
         if credited.is_some() && !is_in_credit {
             return None;
         }
+        let max_bytes = self.exact_bytes(receiver, state);
         self.buffers.make_ready(1);
-        let state = &self.keepers[kept.keeper];
         let has_hole = size < self.cells.sizes.whole() && self.cells.has_hole(size, false);
         let floor = if is_in_credit { 0 } else { self.split.reserve };
         if !has_hole && self.buffers.free() <= floor {
             return None;
         }
-        Some(Grantable { receiver, max_bytes: self.exact_bytes(receiver, state), kept })
+        Some(Grantable { receiver, max_bytes, kept })
     }
 
     /// That claim ends, and the receiver has the use of a buffer, as `lend` has it.
     #[inline(always)]
     pub(crate) fn grant(&mut self, Grantable { kept, .. }: Grantable) -> (Kept, NonNull<u8>) {
         self.totals.grants += 1;
-        let state = &mut self.keepers[kept.keeper];
+        let keepers = self.keepers.table_mut();
+        let state = &mut keepers[kept.keeper as usize];
         if let Standing::Claiming { since_ns } = state.standing {
             let lasted_ns = self.clock.now_ns() - since_ns;
             self.totals.longest_claim_ns = self.totals.longest_claim_ns.max(lasted_ns);
         }
         state.standing = Standing::Resting;
-        (kept, self.lend(kept, true))
+        dequeue(kept.keeper, self.heaps, keepers);
+        (kept, self.lend_dequeued(kept, true))
     }
 
     #[inline(always)]
@@ -508,23 +497,6 @@ impl<B: Buffers> InCells<'_, B> {
             Place::Cell { size, .. } => Some(size),
             Place::Whole { .. } => Some(self.cells.sizes.whole()),
         }
-    }
-
-    #[inline(always)]
-    fn make_evictable(&mut self, keeper: u32, receiver: u32, size: Size) {
-        if size == HEADER {
-            return;
-        }
-        let (row, state) = (&self.rows[receiver as usize], &self.keepers[keeper]);
-        let deadline_ns = match state.standing {
-            Standing::Held { since_ns } => since_ns.saturating_add(self.config.blocked_ns),
-            _ => {
-                let length_bytes = state.length_bytes(row, self.config.buffer_bytes);
-                self.config.deadline_ns(state.start_ns.unwrap_or(self.clock.now_ns()), length_bytes)
-            }
-        };
-        let evictable_ns = deadline_ns.max(state.spared_ns);
-        self.heaps.insert(Queue::Evictable, keeper, evictable_ns, self.keepers);
     }
 
     /// What is in the receive buffer from `start` on is in this place then: where that is.
@@ -547,6 +519,13 @@ impl<B: Buffers> InCells<'_, B> {
             Some(at) => at,
             None => move_bytes(self.arena, from, bytes, to),
         }
+    }
+}
+
+#[inline(always)]
+fn dequeue(keeper: u32, heaps: &mut Heaps, keepers: &mut [Keeper]) {
+    if keepers[keeper as usize].queued.is_some() {
+        heaps.take_out(keeper, keepers);
     }
 }
 

@@ -357,6 +357,12 @@ impl Keepers {
         list.is_sound(&self.keepers, |_, keeper| keeper.receiver != NIL && belongs(keeper))
     }
 
+    /// All that there were, with their numbers as indexes.
+    #[inline(always)]
+    pub(super) fn table_mut(&mut self) -> &mut [Keeper] {
+        &mut self.keepers
+    }
+
     /// One of this number, if there is one.
     #[inline(always)]
     pub(super) fn get(&self, at: u32) -> Option<&Keeper> {

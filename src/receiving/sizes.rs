@@ -16,7 +16,10 @@ pub(super) const HEADER: Size = 0;
 pub(super) struct Sizes {
     bytes: [u32; SIZES_MAX],
     /// The same of those that are smaller than a whole buffer, then what no number is greater than.
-    cells: [u32; SIZES_MAX - 1],
+    cells: [u32; 8],
+    /// The smallest size that fits one more than 2^n bytes, by n. For more bytes, up to twice as many, it is that size
+    /// or the next one: a size lies between two powers of 2 alone.
+    by_log: [Size; 32],
     count: u8,
 }
 
@@ -25,13 +28,17 @@ impl Sizes {
         let half = buffer_bytes / 2 / HEADER_BYTES * HEADER_BYTES;
         let small = [256, 1024, 4096].into_iter().filter(|&bytes| bytes < half);
         let half = Some(half).filter(|&bytes| bytes > HEADER_BYTES);
-        let mut sizes = Sizes { bytes: [0; SIZES_MAX], cells: [u32::MAX; SIZES_MAX - 1], count: 0 };
+        let mut sizes = Sizes { bytes: [0; SIZES_MAX], cells: [u32::MAX; 8], by_log: [0; 32], count: 0 };
         for bytes in [HEADER_BYTES].into_iter().chain(small).chain(half).chain([buffer_bytes]) {
             sizes.bytes[usize::from(sizes.count)] = bytes;
             sizes.count += 1;
         }
         let cells = usize::from(sizes.whole());
         sizes.cells[..cells].copy_from_slice(&sizes.bytes[..cells]);
+        sizes.by_log = core::array::from_fn(|log| {
+            let too_small = sizes.cells.iter().filter(|&&cell_bytes| cell_bytes <= 1 << log);
+            too_small.count() as Size
+        });
         sizes
     }
 
@@ -50,19 +57,20 @@ impl Sizes {
     /// The smallest size that fits this number of bytes, at most a whole buffer.
     #[inline(always)]
     pub(super) fn fitting(&self, bytes: u32) -> Size {
-        if bytes <= HEADER_BYTES { HEADER } else { self.fitting_any(bytes) }
+        if bytes <= HEADER_BYTES { HEADER } else { self.fitting_several(bytes) }
     }
 
-    /// How many sizes are too small.
+    /// As `fitting`, of two bytes at least.
     #[inline(always)]
-    fn fitting_any(&self, bytes: u32) -> Size {
-        self.cells.iter().map(|&cell_bytes| Size::from(cell_bytes < bytes)).sum()
+    fn fitting_several(&self, bytes: u32) -> Size {
+        let size = self.by_log[((bytes - 1) | 1).ilog2() as usize];
+        size + Size::from(self.cells[usize::from(size % 8)] < bytes)
     }
 
     /// As `fitting`, of those that are not in header buffers.
     #[inline(always)]
     pub(super) fn fitting_above_header(&self, bytes: u32) -> Size {
-        self.fitting_any(bytes.max(HEADER_BYTES + 1))
+        self.fitting_several(bytes.max(HEADER_BYTES + 1))
     }
 }
 
@@ -92,5 +100,18 @@ mod tests {
         let found = [1, 64, 65, 256, 257, 4096, 4097, 8192, 8193, 16_448, u32::MAX].map(|bytes| sizes.fitting(bytes));
         assert_eq!(found, [0, 0, 1, 1, 2, 3, 4, 4, 5, 5, 5]);
         assert_eq!([1, 64, 65, 257].map(|bytes| sizes.fitting_above_header(bytes)), [1, 1, 1, 2]);
+    }
+
+    #[test]
+    fn smallest_size_is_found_whatever_the_sizes_are() {
+        for buffer_bytes in (1..=400).map(|blocks| 128 + 64 * blocks).chain([16 << 20]) {
+            let (sizes, all) = (Sizes::new(buffer_bytes), all(buffer_bytes));
+            let powers = (6..32).map(|log| 1 << log);
+            let around = all.iter().copied().chain(powers).flat_map(|bytes| [bytes - 1, bytes, bytes + 1]);
+            for bytes in around.filter(|&bytes| bytes > 1) {
+                let too_small = all[..all.len() - 1].iter().filter(|&&cell_bytes| cell_bytes < bytes).count();
+                assert_eq!(usize::from(sizes.fitting(bytes)), too_small, "{bytes} of {all:?}");
+            }
+        }
     }
 }

@@ -159,13 +159,13 @@ impl Nodes {
 
     fn insert(&mut self, root: &mut u32, entry: Entry) {
         let node = Node { entry, parent: NIL, children: [NIL; 2], is_in: true };
-        let at = entry.keeper as usize;
+        let at = entry.keeper() as usize;
         if self.0.len() <= at {
             // Inside what was reserved: a receiver has at most one keeper.
             self.0.resize(at + 1, Node { is_in: false, ..node });
         }
         self.0[at] = node;
-        *root = self.merge(*root, entry.keeper);
+        *root = self.merge(*root, entry.keeper());
     }
 
     /// Removes a node from the heap that it is in, if it is in one.
@@ -338,9 +338,9 @@ impl<B: Buffers> Receiving<B> {
 
     /// Puts a keeper that is in no queue into one.
     pub(super) fn enqueue(&mut self, queue: Queue, keeper: u32, deadline_ns: u64) {
-        let entry = self.heaps.insert(queue, keeper, deadline_ns, &mut self.keepers);
+        let entry = self.heaps.insert(queue, keeper, deadline_ns, self.keepers.table_mut());
         if self.tenants.is_used() {
-            let tenant = self.tenants.of(entry.receiver);
+            let tenant = self.tenants.of(entry.receiver());
             let has_content = self.counted_bytes(keeper) > 0;
             self.tenants.insert(tenant, queue, entry, has_content);
             self.note_wants(tenant);
@@ -356,7 +356,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     fn dequeue_at(&mut self, keeper: u32) {
-        let Some(queue) = self.heaps.remove(keeper, &mut self.keepers) else {
+        let Some(queue) = self.heaps.remove(keeper, self.keepers.table_mut()) else {
             return;
         };
         if self.tenants.is_used() {
@@ -434,7 +434,7 @@ mod tests {
     use super::*;
 
     fn entry(keeper: u32, deadline_ns: u64) -> Entry {
-        Entry { deadline_ns, receiver: keeper, keeper }
+        Entry::new(deadline_ns, keeper, keeper)
     }
 
     #[test]
@@ -448,14 +448,14 @@ mod tests {
         }
         random.shuffle(&mut all);
         for entry in all.drain(..90) {
-            nodes.remove(&mut root, entry.keeper);
-            nodes.remove(&mut root, entry.keeper);
+            nodes.remove(&mut root, entry.keeper());
+            nodes.remove(&mut root, entry.keeper());
         }
         assert_eq!(nodes.count_behind(root), Some(110));
         all.sort_unstable();
         for entry in all {
             assert_eq!(nodes.entry(root), Some(entry));
-            nodes.remove(&mut root, entry.keeper);
+            nodes.remove(&mut root, entry.keeper());
         }
         assert_eq!((root, nodes.count_behind(root)), (NIL, Some(0)));
     }
@@ -466,7 +466,7 @@ mod tests {
             |nodes| nodes.0[0].parent = 1,
             |nodes| nodes.0[2].parent = 1,
             |nodes| nodes.0[1].is_in = false,
-            |nodes| nodes.0[2].entry.deadline_ns = 0,
+            |nodes| nodes.0[2].entry = entry(2, 0),
         ];
         for (case, breaks) in broken.into_iter().enumerate() {
             let (mut nodes, mut root) = (Nodes(Vec::new()), NIL);

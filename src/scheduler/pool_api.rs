@@ -25,6 +25,16 @@ impl Scheduler {
     /// once or not at all.
     #[inline]
     pub(crate) fn try_take(&mut self, class: u8) -> Option<u32> {
+        if self.stats.waiting > 0 || self.to_withhold > 0 {
+            return self.try_take_beside_waiters(class);
+        }
+        self.grant_at_once(&Request::new(class, 0), 0).map(LeaseId::index)
+    }
+
+    /// A function of its own, so that the other case saves no registers for it.
+    #[cold]
+    #[inline(never)]
+    fn try_take_beside_waiters(&mut self, class: u8) -> Option<u32> {
         self.grant_at_once(&Request::new(class, 0), 0).map(LeaseId::index)
     }
 
@@ -37,12 +47,16 @@ impl Scheduler {
     }
 
     /// Whether more free buffers might serve a waiter, or are to be withheld.
+    #[inline(always)]
     pub(crate) fn is_wanted(&self) -> bool {
-        if self.to_withhold > 0 {
-            return true;
-        }
-        let is_wanted = |(at, class): (usize, &Class)| self.tenants.is_ready(at) && class.outstanding < class.cap;
-        self.stats.waiting > 0 && self.classes.iter().enumerate().any(is_wanted)
+        self.to_withhold > 0 || (self.stats.waiting > 0 && self.has_ready_class())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn has_ready_class(&self) -> bool {
+        let is_ready = |(at, class): (usize, &Class)| self.tenants.is_ready(at) && class.outstanding < class.cap;
+        self.classes.iter().enumerate().any(is_ready)
     }
 
     /// How many more units a class may have outstanding.

@@ -69,6 +69,8 @@ impl Scheduler {
     }
 
     /// Whether a new request has to queue behind a waiter.
+    #[cold]
+    #[inline(never)]
     fn is_behind(&self, class: usize, tenant: u32) -> bool {
         self.tenants.is_ready(class) || self.tenants.is_waiting(class, tenant) || self.is_behind_larger(class)
     }
@@ -127,6 +129,8 @@ impl Scheduler {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn serve_each_waiter(&mut self) {
         while self.to_withhold > 0 && self.buffers.withhold() {
             self.to_withhold -= 1;
@@ -249,9 +253,17 @@ impl Scheduler {
     }
 
     /// A tenant has more or less outstanding.
-    #[inline]
+    #[inline(always)]
     pub(super) fn limit(&mut self, tenant: u32) {
-        if self.stats.waiting > 0 && self.tenants.limit(self.waits.table(), tenant) {
+        if self.stats.waiting > 0 {
+            self.limit_waiters(tenant);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn limit_waiters(&mut self, tenant: u32) {
+        if self.tenants.limit(self.waits.table(), tenant) {
             self.note_cap_blocked(tenant);
         }
     }

@@ -271,21 +271,31 @@ impl Tenants {
     #[inline(always)]
     pub(super) fn took(&mut self, tenant: u32, units: u32) {
         if tenant != DEFAULT_TENANT {
-            let entry = &mut self.tenants[tenant as usize];
-            entry.outstanding += units;
-            entry.granted += 1;
-            self.reorder(tenant);
+            self.took_of(tenant, units);
         }
+    }
+
+    #[inline(never)]
+    fn took_of(&mut self, tenant: u32, units: u32) {
+        let entry = &mut self.tenants[tenant as usize];
+        entry.outstanding += units;
+        entry.granted += 1;
+        self.reorder(tenant);
     }
 
     /// A tenant has this number of units less outstanding.
     #[inline(always)]
     pub(super) fn gave(&mut self, tenant: u32, units: u32) {
         if tenant != DEFAULT_TENANT {
-            self.tenants[tenant as usize].outstanding -= units;
-            self.reorder(tenant);
-            self.free_if_done(tenant);
+            self.gave_of(tenant, units);
         }
+    }
+
+    #[inline(never)]
+    fn gave_of(&mut self, tenant: u32, units: u32) {
+        self.tenants[tenant as usize].outstanding -= units;
+        self.reorder(tenant);
+        self.free_if_done(tenant);
     }
 
     /// Units that one tenant has outstanding are another's from now on.

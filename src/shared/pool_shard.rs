@@ -223,6 +223,12 @@ impl Buffers for PoolShard {
         }
     }
 
+    #[inline(always)]
+    fn free_once_ready(&mut self, _before: u32) -> u32 {
+        self.make_ready(1);
+        self.free()
+    }
+
     fn look(&mut self) {
         self.seen_free = self.shard.free_buffers().saturating_sub(self.common.receivers_reserve());
     }

@@ -84,6 +84,7 @@ pub(crate) struct Grantable {
 
 impl<B: Buffers> Receiving<B> {
     /// Whether no tenant counts what is kept, and nothing is done with what is not needed any more.
+    #[cfg(feature = "std")]
     #[inline(always)]
     pub(crate) fn is_common(&self) -> bool {
         self.is_common

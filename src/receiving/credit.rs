@@ -83,14 +83,16 @@ impl Keeper {
     /// From when on its content may be evicted, while it is at rest.
     #[inline(always)]
     pub(super) fn evictable_ns(&self, row: &Row, config: &ReceivingConfig, now_ns: u64) -> u64 {
-        let deadline_ns = match self.standing {
+        self.deadline_ns(config, || self.length_bytes(row, config.buffer_bytes), now_ns).max(self.spared_ns)
+    }
+
+    /// When its claim is tried, or from when on its content may be evicted if it is not spared, with this length.
+    #[inline(always)]
+    fn deadline_ns(&self, config: &ReceivingConfig, length_bytes: impl FnOnce() -> u32, now_ns: u64) -> u64 {
+        match self.standing {
             Standing::Held { since_ns } => since_ns.saturating_add(config.blocked_ns),
-            _ => {
-                let length_bytes = self.length_bytes(row, config.buffer_bytes);
-                config.deadline_ns(self.start_ns.unwrap_or(now_ns), length_bytes)
-            }
-        };
-        deadline_ns.max(self.spared_ns)
+            _ => config.deadline_ns(self.start_ns.unwrap_or(now_ns), length_bytes()),
+        }
     }
 
     /// The bytes that its receiver may come to keep, if that waits under no mark.
@@ -176,12 +178,7 @@ impl<B: Buffers> Receiving<B> {
     /// As `deadline_ns`, of a receiver of this length.
     #[inline]
     pub(super) fn deadline_of(&self, keeper: u32, length_bytes: u32) -> u64 {
-        let state = &self.keepers[keeper];
-        if let Standing::Held { since_ns } = state.standing {
-            return since_ns.saturating_add(self.config.blocked_ns);
-        }
-        let start_ns = state.start_ns.unwrap_or(self.clock.now_ns());
-        self.config.deadline_ns(start_ns, length_bytes)
+        self.keepers[keeper].deadline_ns(&self.config, || length_bytes, self.clock.now_ns())
     }
 
     pub(super) fn size_of(&self, place: Place) -> Option<Size> {
@@ -200,14 +197,10 @@ impl<B: Buffers> Receiving<B> {
     /// Its credit now.
     pub(super) fn credit_bytes(&self, keeper: u32) -> i32 {
         let state = &self.keepers[keeper];
-        let settled = self.rows[state.receiver as usize].credit_bytes;
         // A receive in flight counts as a whole buffer.
         let is_in_flight = state.borrow != NIL && self.is_in_flight(keeper);
         let cell_bytes = if is_in_flight { self.config.buffer_bytes } else { self.cell_bytes(state.place) };
-        if cell_bytes <= HEADER_BYTES {
-            return settled;
-        }
-        charged(settled, cell_bytes, self.clock.now_ns() - state.charged_ns)
+        state.credit_bytes(&self.rows[state.receiver as usize], cell_bytes, self.clock.now_ns())
     }
 
     /// Takes what its cell has cost since from its credit; before its cell changes.

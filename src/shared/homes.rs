@@ -201,7 +201,9 @@ impl Locked {
     pub(super) fn pick_up(&mut self, home: u32) -> Option<(Grant, Holder, Option<WaitId>)> {
         let grant = self.scheduler.pick_up(&mut self.homes.home(home).grants)?;
         let index = grant.wait.index();
-        let Kind::Wait { holder, alias } = self.homes.at(index).kind else { unreachable!("a placeholder has no home") };
+        let Kind::Wait { holder, alias } = self.homes.at(index).kind else {
+            unreachable!("a placeholder is not at home")
+        };
         self.homes.assigned -= 1;
         self.homes.close(index);
         Some((grant, holder, alias))

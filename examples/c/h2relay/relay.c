@@ -14,10 +14,17 @@
 #include <unistd.h>
 
 /* Clients that come, leave or are shed by the thousand are let in and out a few at a time, so that those that stay need
-   not wait for all of them: each takes 20 to 50 us. */
+   not wait for all of them: each takes 20 to 50 us, and the backend has as much to do with it. All threads share these
+   bounds. */
 enum { ACCEPTS_PER_ITERATION = 4, ENDS_PER_ITERATION = 8, SHEDS_PER_ITERATION = 8, NOTICES_PER_ITERATION = 64 };
 
 enum { EVENTS_OF_SHORT_ITERATION = 8 };
+
+/* What one thread has of a bound for all. */
+static int share(const struct relay *relay, int most) {
+    int threads = (int)relay->options->threads;
+    return most > threads ? most / threads : 1;
+}
 
 /* How long a dismissed side may take to read its farewell. */
 static const uint64_t LINGER_NS = 1000000000u;
@@ -184,7 +191,7 @@ static void on_socket(struct registration *registration, uint32_t events) {
 
 static void take_ends(struct relay *relay) {
     /* While more is ready than was reported, that comes first: the kernel has it in one queue, ends and requests. */
-    int most = relay->loop.events_count < EVENTS_PER_ITERATION ? ENDS_PER_ITERATION : 1;
+    int most = relay->loop.events_count < EVENTS_PER_ITERATION ? share(relay, ENDS_PER_ITERATION) : 1;
     for (int count = 0; count < most && !list_is_empty(&relay->ends); count++) {
         struct endpoint *endpoint = LIST_OWNER(relay->ends.next, struct endpoint, end);
         uint32_t events = endpoint->end_events;
@@ -327,7 +334,8 @@ static void listen_again(struct relay *relay, uint64_t now_ns) {
 static void on_listener(struct registration *registration, uint32_t events) {
     struct listener *listener = (struct listener *)(void *)registration;
     (void)events;
-    for (int count = 0; count < ACCEPTS_PER_ITERATION; count++) {
+    int most = share(listener->relay, ACCEPTS_PER_ITERATION);
+    for (int count = 0; count < most; count++) {
         struct address client = {.bytes = sizeof client.storage};
         int fd =
             accept4(registration->fd, (struct sockaddr *)&client.storage, &client.bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -515,7 +523,7 @@ static void run_scheduled(struct relay *relay) {
 static void drain_notices(struct relay *relay) {
     void *token;
     demuxbuf_step step;
-    uint64_t shed_max = relay->counts.shed + SHEDS_PER_ITERATION;
+    uint64_t shed_max = relay->counts.shed + (uint64_t)share(relay, SHEDS_PER_ITERATION);
     for (int count = 0; count < NOTICES_PER_ITERATION && relay->counts.shed < shed_max; count++) {
         if (!relay->buffers.kind->poll_notice(&relay->buffers, &token, &step)) {
             relay->grants_left = false;

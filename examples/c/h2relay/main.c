@@ -11,6 +11,7 @@
 #include "options.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -56,12 +57,28 @@ static bool signals_open(struct signals *signals, struct crew *crew) {
     return signals->registration.fd >= 0;
 }
 
-/* Each client takes two descriptors. Raises the soft limit to the hard limit, which needs no privilege. */
+/* Raises the soft limit to the hard limit, which needs no privilege. */
 static void raise_descriptor_limit(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+/* Makes the table of descriptors as large as all clients need, by one more name of this descriptor. Once there are
+   threads, each that opens a descriptor waits for some 10 ms when the table has to double: until no other can be using
+   the old one (synchronize_rcu, fs/file.c of Linux). */
+static void reserve_descriptors(int fd, const struct options *options) {
+    enum { DESCRIPTORS_OF_CLIENT = 2, OTHERS = 64 };
+    struct rlimit limit;
+    uint64_t most = (uint64_t)options->connections_max * DESCRIPTORS_OF_CLIENT + OTHERS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur <= most) {
+        most = limit.rlim_cur - 1;
+    }
+    int last = fcntl(fd, F_DUPFD_CLOEXEC, (int)most);
+    if (last >= 0) {
+        close(last);
     }
 }
 
@@ -75,6 +92,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "h2relay: %s\n", strerror(errno));
         return 1;
     }
+    reserve_descriptors(signals.registration.fd, &options);
     bool is_sound = crew_open(&crew, &options, &signals.registration);
     if (is_sound) {
         while (!signals.is_over) {

@@ -111,6 +111,7 @@
 // One block: the buffers of a shared pool are those of all its threads (`shared_pool.rs`).
 #![deny(unsafe_code)]
 
+mod asks;
 mod cache;
 mod check;
 mod common;

@@ -100,6 +100,15 @@ pub trait Buffers {
         None
     }
 
+    /// What the first claim asks of other threads, while the shard waits for it and has no content that may go: its
+    /// tenant, and by how many bytes the cell that it needs is larger than its own. `None`: nothing.
+    fn ask(&mut self, _claim: Option<(u32, u32)>) {}
+
+    /// As `next_to_evict`, for what other threads ask.
+    fn next_to_evict_for_others(&mut self) -> Option<u32> {
+        None
+    }
+
     /// Whether a tenant holds as much as it may.
     fn is_capped(&self, _tenant: u32) -> bool {
         false

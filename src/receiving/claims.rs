@@ -153,11 +153,24 @@ impl<B: Buffers> Receiving<B> {
     /// Nothing is left to poll: a receiver that waits for memory waits where memory comes from.
     #[inline]
     fn settle(&mut self) -> bool {
-        let first = self.first_claim().map(|claim| claim.is_in_credit);
+        let claim = self.first_claim();
+        let first = claim.as_ref().map(|claim| claim.is_in_credit);
         let first = first.or_else(|| self.next_off().map(|keeper| self.is_in_credit(keeper)));
         let wanted = first.map(|is_in_credit| if is_in_credit { Wanted::Any } else { Wanted::BesideReserve });
         // What comes while a receiver borrows serves none: two threads would pass it to each other without end.
-        self.buffers.settle(wanted, self.open_borrows == 0)
+        let has_come = self.buffers.settle(wanted, self.open_borrows == 0);
+        if self.tenants.is_used() && !has_come && self.open_borrows == 0 {
+            let asked = claim.filter(|claim| !self.may_not_submit(claim.keeper));
+            self.buffers.ask(asked.and_then(|claim| self.asked_for(&claim)));
+        }
+        has_come
+    }
+
+    /// The tenant of a claim, and by how many bytes the cell that it needs is larger than its own.
+    fn asked_for(&self, &FirstClaim { keeper, size, .. }: &FirstClaim) -> Option<(u32, u32)> {
+        let size = if self.submits(keeper) { self.cells.sizes.whole() } else { size };
+        let more_bytes = self.cells.sizes.bytes(size).checked_sub(self.counted_bytes(keeper))?;
+        (more_bytes > 0).then(|| (self.tenant(self.keepers[keeper].receiver), more_bytes))
     }
 
     /// Whether there is nothing that `poll` could report, as far as a short look shows, and no receiver waits.
@@ -176,7 +189,7 @@ impl<B: Buffers> Receiving<B> {
     }
 
     fn poll_claims(&mut self) -> Option<Notice> {
-        while self.buffers.is_wanted() && self.evict() {}
+        while self.buffers.is_wanted() && (self.evict() || self.evict_for_others()) {}
         if self.open_borrows > 0 {
             return None;
         }

@@ -46,6 +46,19 @@ impl<B: Buffers> Receiving<B> {
         let tenant = self.tenant(self.keepers[claimant].receiver);
         self.buffers.look_at_first(LoadOrder::Evictable);
         let victim = self.buffers.next_to_evict(tenant, less_bytes, more_bytes);
+        self.evict_of(victim)
+    }
+
+    /// As `evict_for`, for claims of other threads.
+    pub(super) fn evict_for_others(&mut self) -> bool {
+        if !self.tenants.is_used() || self.evictions_left == 0 {
+            return false;
+        }
+        let victim = self.buffers.next_to_evict_for_others();
+        self.evict_of(victim)
+    }
+
+    fn evict_of(&mut self, victim: Option<u32>) -> bool {
         let Some(first) = victim.and_then(|victim| self.tenants.first_content(victim)) else {
             return false;
         };

@@ -41,6 +41,8 @@ impl Shared {
                 "I2: a shard has as many waits as are counted",
             )?;
         }
+        let asking = self.shard_states.iter().filter(|of| of.0.asks()).count() as u64;
+        ensure(asking == self.asking.0.load(Ordering::Relaxed), "I2: as many shards ask as are counted")?;
         ensure(state.are_homes_sound(), "I2: the grants of each home are sound")?;
         let placeholders = state.placeholders.by_class.iter().sum::<u32>();
         ensure(queued + placeholders == stats.waiting, "I2: what waits here waits in the pool")?;

@@ -45,6 +45,7 @@ impl Shared {
         let lease = state.scheduler.poll_grant().expect("the caller has seen it").lease;
         let at = usize::from(class);
         let placeholder = state.placeholders.take(shard, class).expect("what is served was queued");
+        self.end_asked(shard);
         let (is_woken, next) = self.own_waits(shard).with(|own| {
             let grants = placeholder.grants + bypasses + state.exchanged[at] + own.exchanged[at];
             let bypasses = own.assign_first(class, lease.index(), grants).expect("it stands for a wait");

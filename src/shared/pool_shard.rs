@@ -1,6 +1,7 @@
 //! Where the receivers of one thread get their buffers: from the thread's shard, a few ahead, so that what a receive
 //! leaves has a place whatever other threads take.
 
+use super::asks::Asked;
 use super::cache::Holder;
 use super::common::Common;
 use super::lease_deadlines::LeaseDeadlines;
@@ -146,6 +147,7 @@ impl PoolShard {
     /// The wait is over: it was served, or no receiver waits any more.
     fn end_wait(&mut self) {
         if let Some(wait) = self.wait.take() {
+            self.shard.ask(None);
             self.shard.cancel(wait.id).expect("only this shard ends its wait");
         }
     }
@@ -309,6 +311,15 @@ impl Buffers for PoolShard {
         self.tenants.next_to_evict(&self.shard, claimant, less_bytes, more_bytes)
     }
 
+    fn ask(&mut self, claim: Option<(u32, u32)>) {
+        let claim = claim.filter(|_| self.wait.is_some());
+        self.shard.ask(claim.map(|(claimant, more_bytes)| Asked { claimant, more_bytes }));
+    }
+
+    fn next_to_evict_for_others(&mut self) -> Option<u32> {
+        self.tenants.next_to_evict_for_others(&self.shard)
+    }
+
     fn is_capped(&self, tenant: u32) -> bool {
         self.shard.load(tenant).is_capped(self.common.split.buffer_bytes)
     }
@@ -409,6 +420,7 @@ impl Source for PoolShard {
                 self.start_deadline(grant.lease, grant.token, grant.has_deadline);
                 return Some(grant);
             };
+            self.shard.ask(None);
             self.serve(grant.lease, wait.is_of_receivers);
         }
     }
@@ -544,6 +556,7 @@ impl Source for PoolShard {
     }
 
     fn leave(&mut self, retire: &mut dyn FnMut(u32)) {
+        self.shard.ask(None);
         self.stock.clear();
         self.tenants.leave(&self.shard);
         self.shard.leave_leases(|lease| {
@@ -572,6 +585,9 @@ impl Source for PoolShard {
 
     fn check_invariants(&self) -> Result<(), &'static str> {
         self.tenants.check()?;
+        if self.wait.is_none() && self.shard.shard_state().asks() {
+            return Err("I2: a shard that asks others waits");
+        }
         self.shard.check_invariants()
     }
 }

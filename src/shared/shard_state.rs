@@ -2,7 +2,7 @@
 
 use super::own_waits::OwnWaits;
 use super::stats::{Counter, Counts, ShownCache, ShownWaits};
-use super::sync::{AtomicBool, CachePadded, ShortLock};
+use super::sync::{AtomicBool, AtomicU64, CachePadded, ShortLock};
 
 /// Other threads write here only while something waits.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub(super) struct ShardState {
     /// exported it since.
     pub(super) is_called: AtomicBool,
     pub(super) is_in_use: AtomicBool,
+    /// What it asks of other shards, as [`asks`](super::asks) writes it; 0 for nothing.
+    pub(super) asked: AtomicU64,
     /// The host's time at the shard's last advance and 1; 0 before the first.
     time: Counter,
     /// When `is_called` was set, or the shard looked last without picking all up.
@@ -29,6 +31,7 @@ impl ShardState {
             cached: ShownCache::default(),
             is_called: AtomicBool::new(false),
             is_in_use: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
             time: Counter::default(),
             called_ns: Counter::default(),
             counts: Counts::default(),

@@ -2,6 +2,7 @@
 //! last.
 
 use super::SchedulerShard;
+use super::asks::Asked;
 use super::tenants::LEFT_AT_ONCE;
 use crate::alloc_util::reserve;
 use crate::scheduler::{ConfigError, LoadOrder, Loads};
@@ -148,6 +149,17 @@ impl ShardTenants {
     ) -> Option<u32> {
         let tenant = self.first_in(LoadOrder::Evictable).filter(|&tenant| tenant != claimant)?;
         shard.load(tenant).goes_for(&shard.load(claimant), less_bytes, more_bytes).then_some(tenant)
+    }
+
+    /// The tenant whose content goes before its deadline, for what another shard asks.
+    pub(super) fn next_to_evict_for_others(&mut self, shard: &SchedulerShard) -> Option<u32> {
+        shard.asked_by_others().next()?;
+        self.look_at_first(shard, LoadOrder::Evictable);
+        let tenant = self.first_in(LoadOrder::Evictable)?;
+        let load = shard.load(tenant);
+        let goes =
+            |Asked { claimant, more_bytes }| claimant != tenant && load.goes_for(&shard.load(claimant), 0, more_bytes);
+        shard.asked_by_others().any(goes).then_some(tenant)
     }
 
     /// The shard ends, and all of its receivers.

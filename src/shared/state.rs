@@ -32,6 +32,8 @@ pub(super) struct Shared {
     /// Whether a request waited when the lock was released last, or a buffer was to be withheld; also while the pool is
     /// not exhausted, behind a class's cap.
     pub(super) has_waiters: CachePadded<AtomicBool>,
+    /// How many shards ask others for something.
+    pub(super) asking: CachePadded<AtomicU64>,
     pub(super) is_closed: AtomicBool,
     /// How long a lease may be idle while others wait; also how long a grant stays with a shard that does not look. If
     /// there is such a time, each shard must hear of the first one that waits.
@@ -119,6 +121,7 @@ impl Shared {
             wakes: wakes.into_boxed_slice(),
             is_exhausted: CachePadded(AtomicBool::new(false)),
             has_waiters: CachePadded(AtomicBool::new(false)),
+            asking: CachePadded(AtomicU64::new(0)),
             is_closed: AtomicBool::new(false),
             lease_ns: config.lease_ns,
             oldest_call_ns: CachePadded::default(),
@@ -210,6 +213,7 @@ impl Shared {
             self.note_load(state, state.scheduler.tenant_of_wait(wait.index()));
             state.bring_home(wait.index());
             if home != state.homes.away() {
+                self.end_asked(home);
                 self.own_waits(home).with(|own| own.has_common_grants = true);
                 calls += u64::from(self.call(state.now_ns(), home, here));
                 self.expect_pick_up(home);
@@ -239,13 +243,15 @@ impl Shared {
             return 0;
         }
         self.has_waiters.0.store(has_waiters, Ordering::Relaxed);
-        if self.lease_ns.is_none() || !has_waiters {
-            return 0;
-        }
+        if self.lease_ns.is_some() && has_waiters { self.call_others(state, here) } else { 0 }
+    }
+
+    /// Each other shard is to look. Returns how many are to be woken.
+    pub(super) fn call_others(&self, state: &Locked, here: Option<u32>) -> u64 {
         let others = (0..).zip(&self.shard_states).filter(|&(index, _)| Some(index) != here);
         let awake = others.filter(|(_, shard_state)| shard_state.0.is_in_use.load(Ordering::Relaxed));
         let call = |(index, _)| {
-            // So that a shard which polls at this time either is called or sees that a request waits.
+            // So that a shard which polls at this time either is called or sees what it is called for.
             u64::from(self.own_waits(index).with(|_| self.call(state.now_ns(), index, here)))
         };
         awake.map(call).sum()

@@ -23,9 +23,14 @@ struct Two {
 }
 
 fn two() -> Two {
+    two_of(|_| {})
+}
+
+fn two_of(configure: impl Fn(&mut PoolConfig)) -> Two {
     let memory_bytes = u64::from(COMMON + 2 * 4) * u64::from(BUFFER);
-    let config =
+    let mut config =
         PoolConfig { buffer_bytes: BUFFER, tenants_max: 3, waiters_max: 8, ..PoolConfig::new(memory_bytes, 64) };
+    configure(&mut config);
     let shared_pool = SharedPool::new(&config, 2).expect("the configuration is allowed");
     let [mut a, mut b] = [0, 1].map(|index| shared_pool.shard(index).expect("it is free"));
     a.handle_timeout(0);
@@ -186,6 +191,78 @@ fn s46_tenant_that_floods_gives_way_on_another_thread() {
     let (granted, shed) = drain(&mut two.b);
     assert_eq!(shed, [one], "it goes for a tenant that holds less: {granted:?}");
     two.check();
+}
+
+/// All that the flooding tenant keeps is on one thread, and a receiver of another tenant claims on the other.
+fn claim_against_a_flood(weight: u32) -> (Two, TenantId, ReceiverId) {
+    claim_against_a_flood_in(two(), weight)
+}
+
+fn claim_against_a_flood_in(mut two: Two, weight: u32) -> (Two, TenantId, ReceiverId) {
+    let flooding = tenant(&mut two.a, TenantConfig { weight, ..TenantConfig::default() });
+    let honest = tenant(&mut two.a, TenantConfig::default());
+    fill(&mut two.a, Some(flooding));
+    take_all(&mut two);
+    while two.a.poll_wake().is_some() || two.b.poll_wake().is_some() {}
+    assert_eq!(two.a.poll_notice(), None);
+    let claiming = attach(&mut two.b, Some(honest));
+    assert_eq!(flood(&mut two.b, claiming), 64);
+    assert!(is_waiting(&two.b, claiming));
+    assert_eq!(drain(&mut two.b), (Vec::new(), Vec::new()), "nothing on its own thread may go");
+    two.check();
+    (two, flooding, claiming)
+}
+
+#[test]
+fn s46_flood_gives_way_to_a_claim_on_another_thread() {
+    // With a cap, the wait of the thread is in the queue of all.
+    for is_capped in [false, true] {
+        let cap = if is_capped { COMMON + 2 * 4 } else { u32::MAX };
+        let (mut two, _, claiming) = claim_against_a_flood_in(two_of(|config| config.class_caps[0] = cap), 1);
+        assert_eq!(two.b.poll_wake(), Some(0), "the other thread is asked");
+        let shed = drain(&mut two.a).1;
+        // Two are the reserve, one each is for the spare and the first claim of its own thread, which waits for longer.
+        assert!((1..=5).contains(&shed.len()), "its tenant holds much more: {shed:?}");
+        assert_eq!(drain(&mut two.a), (Vec::new(), Vec::new()), "no more goes than what was asked for");
+        two.check();
+        assert_eq!(two.a.poll_wake(), Some(1));
+        assert_eq!(drain(&mut two.b), (vec![claiming], Vec::new()), "no time has passed");
+        assert_eq!(buffered(&two.b, claiming), BUFFER - 1);
+        two.check();
+        assert_eq!(drain(&mut two.a).1, [], "it asks no more");
+    }
+}
+
+/// A tenant that may hold more does not give way.
+#[test]
+fn claim_on_another_thread_spares_a_fair_share() {
+    let (mut two, _, claiming) = claim_against_a_flood(20);
+    assert_eq!(two.b.poll_wake(), Some(0), "the other thread is asked");
+    assert_eq!(drain(&mut two.a).1, [], "what it holds is its share");
+    assert!(is_waiting(&two.b, claiming));
+    two.check();
+}
+
+#[test]
+fn claim_that_ends_asks_no_other_thread_any_more() {
+    for borrows in [false, true] {
+        let (mut two, _, claiming) = claim_against_a_flood(1);
+        let other = attach(&mut two.b, None);
+        if borrows {
+            two.b.handle(other, Event::Readable).expect("it is attached");
+        }
+        close(&mut two.b, claiming);
+        assert_eq!(two.b.poll_notice(), None);
+        assert_eq!(drain(&mut two.a).1, [], "another one borrows: {borrows}");
+    }
+    let (mut two, flooding, claiming) = claim_against_a_flood(1);
+    two.b.set_tenant(claiming, Some(flooding)).expect("both exist");
+    drain(&mut two.b);
+    assert_eq!(drain(&mut two.a).1, [], "a tenant does not give way to itself");
+    let (two, _, _) = claim_against_a_flood(1);
+    let Two { mut a, b, .. } = two;
+    drop(b);
+    assert_eq!(drain(&mut a).1, []);
 }
 
 #[test]

@@ -367,6 +367,7 @@ impl Shared {
                 self.next_stamp(state);
                 calls += self.bring_home(state, here);
                 self.note_own_peak(home);
+                self.published.0.reach_peak(&state.scheduler, &state.placeholders.by_class);
                 wanted = self.wanted_elsewhere(state, now_ns);
             }
         }

@@ -232,12 +232,16 @@ impl PublishedStats {
         self.to_withhold.store(scheduler.to_withhold(), Ordering::Relaxed);
         self.assigned.store(assigned, Ordering::Relaxed);
         self.bypass_peak.store(scheduler.bypass_peak(), Ordering::Relaxed);
-        let mut all = 0;
         for ((shown, waiting), placeholders) in self.waiting_by_class.iter().zip(scheduler.waiting()).zip(placeholders)
         {
-            all += waiting - placeholders;
             shown.store(waiting - placeholders, Ordering::Relaxed);
         }
+        self.reach_peak(scheduler, placeholders);
+    }
+
+    /// As many wait now as are queued without the placeholders of each class.
+    pub(super) fn reach_peak(&self, scheduler: &Scheduler, placeholders: &[u32; CLASSES_MAX]) {
+        let all = scheduler.waiting().sum::<u32>() - placeholders.iter().sum::<u32>();
         if all > self.waiting_peak.load(Ordering::Relaxed) {
             self.waiting_peak.store(all, Ordering::Relaxed);
         }

@@ -1587,7 +1587,8 @@ typedef struct {
   int32_t credit_bytes;
   uint32_t unknown_length;
   uint8_t kept[DEMUXBUF_EXPORT_BYTES_MAX];
-  uint64_t reserved;
+  uint32_t is_guess;
+  uint32_t reserved;
 } demuxbuf_exported_receiver;
 
 #ifdef __cplusplus

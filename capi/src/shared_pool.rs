@@ -55,7 +55,8 @@ pub struct demuxbuf_exported_receiver {
     credit_bytes: i32,
     unknown_length: u32,
     kept: [u8; DEMUXBUF_EXPORT_BYTES_MAX],
-    reserved: u64,
+    is_guess: u32,
+    reserved: u32,
 }
 
 const _: () = assert!(size_of::<demuxbuf_exported_receiver>() == 160 && align_of::<demuxbuf_exported_receiver>() == 8);
@@ -77,6 +78,7 @@ impl demuxbuf_exported_receiver {
             credit_bytes: exported.moved.credit_bytes,
             unknown_length: exported.moved.unknown_length.into(),
             kept: exported.kept,
+            is_guess: exported.moved.is_guess.into(),
             reserved: 0,
         }
     }
@@ -94,6 +96,7 @@ impl demuxbuf_exported_receiver {
             offset: self.offset,
             moved: Moved {
                 age_ns: never::from_c(self.age_ns),
+                is_guess: self.is_guess != 0,
                 credit_bytes: self.credit_bytes,
                 unknown_length: self.unknown_length != 0,
             },
@@ -316,6 +319,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_import(
             credit_bytes: 0,
             unknown_length: 0,
             kept: [0; DEMUXBUF_EXPORT_BYTES_MAX],
+            is_guess: 0,
             reserved: 0,
         };
         receiver.write(imported.to_bits());

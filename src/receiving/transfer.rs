@@ -25,8 +25,10 @@ pub(crate) struct Content {
 /// What is known of a receiver beside its content, as it goes to another thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// How long ago its frame began, in nanoseconds of pool time.
+    /// How long ago its frame, or its wait, began, in nanoseconds of pool time.
     pub age_ns: Option<u64>,
+    /// Nothing was reported to be there that it waits for.
+    pub is_guess: bool,
     /// Its credit.
     pub credit_bytes: i32,
     /// Its decoder only reports that it needs more.
@@ -39,10 +41,11 @@ impl<B: Buffers> Receiving<B> {
     #[inline(always)]
     pub(crate) fn moved(&self, receiver: u32) -> Moved {
         let row = &self.rows[receiver as usize];
-        let start_ns = self.known(receiver).and_then(|keeper| keeper.start_ns);
+        let (start_ns, is_guess) =
+            self.known(receiver).map_or((None, false), |keeper| (keeper.start_ns, keeper.is_guess));
         let credit_bytes = if row.keeper == NIL { row.credit_bytes } else { self.credit_bytes(row.keeper) };
         let age_ns = start_ns.map(|start_ns| self.clock.now_ns().saturating_sub(start_ns));
-        Moved { age_ns, credit_bytes, unknown_length: row.unknown_length }
+        Moved { age_ns, is_guess, credit_bytes, unknown_length: row.unknown_length }
     }
 
     /// A receiver came from another thread with this.
@@ -59,6 +62,21 @@ impl<B: Buffers> Receiving<B> {
             // On this thread, its host could not report anything yet.
             state.spare(now_ns);
         }
+    }
+
+    /// A receiver came from another thread, where it waited for room with nothing kept: it waits on. `false` if it did
+    /// not wait, or begins with a look.
+    #[cfg(feature = "std")]
+    pub(crate) fn wait_on(&mut self, receiver: u32, moved: Moved) -> bool {
+        let Some(age_ns) = moved.age_ns else { return false };
+        let keeper = self.keeper(receiver);
+        if self.counts_now(keeper) {
+            self.forget_if_idle(keeper);
+            return false;
+        }
+        self.keepers[keeper].start_ns = Some(self.clock.now_ns().saturating_sub(age_ns));
+        self.claim(keeper, !moved.is_guess);
+        true
     }
 
     /// A receiver that was just attached gets bytes that came before it, as if it had received them. `false`, and

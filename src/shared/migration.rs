@@ -2,7 +2,7 @@
 
 use super::exports::Ticket;
 use super::pool_shard::PoolShard;
-use crate::connection::{Connection, Event, EventError, Hold};
+use crate::connection::{Action, Connection, Event, EventError, Hold};
 use crate::pool::{AttachOptions, Pool, PoolError, ReceiverId, check_counting};
 use crate::receiving::{Content, HEADER_BYTES, Moved};
 use crate::scheduler::LeaseId;
@@ -355,9 +355,19 @@ impl Pool<PoolShard> {
         self.counts.received_bytes += u64::from(bytes);
         self.memory.buffers_mut().import_tenant(tenant, exported.lease.is_some());
         tickets.close(exported.ticket);
+        if bytes == 0 && self.table.connection(index).pending().has(Action::RequestBuffer) {
+            self.wait_on(index, exported.moved);
+        }
         exported.clear();
         self.reconcile(index);
         Ok(self.table.id(index))
+    }
+
+    /// A receiver that waited for room with nothing kept goes on waiting: that wait has one age on all threads.
+    fn wait_on(&mut self, index: u32, moved: Moved) {
+        if self.memory.wait_on(index, moved) {
+            self.feed(index, Event::BufferDenied);
+        }
     }
 
     /// A C host can change the value, so each field is checked.
@@ -391,7 +401,7 @@ mod equality;
 #[cfg(not(loom))]
 mod tests {
     use super::*;
-    use crate::connection::{Action, Mode, Policy};
+    use crate::connection::{Mode, Policy};
     use crate::pool::{AttachOptions, PoolConfig};
     use crate::scheduler::{Outcome, SchedulerError};
     use crate::shared::SharedPool;

@@ -8,7 +8,7 @@ use crate::model::shards::Desk;
 use crate::model::{ModelConnection, ModelReceiving, ModelScheduler, ModelSharedPool};
 use crate::receiving_system::ReceivingSystem;
 use crate::system::{Ask, Cell, System, UNKNOWN_SIZE};
-use demuxbuf::connection::{Event, Hold};
+use demuxbuf::connection::{Action, Event, Hold};
 use demuxbuf::pool::PoolConfig;
 use demuxbuf::scheduler::{SchedulerConfig, WaitInfo};
 use demuxbuf_capi::*;
@@ -214,6 +214,10 @@ impl ModelPool {
         }
         self.memory.set_moved(row, moved);
         self.counts.received_bytes += u64::from(bytes);
+        let wants_to_receive = bytes == 0 && self.pending_of(id).has(Action::RequestBuffer);
+        if wants_to_receive && self.memory.go_on_waiting(row, moved) {
+            self.feed(id, Event::BufferDenied);
+        }
         self.settle(id);
         self.desk().set_exports(self.desk().exports() - 1);
         Ok(id)

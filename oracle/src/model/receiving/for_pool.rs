@@ -59,6 +59,7 @@ impl Limited {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::model) struct Moved {
     age: Option<u64>,
+    is_guess: bool,
     credit: i64,
     pub(in crate::model) unknown_length: bool,
 }
@@ -68,7 +69,8 @@ impl ModelReceiving {
     pub(in crate::model) fn moved(&self, id: u32) -> Moved {
         let receiver = self.receiver(id);
         let age = receiver.start.map(|start| self.now - start);
-        Moved { age, credit: self.credit_now(id), unknown_length: receiver.unknown_length }
+        let (is_guess, unknown_length) = (receiver.is_guess, receiver.unknown_length);
+        Moved { age, is_guess, credit: self.credit_now(id), unknown_length }
     }
 
     /// A receiver came from another thread with this.
@@ -80,6 +82,16 @@ impl ModelReceiving {
             receiver.start = moved.age.map(|age| now.saturating_sub(age));
             receiver.sparing = Some(now);
         }
+    }
+
+    /// A receiver came that keeps nothing and wants to receive: if it has an age, it claims. False if it does not.
+    pub(in crate::model) fn go_on_waiting(&mut self, id: u32, moved: Moved) -> bool {
+        let now = self.now;
+        let receiver = self.receiver_mut(id);
+        let Some(age) = moved.age.filter(|_| !receiver.counts_now()) else { return false };
+        (receiver.start, receiver.is_guess) = (Some(now.saturating_sub(age)), moved.is_guess);
+        self.begin_claim(id);
+        true
     }
 
     /// A receiver came with a buffer: it borrows that.

@@ -159,7 +159,7 @@ impl<B: Buffers> Receiving<B> {
         let wanted = first.map(|is_in_credit| if is_in_credit { Wanted::Any } else { Wanted::BesideReserve });
         // What comes while a receiver borrows serves none: two threads would pass it to each other without end.
         let has_come = self.buffers.settle(wanted, self.open_borrows == 0);
-        if self.tenants.is_used() && !has_come && self.open_borrows == 0 {
+        if self.tenants.is_used() && self.open_borrows == 0 {
             let asked = claim.filter(|claim| !self.may_not_submit(claim.keeper));
             self.buffers.ask(asked.and_then(|claim| self.asked_for(&claim)));
         }

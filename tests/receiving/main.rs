@@ -10,6 +10,7 @@ mod looks;
 mod marks;
 mod receivers;
 mod ring;
+mod shared_shares;
 mod shared_tenants;
 mod shortage;
 mod spared;

@@ -20,10 +20,19 @@ enum { ACCEPTS_PER_ITERATION = 4, ENDS_PER_ITERATION = 8, SHEDS_PER_ITERATION = 
 
 enum { EVENTS_OF_SHORT_ITERATION = 8 };
 
+/* And for no longer than this: where the backend takes the processor for each that leaves, those that stay would wait
+   for a few that leave as long as for all. */
+static const uint64_t TURN_NS = 250000;
+
 /* What one thread has of a bound for all. */
 static int share(const struct relay *relay, int most) {
     int threads = (int)relay->options->threads;
     return most > threads ? most / threads : 1;
+}
+
+/* Whether one more is let in or out in this iteration, after this many. */
+static bool has_turn(const struct relay *relay, int count, int most) {
+    return count == 0 || (count < share(relay, most) && loop_now_ns() - relay->clock_ns < TURN_NS);
 }
 
 /* How long a dismissed side may take to read its farewell. */
@@ -191,8 +200,8 @@ static void on_socket(struct registration *registration, uint32_t events) {
 
 static void take_ends(struct relay *relay) {
     /* While more is ready than was reported, that comes first: the kernel has it in one queue, ends and requests. */
-    int most = relay->loop.events_count < EVENTS_PER_ITERATION ? share(relay, ENDS_PER_ITERATION) : 1;
-    for (int count = 0; count < most && !list_is_empty(&relay->ends); count++) {
+    int most = relay->loop.events_count < EVENTS_PER_ITERATION ? ENDS_PER_ITERATION : 1;
+    for (int count = 0; !list_is_empty(&relay->ends) && has_turn(relay, count, most); count++) {
         struct endpoint *endpoint = LIST_OWNER(relay->ends.next, struct endpoint, end);
         uint32_t events = endpoint->end_events;
         list_remove(&endpoint->end);
@@ -334,8 +343,7 @@ static void listen_again(struct relay *relay, uint64_t now_ns) {
 static void on_listener(struct registration *registration, uint32_t events) {
     struct listener *listener = (struct listener *)(void *)registration;
     (void)events;
-    int most = share(listener->relay, ACCEPTS_PER_ITERATION);
-    for (int count = 0; count < most; count++) {
+    for (int count = 0; has_turn(listener->relay, count, ACCEPTS_PER_ITERATION); count++) {
         struct address client = {.bytes = sizeof client.storage};
         int fd =
             accept4(registration->fd, (struct sockaddr *)&client.storage, &client.bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -523,8 +531,11 @@ static void run_scheduled(struct relay *relay) {
 static void drain_notices(struct relay *relay) {
     void *token;
     demuxbuf_step step;
-    uint64_t shed_max = relay->counts.shed + (uint64_t)share(relay, SHEDS_PER_ITERATION);
-    for (int count = 0; count < NOTICES_PER_ITERATION && relay->counts.shed < shed_max; count++) {
+    uint64_t shed_before = relay->counts.shed;
+    for (int count = 0; count < NOTICES_PER_ITERATION; count++) {
+        if (!has_turn(relay, (int)(relay->counts.shed - shed_before), SHEDS_PER_ITERATION)) {
+            break;
+        }
         if (!relay->buffers.kind->poll_notice(&relay->buffers, &token, &step)) {
             relay->grants_left = false;
             return;

@@ -3,6 +3,7 @@
 
 mod config;
 mod receives;
+mod tenants;
 mod threads;
 
 use self::config::{config, in_flight_max};
@@ -11,6 +12,7 @@ use super::ops::event;
 use super::text::{Line, each_line};
 use crate::system::{Ask, Asked, Attach, CExported, CPool, CSharedPool, Notice, System, Taken};
 use demuxbuf::connection::{Action, Actions, Event};
+use demuxbuf::scheduler::TenantConfig;
 use demuxbuf_capi::{DEMUXBUF_ERR_NO_DEADLINE, DEMUXBUF_ERR_POOL_CLOSED, DEMUXBUF_ERR_STALE};
 use std::collections::BTreeSet;
 
@@ -36,6 +38,7 @@ pub(super) const EXAMPLES: &[&str] = &[
     "counting",
     "reads-ahead",
     "in-flight 2",
+    "tenants 2",
     "attach 0",
     "attach 1",
     "attach-with 0 70",
@@ -44,6 +47,13 @@ pub(super) const EXAMPLES: &[&str] = &[
     "request 0 0",
     "request 1 1",
     "request 0 0 1",
+    "request 0 0 0 1",
+    "tenant 0 1 1",
+    "tenant 1 3 0 2",
+    "remove-tenant 0 0",
+    "in-name-of 0 1",
+    "in-name-of 0 2",
+    "in-name-of 1 1",
     "try 0 0",
     "try 0 0 1",
     "exhaust 0",
@@ -151,6 +161,9 @@ struct Play {
     /// Handles that are over, and where they were valid.
     closed: Vec<(usize, u64)>,
     leases: Vec<u64>,
+    tenants: Vec<u64>,
+    /// There was one, which may have receivers still.
+    has_tenants: bool,
     /// Waits: the thread, the handle and the token.
     waits: Vec<(usize, u64, u64)>,
     /// Threads that have a reason to look: they were named, or made a call since they last looked.
@@ -185,6 +198,8 @@ impl Play {
             exported: Vec::new(),
             closed: Vec::new(),
             leases: Vec::new(),
+            tenants: Vec::new(),
+            has_tenants: false,
             waits: Vec::new(),
             awake: BTreeSet::new(),
             tokens: 0,
@@ -199,9 +214,16 @@ impl Play {
             "attach-with" => self.attach(first, line.short(1) % (self.buffer_bytes + 2)),
             "adopt" => self.adopt(first, second, line.short(2), line.short(3)),
             "take" => self.take(first),
-            "request" => self.request(first, second as u8, line.number(2) != 0),
+            "request" => self.request(first, second as u8, line.number(2) != 0, line.short(3) as usize),
             "try" => self.try_request(first, second as u8, line.number(2) != 0),
             "exhaust" => self.exhaust(first),
+            "tenant" => {
+                let cap = line.number(3).checked_rem(8).filter(|&cap| cap > 0).map_or(u32::MAX, |cap| cap as u32);
+                let (weight, guaranteed) = (line.short(1), line.short(2) % 4);
+                self.create_tenant(first, TenantConfig { weight, guaranteed, cap })
+            }
+            "remove-tenant" => self.remove_tenant(first, second),
+            "in-name-of" => self.belong(first, second),
             "renew" => self.renew(first, second),
             "release" => self.release(first, second),
             "cancel" => self.cancel(first, second),
@@ -328,11 +350,11 @@ impl Play {
         Ok(())
     }
 
-    fn request(&mut self, thread: usize, class: u8, has_deadline: bool) -> Result<(), String> {
+    fn request(&mut self, thread: usize, class: u8, has_deadline: bool, tenant: usize) -> Result<(), String> {
         self.tokens += 1;
-        let token = self.tokens;
+        let (token, tenant) = (self.tokens, self.tenant(tenant));
         let Some((at, pool)) = self.pool(thread) else { return Ok(()) };
-        let outcome = pool.request(Ask { has_deadline, ..Ask::new(class, token) });
+        let outcome = pool.request(Ask { has_deadline, tenant, ..Ask::new(class, token) });
         self.is_refused_rightly(&outcome)?;
         match outcome {
             Ok(Asked::Lease(lease)) => self.leases.push(lease),

@@ -11,7 +11,6 @@ pub(super) fn config(text: &[u8]) -> (PoolConfig, u32) {
     let shards = 1 + last_number(text, "shards").map_or(1, |number| number.wrapping_sub(1) % 4);
     let spare = last_number(text, "spare").map_or(0, |number| number % 16);
     config.memory_bytes = u64::from(8 * shards + spare) * u64::from(config.buffer_bytes);
-    config.tenants_max = 0;
     config.classes = config.classes.min(CLASSES_MAX as u8 - 1);
     let last = usize::from(config.classes) - 1;
     config.reserves[..=last].iter_mut().for_each(|reserve| *reserve %= 4);

@@ -21,7 +21,8 @@ impl Play {
         Err("the notices have no end".into())
     }
 
-    /// Each thread with a reason to look does. Then none has anything to pick up.
+    /// Each thread with a reason to look does. Then none has anything to pick up, but for what follows from what tenants
+    /// hold on other threads.
     pub(super) fn rest(&mut self) -> Result<(), String> {
         for _ in 0..64 {
             if let Some(shared_pool) = &self.shared_pool {
@@ -29,8 +30,8 @@ impl Play {
             }
             let Some(&at) = self.awake.first() else {
                 return (0..self.pools.len()).try_for_each(|at| match self.poll(at)? {
-                    true => Err(format!("thread {at} has a notice, and was not signalled")),
-                    false => Ok(()),
+                    true if !self.has_tenants => Err(format!("thread {at} has a notice, and was not signalled")),
+                    _ => self.settle(at),
                 });
             };
             self.settle(at)?;

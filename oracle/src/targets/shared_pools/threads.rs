@@ -21,8 +21,8 @@ impl Play {
         Err("the notices have no end".into())
     }
 
-    /// Each thread with a reason to look does. Then none has anything to pick up, but for what follows from what tenants
-    /// hold on other threads.
+    /// Each thread with a reason to look does. Then none has anything to pick up, but for what follows from what
+    /// tenants hold on other threads.
     pub(super) fn rest(&mut self) -> Result<(), String> {
         for _ in 0..64 {
             if let Some(shared_pool) = &self.shared_pool {

@@ -311,7 +311,7 @@ impl SchedulerShard {
             match state.scheduler.request_for(request) {
                 Ok(Outcome::Queued(wait)) => state.set_placeholder(self.index, class, wait, grants, state.stamp),
                 Ok(Outcome::Granted(lease)) => {
-                    return Some(Ok(self.grant_now(state, lease, request, holder, 0)));
+                    return Some(Ok(Outcome::Granted(self.grant_now(state, lease, request, holder, 0))));
                 }
                 Err(error) => return Some(Err(error.into())),
             }

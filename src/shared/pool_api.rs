@@ -44,12 +44,11 @@ impl SchedulerShard {
         tenant: u32,
         holder: Holder,
     ) -> Result<Option<LeaseId>, SharedSchedulerError> {
-        self.collect_for(state, request);
-        if !state.scheduler.would_grant_to(request) {
+        if !self.would_grant(state, request) {
             return Ok(None);
         }
-        match self.request_of(state, request, tenant, holder)? {
-            Outcome::Granted(lease) => Ok(Some(lease)),
+        match state.scheduler.request_for(request)? {
+            Outcome::Granted(lease) => Ok(Some(self.grant_now(state, lease, request, holder, tenant))),
             Outcome::Queued(_) => unreachable!("the pool would grant this request"),
         }
     }

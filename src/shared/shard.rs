@@ -371,11 +371,11 @@ impl SchedulerShard {
         tenant: u32,
         holder: Holder,
     ) -> Result<Outcome, SharedSchedulerError> {
-        self.collect_for(state, request);
+        let is_granted = self.would_grant(state, request);
         if let Some(outcome) = self.request_own(state, request, holder) {
             return outcome;
         }
-        if !self.shared.has_rights(state) && !state.scheduler.would_grant_to(request) {
+        if !self.shared.has_rights(state) && !is_granted {
             let waiters_max = state.scheduler.waiters_max();
             return Err(SchedulerError::WaitersFull { waiters_max }.into());
         }
@@ -385,7 +385,7 @@ impl SchedulerShard {
                 state.homes.open(self.index, wait, request.class, holder, state.stamp);
                 Ok(Outcome::Queued(wait))
             }
-            Outcome::Granted(lease) => Ok(self.grant_now(state, lease, request, holder, tenant)),
+            Outcome::Granted(lease) => Ok(Outcome::Granted(self.grant_now(state, lease, request, holder, tenant))),
         }
     }
 
@@ -397,19 +397,24 @@ impl SchedulerShard {
         request: &Request,
         holder: Holder,
         tenant: u32,
-    ) -> Outcome {
+    ) -> LeaseId {
         let lease = self.hold(self.shard_state(), lease.index(), request.class, holder, tenant > 0);
         if self.shared.is_uncapped(request.class) {
             self.stock_up(state, request.class);
         }
-        Outcome::Granted(lease)
+        lease
     }
 
-    /// Drains the caches of all shards if that may change the answer to a request.
-    pub(super) fn collect_for(&self, state: &mut Locked, request: &Request) {
-        if !state.scheduler.would_grant_to(request) && state.scheduler.could_use_more(request) {
-            self.shared.collect(state);
+    /// Whether a request would be granted at once. Drains the caches of all shards if that may change the answer.
+    pub(super) fn would_grant(&self, state: &mut Locked, request: &Request) -> bool {
+        if state.scheduler.would_grant_to(request) {
+            return true;
         }
+        if !state.scheduler.could_use_more(request) {
+            return false;
+        }
+        self.shared.collect(state);
+        state.scheduler.would_grant_to(request)
     }
 
     pub(super) fn take_back(&self, state: &mut Locked, buffer: u32) {

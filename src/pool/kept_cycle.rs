@@ -79,6 +79,12 @@ impl KeptCycle {
         self.is_open() && self.index == index
     }
 
+    /// Whether the receiver in this row is to receive.
+    #[inline(always)]
+    pub(super) fn is_to_receive(&self, index: u32) -> bool {
+        self.phase == Phase::Receiving && self.index == index
+    }
+
     /// How far the cycle of the receiver in this row is, for model checkers.
     #[cfg(feature = "model-check")]
     pub(super) fn key(&self, index: u32) -> u64 {

@@ -134,25 +134,27 @@ impl<S: BufferSource, const IS_WIDE: bool> KeptPath<'_, S, IS_WIDE> {
     /// It has received, there is room left, and its decoder needs no more.
     #[inline(always)]
     pub fn receive(&mut self, id: ReceiverId, bytes: u32) -> Option<RawStep> {
-        let KeptCycle { phase, index, kept_bytes, max_bytes, at, .. } = *self.kept_cycle;
-        let is_known = phase == Phase::Receiving && self.memory.is_common();
-        let (row, connection) = self.table.find_fast(id)?;
-        let is_enough = connection.leaves_room(bytes, max_bytes) && connection.needed_bytes() <= bytes;
-        if !is_known || row != index || !is_enough {
+        let (index, connection) = self.table.find_fast(id)?;
+        if !self.kept_cycle.is_to_receive(index) || !self.memory.is_common() {
+            return None;
+        }
+        if !connection.leaves_room(bytes, self.kept_cycle.max_bytes) || connection.needed_bytes() > bytes {
             return None;
         }
         let pending = connection.receive_behind_kept(bytes);
         (self.kept_cycle.phase, self.kept_cycle.received_bytes) = (Phase::Decoding, bytes);
-        Some(step(Some(at.get()), kept_bytes + bytes, pending))
+        Some(step(Some(self.kept_cycle.at.get()), self.kept_cycle.kept_bytes + bytes, pending))
     }
 
     /// It has received, there is room left, and its decoder needs more: all of it is kept.
     #[inline(always)]
     pub fn receive_short(&mut self, id: ReceiverId, bytes: u32) -> Option<RawStep> {
-        let KeptCycle { phase, purpose, kept_bytes, max_bytes, .. } = *self.kept_cycle;
+        let KeptCycle { purpose, kept_bytes, max_bytes, .. } = *self.kept_cycle;
         let (index, connection) = self.table.find_fast(id)?;
-        let is_to_receive = phase == Phase::Receiving && self.kept_cycle.index == index;
-        if !is_to_receive || !connection.leaves_room(bytes, max_bytes) || connection.needed_bytes() <= bytes {
+        if !self.kept_cycle.is_to_receive(index)
+            || !connection.leaves_room(bytes, max_bytes)
+            || connection.needed_bytes() <= bytes
+        {
             return None;
         }
         let (left_bytes, needed_bytes) = (kept_bytes + bytes, connection.needed_bytes() - bytes);

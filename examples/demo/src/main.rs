@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn demonstrate(options: &Options) -> Result<ExitCode, String> {
-    descriptors::allow(options.connections, run::SPARE_CONNECTIONS as u64)
+    descriptors::allow(options.connections, run::SPARE_DESCRIPTORS)
         .map_err(|error| format!("--connections: {error}"))?;
     let output = options.output();
     output.prepare()?;

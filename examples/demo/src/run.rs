@@ -29,6 +29,9 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 /// Connections beyond the attackers: the honest clients', and those that the relay has not yet seen closed.
 pub(crate) const SPARE_CONNECTIONS: usize = 1024;
 
+/// Descriptors beyond those of the attackers: of honest clients and what stands between, of listeners and files.
+pub(crate) const SPARE_DESCRIPTORS: u64 = 160;
+
 /// What a connection takes with a buffer each: one of the relay's usual size for each direction.
 pub(crate) const PLACE_BYTES: u64 = 2 * 16_448;
 

@@ -113,6 +113,8 @@ struct Book {
     called_at: u64,
     /// By the host's time.
     advanced_at: Option<u64>,
+    /// By how many bytes a cell of its first claim would be larger, for which it asks others.
+    asked: Option<u32>,
     /// While it has none: the buffers that it has in any case.
     always: Vec<u64>,
 }
@@ -192,6 +194,19 @@ impl Desk {
         self.common.borrow_mut().end_shard(self.here, held);
     }
 
+    pub(super) fn has_tenants(&self) -> bool {
+        self.scheduler().has_tenants()
+    }
+
+    /// What the shard asks of others from now on: they are called if that is new. Receivers are the default tenant's.
+    pub(super) fn ask(&self, asked: Option<u32>) {
+        let mut common = self.common.borrow_mut();
+        let before = std::mem::replace(&mut common.books[self.here].asked, asked);
+        if asked.is_some() && asked != before {
+            common.call_others(self.here);
+        }
+    }
+
     /// Receivers that no thread has.
     pub(super) fn exports(&self) -> u32 {
         self.common.borrow().exports
@@ -225,11 +240,12 @@ impl Desk {
     }
 
     /// For the search: whether the shard is called, what it gave, and what all know.
-    pub(super) fn state_key(&self) -> [u64; 6] {
+    pub(super) fn state_key(&self) -> [u64; 7] {
         let common = self.common.borrow();
-        let Book { is_called, is_named, exchanges, has_others, .. } = common.books[self.here];
+        let Book { is_called, is_named, exchanges, has_others, asked, .. } = common.books[self.here];
+        let asked = asked.unwrap_or(0).into();
         let flags = [is_called, is_named, has_others, common.has_waiters].map(u64::from);
-        [flags[0], flags[1], flags[2], flags[3], exchanges.into(), common.exports.into()]
+        [flags[0], flags[1], flags[2], flags[3], exchanges.into(), common.exports.into(), asked]
     }
 
     pub(super) fn is_home_of(&self, wait: u64) -> bool {
@@ -243,6 +259,7 @@ impl Common {
         for wait in self.scheduler.assigned_waits() {
             if self.noted.insert(wait) {
                 let home = self.homes[&wait];
+                self.books[home].asked = None;
                 self.books[home].has_others |= !self.scheduler.is_of_shard(wait);
                 self.call(home, here);
                 self.clock.expect_look(self.books[home].called_at);
@@ -251,9 +268,13 @@ impl Common {
         self.note_peaks();
         let has_waiters = self.scheduler.has_waiters();
         if has_waiters && !self.has_waiters {
-            (0..self.books.len()).filter(|&at| at != here).for_each(|at| self.call(at, here));
+            self.call_others(here);
         }
         self.has_waiters = has_waiters;
+    }
+
+    fn call_others(&mut self, here: usize) {
+        (0..self.books.len()).filter(|&at| at != here).for_each(|at| self.call(at, here));
     }
 
     /// The most waits: of each shard in its own queues, and of all others.
@@ -288,6 +309,10 @@ impl Common {
         if let Some(wait) = exchange {
             self.pass_on_place(wait);
             self.scheduler.hand_to(lease, wait);
+            // What the shard asks goes on, as far as it is not for this wait.
+            let asked = self.books[here].asked;
+            self.follow(here);
+            self.books[here].asked = asked;
         } else {
             self.scheduler.release(lease).expect("a lease in force");
         }
@@ -348,7 +373,7 @@ impl Common {
         }
         self.follow(here);
         let book = &mut self.books[here];
-        (book.is_called, book.is_named, book.has_others) = (false, false, false);
+        (book.is_called, book.is_named, book.has_others, book.asked) = (false, false, false, None);
         book.always = always;
     }
 

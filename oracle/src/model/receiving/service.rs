@@ -72,7 +72,7 @@ impl ModelReceiving {
     }
 
     /// The *k* of a claim.
-    fn claimed_size(&self, id: u32) -> usize {
+    pub(super) fn claimed_size(&self, id: u32) -> usize {
         match self.receiver(id).submits {
             true => self.sizes.len() - 1,
             false => self.size_for(self.length(id), true),

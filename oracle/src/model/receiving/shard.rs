@@ -114,6 +114,7 @@ impl Shard {
             return false;
         }
         if let Some(Wait { id, .. }) = self.wait.take() {
+            self.desk.ask(None);
             self.desk.cancel(id);
         }
         let Some(is_in_credit) = wanted else { return false };
@@ -154,6 +155,7 @@ impl Shard {
             let Some(own) = self.wait.take_if(|own| own.id == wait) else {
                 return Some((Notice::Lease { wait, token, lease }, has_deadline));
             };
+            self.desk.ask(None);
             self.have(lease, own.is_of_receivers);
         }
     }
@@ -226,7 +228,20 @@ impl ModelReceiving {
     pub(super) fn rest_at_shard(&mut self) -> bool {
         let first = self.first_claim().or_else(|| self.first_off()).map(|id| self.is_in_credit(id));
         let may_ask = !self.is_borrowed();
-        self.shard_mut().is_some_and(|shard| shard.rest(first, may_ask))
+        let has_come = self.shard_mut().is_some_and(|shard| shard.rest(first, may_ask));
+        if may_ask && !has_come {
+            let asked = self.first_claim().filter(|&id| !self.is_at_limit(id)).and_then(|id| self.more_bytes(id));
+            if let Some(shard) = self.shard_mut().filter(|shard| shard.desk.has_tenants()) {
+                shard.desk.ask(asked.filter(|_| shard.wait.is_some()));
+            }
+        }
+        has_come
+    }
+
+    /// By how many bytes the cell of a claim would be larger than the one that its receiver has.
+    fn more_bytes(&self, id: u32) -> Option<u32> {
+        let held = self.receiver(id).cell.filter(|&cell| cell > 0).map_or(0, |cell| self.sizes[cell]);
+        self.sizes[self.claimed_size(id)].checked_sub(held).filter(|&bytes| bytes > 0)
     }
 
     /// The buffers that receivers had, and that the shard held, are its no more.

@@ -58,6 +58,11 @@ impl ModelScheduler {
         self.config.class_caps[usize::from(class)] <= self.config.buffers
     }
 
+    /// Whether there may be tenants beside the default one.
+    pub(in crate::model) fn has_tenants(&self) -> bool {
+        self.config.tenants_max > 0
+    }
+
     /// Whether a lease counts for the cap of its class, or for a tenant.
     pub(in crate::model) fn is_counted(&self, lease: u64) -> bool {
         let held = self.held.iter().find(|held| held.id == lease).expect("a lease in force");

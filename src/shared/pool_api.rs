@@ -88,11 +88,20 @@ impl SchedulerShard {
     ///
     /// As [`SchedulerShard::check_host_lease`].
     pub(crate) fn take_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), SharedSchedulerError> {
-        let before = self.renew_host_lease(lease, reach, |hold| hold)?;
+        let before = self.renew_host_lease(lease, reach, |hold| LeaseWord { is_named: false, ..hold })?;
         if before.is_named {
             self.end_lease_of_tenant(lease.index());
         }
         Ok(())
+    }
+
+    /// As `take_host_lease`, of one that is to end: it counts as it did until then.
+    ///
+    /// # Errors
+    ///
+    /// As [`SchedulerShard::check_host_lease`].
+    pub(crate) fn retire_host_lease(&self, lease: LeaseId, reach: Reach) -> Result<(), SharedSchedulerError> {
+        self.renew_host_lease(lease, reach, |hold| hold).map(drop)
     }
 
     /// As `take_host_lease`, and it counts in this class from now on. `false`, and nothing is changed, if the cap of
@@ -112,7 +121,8 @@ impl SchedulerShard {
                 return Ok(false);
             }
             let is_capped = !self.shared.is_uncapped(class);
-            let before = self.renew_host_lease(lease, reach, |hold| LeaseWord { class, is_capped, ..hold })?;
+            let adopted = |hold| LeaseWord { class, is_capped, is_named: false, ..hold };
+            let before = self.renew_host_lease(lease, reach, adopted)?;
             let counts = &self.shard_state().counts;
             counts.given_by_class[usize::from(before.class)].add_one();
             counts.taken_by_class[usize::from(class)].add_one();
@@ -140,9 +150,8 @@ impl SchedulerShard {
         reach: Reach,
         change: impl Fn(LeaseWord) -> LeaseWord,
     ) -> Result<LeaseWord, SharedSchedulerError> {
-        let adopted =
-            |hold| LeaseWord { shard: self.index, holder: Holder::Receivers, is_named: false, ..change(hold) };
-        let renew = |hold| self.is_host_lease(hold, reach).then(|| NextHold::Renewed(adopted(hold)));
+        let renewed = |hold| LeaseWord { shard: self.index, holder: Holder::Receivers, ..change(hold) };
+        let renew = |hold| self.is_host_lease(hold, reach).then(|| NextHold::Renewed(renewed(hold)));
         Ok(self.shared.replace_hold(lease, renew).ok_or(SchedulerError::StaleLease)?)
     }
 

@@ -464,7 +464,7 @@ impl Source for PoolShard {
             return Ok(());
         };
         // Of several threads that release it at once one has it, and takes its memory back.
-        self.shard.take_host_lease(lease, reach)?;
+        self.shard.retire_host_lease(lease, reach)?;
         self.stop_deadline(lease);
         self.taken += 1;
         retire(lease.index());

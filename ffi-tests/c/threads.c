@@ -263,6 +263,10 @@ static void live(struct thread *self, int is_first) {
     }
     while (self->count > 0) {
         send_away(self, self->count - 1);
+        /* What stays goes on: no clock is advanced here, so nothing else would make room. */
+        for (int at = self->count - 1; at >= 0; at--) {
+            go_on(self, at);
+        }
         poll_notices(self);
         release_all(self);
         signal_named(self);

@@ -253,7 +253,8 @@ impl<B: Buffers> Receiving<B> {
 
     /// The claim, or the wait under a mark, with the earliest deadline.
     fn first_tried(&self) -> Option<Entry> {
-        TRIED.map(|queue| self.heaps.first(queue)).into_iter().flatten().min()
+        let first = |queue| self.heaps.first(queue).unwrap_or(Entry::LAST);
+        TRIED.map(first).into_iter().min().filter(|&first| first != Entry::LAST)
     }
 
     /// The one whose deadline passed first.

@@ -19,6 +19,9 @@ pub(super) struct Heaps {
 pub(super) struct Entry(u128);
 
 impl Entry {
+    /// Behind every other, and none itself.
+    pub(super) const LAST: Entry = Entry(u128::MAX);
+
     #[inline(always)]
     pub(super) fn new(deadline_ns: u64, receiver: u32, keeper: u32) -> Entry {
         Entry(u128::from(deadline_ns) << 64 | u128::from(receiver) << 32 | u128::from(keeper))

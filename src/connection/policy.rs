@@ -92,7 +92,8 @@ pub struct Policy {
     pub reads_ahead: bool,
     /// The host knows how many bytes wait in the kernel, and can leave a partial frame there until it is whole (TCP
     /// with `SO_RCVLOWAT`). The machine alone does not use it; a pool does while memory is short, and refuses it in the
-    /// mode `Optimistic`, under a layer that reads ahead, and for a decoder of unknown length.
+    /// mode `Optimistic`, under a layer that reads ahead, and for a decoder of unknown length. A policy that sets it
+    /// later leaves a claim that waits, and what is granted to it, as they are.
     pub counting: bool,
 }
 

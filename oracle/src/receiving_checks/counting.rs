@@ -15,6 +15,8 @@ pub(super) struct Counting {
     is_from_look: bool,
     /// Its borrow is the last one of its claim.
     is_tried: bool,
+    /// It borrows, or claims, since before it counted.
+    is_from_before: bool,
     /// Undecoded bytes that are in the kernel, and consumed ones that are.
     pub(super) seen: u32,
     pub(super) owed: u32,
@@ -45,6 +47,10 @@ impl Held {
 impl<S: ReceivingSystem> Checked<S> {
     /// Keeps the list.
     pub(super) fn note_counting(&mut self, op: ReceivingOp, answer: Answer) {
+        for (receiver, held) in &mut self.held {
+            let facts = self.system.facts(*receiver);
+            held.counting.is_from_before &= facts.borrowed || facts.claim_since.is_some();
+        }
         let Some(held) = op.receiver().and_then(|receiver| self.held.get_mut(&receiver)) else {
             if let Answer::Notice(Some(Notice::Trial { receiver, .. })) = answer {
                 self.held.get_mut(&receiver).expect("it is attached").counting.is_tried = true;
@@ -60,10 +66,15 @@ impl<S: ReceivingSystem> Checked<S> {
             return;
         };
         let counting = &mut held.counting;
-        counting.is_tried &= self.system.facts(op.receiver().expect("it is named")).borrowed;
+        let facts = self.system.facts(op.receiver().expect("it is named"));
+        counting.is_tried &= facts.borrowed;
         counting.peer_closed |= matches!(op, ReceivingOp::PeerClosed { .. });
         match op {
-            ReceivingOp::SetCounts { counts, .. } => counting.counts = counts,
+            ReceivingOp::SetCounts { counts, .. } => {
+                counting.is_from_before |=
+                    counts && !counting.counts && (facts.borrowed || facts.claim_since.is_some());
+                counting.counts = counts;
+            }
             ReceivingOp::Begin { .. }
             | ReceivingOp::BeginUnreported { .. }
             | ReceivingOp::Received { .. }
@@ -147,7 +158,7 @@ impl<S: ReceivingSystem> Checked<S> {
         Ok(())
     }
 
-    /// What a receiver that counts leaves has a place, unless it was late.
+    /// What a receiver that counts leaves has a place, unless it was late, or began to receive before it counted.
     fn check_shed_for_memory(&self, before: &[(u32, Facts)], op: ReceivingOp, answer: Answer) -> Result<(), String> {
         let is_advance = matches!(op, ReceivingOp::Advance { .. });
         let is_shed = matches!(answer, Answer::After(After::Shed { reason: Reason::Memory }));
@@ -157,8 +168,8 @@ impl<S: ReceivingSystem> Checked<S> {
             shed_here && (is_named || (is_advance && self.system.facts(*receiver).shed))
         });
         for (receiver, facts) in candidates {
-            let Counting { counts, peer_closed, is_tried, .. } = self.held[receiver].counting;
-            let may_be_shed = !counts || peer_closed || facts.full || is_tried;
+            let Counting { counts, peer_closed, is_tried, is_from_before, .. } = self.held[receiver].counting;
+            let may_be_shed = !counts || peer_closed || facts.full || is_tried || is_from_before;
             ensure(may_be_shed, &format!("{receiver} counts, and was shed for memory: {facts:?}"))?;
         }
         Ok(())

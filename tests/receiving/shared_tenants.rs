@@ -233,6 +233,31 @@ fn s46_flood_gives_way_to_a_claim_on_another_thread() {
     }
 }
 
+/// A buffer that the thread itself releases goes to its claim past the queue of all, and nothing is to give way then.
+#[test]
+fn claim_that_its_own_thread_serves_asks_no_more() {
+    let mut two = two();
+    let [flooding, honest] = [(); 2].map(|()| tenant(&mut two.a, TenantConfig::default()));
+    let [first, claiming] = [(); 2].map(|()| attach(&mut two.b, Some(honest)));
+    for id in [first, claiming].repeat(4) {
+        // With credit, a claim may have the last buffer.
+        receive(&mut two.b, id, &[7; BUFFER as usize - 1], 1);
+        two.b.decoded(id, BUFFER - 1, 0).expect("it is attached");
+    }
+    fill(&mut two.a, Some(flooding));
+    let taken = take_all(&mut two);
+    assert_eq!([first, claiming].map(|id| flood(&mut two.b, id)), [BUFFER - 1, 64], "the spare is for the first");
+    while two.a.poll_wake().is_some() || two.b.poll_wake().is_some() {}
+    assert_eq!(drain(&mut two.b), (Vec::new(), Vec::new()), "nothing on its own thread may go");
+    assert_eq!(two.b.poll_wake(), Some(0), "the other thread is asked");
+    // Waits of the thread are exchanged if there is more than one.
+    wait_of(two.b.request_for(&Request::new(0, 7)));
+    two.b.release(taken[0]).expect("it is the host's");
+    assert!(matches!(two.b.poll_notice(), Some(Notice::Receiver { id, .. }) if id == claiming));
+    assert_eq!(drain(&mut two.a).1, [], "it asks no more while it borrows");
+    two.check();
+}
+
 /// A tenant that may hold more does not give way.
 #[test]
 fn claim_on_another_thread_spares_a_fair_share() {

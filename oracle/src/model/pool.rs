@@ -332,7 +332,10 @@ impl System for ModelPool {
             return Err(DEMUXBUF_ERR_CLOSED);
         }
         self.follow_shed(id);
-        let actions = self.decode_delivered(id, consumed, need_more)?;
+        let actions = match self.is_in_place(id) {
+            true => self.decode_delivered(id, consumed, need_more)?,
+            false => self.decode(id, consumed, need_more, 0)?,
+        };
         Ok(self.show_delivered(id, actions))
     }
 

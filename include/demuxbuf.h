@@ -1588,7 +1588,7 @@ typedef struct {
   uint32_t unknown_length;
   uint8_t kept[DEMUXBUF_EXPORT_BYTES_MAX];
   uint32_t is_guess;
-  uint32_t reserved;
+  uint32_t mark_bytes;
 } demuxbuf_exported_receiver;
 
 #ifdef __cplusplus

@@ -4,7 +4,7 @@ mod common;
 
 use common::{ShardPool, attach, check, config, exhaust, receive, two, waiting};
 use demuxbuf::connection::{Action, Event, Mode, Policy};
-use demuxbuf::pool::{Notice, PoolConfig, ReceiverId};
+use demuxbuf::pool::{AttachOptions, Notice, PoolConfig, ReceiverId};
 use demuxbuf::shared::SharedPool;
 
 const MS: u64 = 1_000_000;
@@ -61,6 +61,39 @@ fn wait_that_moves_ends_at_its_deadline() {
             id = moves([&mut *from, &mut *to], id);
             let actions = to.pending(id).expect("it is attached");
             assert!(!actions.has(Action::Recv) && to.connection(id).expect("it is attached").is_waiting(), "{mode:?}");
+            is_named(from, step);
+            is_named(to, step)
+        });
+        assert_eq!(tried, Some(DUE_STEP), "in the mode {mode:?}");
+        check(&pools[0], &pools[1]);
+    }
+}
+
+/// What it waits for is in the kernel.
+#[test]
+fn wait_under_a_mark_that_moves_ends_at_its_deadline() {
+    for mode in [Mode::Level, Mode::OneShot, Mode::Edge, Mode::Completion] {
+        let (_shared_pool, mut pools) = without_memory(mode);
+        for pool in &mut pools {
+            // Nor are there spares.
+            while pool.memory().free_buffers() > 0 {
+                let id = pool.attach_with(&AttachOptions::new(0, 0), &[3; 100]).expect("one is free");
+                pool.decoded(id, 0, 150).expect("it is attached");
+            }
+        }
+        let policy = Policy { mode, counting: true, ..Policy::default() };
+        let options = AttachOptions { policy: Some(policy), ..AttachOptions::new(0, TOKEN) };
+        let mut id = pools[0].attach(&options).expect("there is a row");
+        let actions = pools[0].handle(id, Event::Readable).expect("it is attached");
+        assert!(actions.has(Action::Peek), "given: memory is short, {actions}");
+        pools[0].decoded(id, 0, 200).expect("it looks");
+        pools[0].handle(id, Event::WouldBlock).expect("it is not whole");
+        let tried = (1..4 * DUE_STEP).find(|&step| {
+            let [a, b] = &mut pools;
+            let [from, to] = if step % 2 == 1 { [a, b] } else { [b, a] };
+            id = moves([&mut *from, &mut *to], id);
+            assert_eq!(to.low_water_mark(id), Ok(200), "{mode:?}");
+            to.handle(id, Event::done(Action::WantRecv)).expect("it is attached");
             is_named(from, step);
             is_named(to, step)
         });

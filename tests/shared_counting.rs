@@ -3,7 +3,7 @@
 mod common;
 
 use common::{attach, check, config, exhaust, two};
-use demuxbuf::connection::{Action, Event, Policy};
+use demuxbuf::connection::{Action, Actions, Event, Policy};
 use demuxbuf::pool::{AttachOptions, PoolConfig};
 
 /// The mark is the socket's, and that of a frame that one thread awaits is set anew by the other. That the peer closed
@@ -30,9 +30,11 @@ fn counting_receiver_counts_where_it_is_imported() {
     assert_eq!((a.poll_notice(), a.poll_wake()), (None, None), "it asks no buffer of other threads");
     let mut exported = a.export(id).unwrap();
     let id = b.import(&mut exported).unwrap();
-    let actions = b.pending(id).unwrap();
-    assert_eq!((actions.has(Action::WantRecv), b.low_water_mark(id)), (false, Ok(1)), "1 counts as in force");
-    assert!(b.handle(id, Event::Readable).unwrap().has(Action::Peek), "and it looks anew");
+    assert_eq!((b.pending(id), b.low_water_mark(id)), (Ok(Action::WantRecv.into()), Ok(200)), "1 counts as in force");
+    b.handle(id, Event::done(Action::WantRecv)).unwrap();
+    assert_eq!(b.pending(id), Ok(Actions::NONE), "it waits for the same frame");
+    let actions = b.handle(id, Event::Readable).unwrap();
+    assert!(actions.has(Action::Peek) && actions.has(Action::RecvWhole), "{actions}");
     let actions = b.handle(id, Event::PeerClosed).unwrap();
     assert!(actions.has(Action::Recv) && !actions.has(Action::RecvWhole), "{actions}");
     let mut exported = b.export(id).unwrap();

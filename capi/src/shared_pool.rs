@@ -56,7 +56,7 @@ pub struct demuxbuf_exported_receiver {
     unknown_length: u32,
     kept: [u8; DEMUXBUF_EXPORT_BYTES_MAX],
     is_guess: u32,
-    reserved: u32,
+    mark_bytes: u32,
 }
 
 const _: () = assert!(size_of::<demuxbuf_exported_receiver>() == 160 && align_of::<demuxbuf_exported_receiver>() == 8);
@@ -79,7 +79,7 @@ impl demuxbuf_exported_receiver {
             unknown_length: exported.moved.unknown_length.into(),
             kept: exported.kept,
             is_guess: exported.moved.is_guess.into(),
-            reserved: 0,
+            mark_bytes: exported.moved.mark_bytes,
         }
     }
 
@@ -97,6 +97,7 @@ impl demuxbuf_exported_receiver {
             moved: Moved {
                 age_ns: never::from_c(self.age_ns),
                 is_guess: self.is_guess != 0,
+                mark_bytes: self.mark_bytes,
                 credit_bytes: self.credit_bytes,
                 unknown_length: self.unknown_length != 0,
             },
@@ -320,7 +321,7 @@ pub unsafe extern "C" fn demuxbuf_receiver_import(
             unknown_length: 0,
             kept: [0; DEMUXBUF_EXPORT_BYTES_MAX],
             is_guess: 0,
-            reserved: 0,
+            mark_bytes: 0,
         };
         receiver.write(imported.to_bits());
         Ok(())

@@ -4,9 +4,9 @@ use super::borrow::{Lender, Purpose};
 use super::buffers::Buffers;
 #[cfg(feature = "std")]
 use super::credit::CREDIT_MAX;
-#[cfg(feature = "std")]
-use super::keeper::Keeper;
 use super::keeper::Place;
+#[cfg(feature = "std")]
+use super::keeper::{Keeper, Standing};
 use super::{NIL, Receiving};
 #[cfg(feature = "std")]
 use crate::memory::Address;
@@ -29,6 +29,8 @@ pub struct Moved {
     pub age_ns: Option<u64>,
     /// Nothing was reported to be there that it waits for.
     pub is_guess: bool,
+    /// The mark under which it waits with nothing kept; 0 if it does not.
+    pub mark_bytes: u32,
     /// Its credit.
     pub credit_bytes: i32,
     /// Its decoder only reports that it needs more.
@@ -41,11 +43,14 @@ impl<B: Buffers> Receiving<B> {
     #[inline(always)]
     pub(crate) fn moved(&self, receiver: u32) -> Moved {
         let row = &self.rows[receiver as usize];
-        let (start_ns, is_guess) =
-            self.known(receiver).map_or((None, false), |keeper| (keeper.start_ns, keeper.is_guess));
+        let known = |keeper: &Keeper| {
+            let waits_with_nothing = keeper.standing == Standing::Marked && keeper.kept_bytes == 0;
+            (keeper.start_ns, keeper.is_guess, if waits_with_nothing { keeper.looked_bytes } else { 0 })
+        };
+        let (start_ns, is_guess, mark_bytes) = self.known(receiver).map_or((None, false, 0), known);
         let credit_bytes = if row.keeper == NIL { row.credit_bytes } else { self.credit_bytes(row.keeper) };
         let age_ns = start_ns.map(|start_ns| self.clock.now_ns().saturating_sub(start_ns));
-        Moved { age_ns, is_guess, credit_bytes, unknown_length: row.unknown_length }
+        Moved { age_ns, is_guess, mark_bytes, credit_bytes, unknown_length: row.unknown_length }
     }
 
     /// A receiver came from another thread with this.
@@ -77,6 +82,17 @@ impl<B: Buffers> Receiving<B> {
         self.keepers[keeper].start_ns = Some(self.clock.now_ns().saturating_sub(age_ns));
         self.claim(keeper, !moved.is_guess);
         true
+    }
+
+    /// A receiver came from another thread, where it waited under this mark with nothing kept: so it does here.
+    #[cfg(feature = "std")]
+    pub(crate) fn wait_on_under_mark(&mut self, receiver: u32, moved: Moved) {
+        let keeper = self.keeper(receiver);
+        let age_ns = moved.age_ns.unwrap_or(0);
+        let state = &mut self.keepers[keeper];
+        state.start_ns = Some(self.clock.now_ns().saturating_sub(age_ns));
+        (state.looked_bytes, state.standing) = (moved.mark_bytes, Standing::Marked);
+        self.rest(keeper);
     }
 
     /// A receiver that was just attached gets bytes that came before it, as if it had received them. `false`, and

@@ -61,7 +61,8 @@ impl Arriving<'_> {
     /// `Pool::check_exported` asks for.
     #[inline(always)]
     fn is_at_rest(self) -> bool {
-        let is_idle = self.connection.pending_if_idle().is_some() && self.connection.capacity() == 0;
+        let waits_for_nothing = self.moved.mark_bytes == 0 && self.connection.capacity() == 0;
+        let is_idle = self.connection.pending_if_idle().is_some() && waits_for_nothing;
         is_idle && self.connection.has_known_mode() && !self.connection.is_counting()
     }
 
@@ -71,7 +72,7 @@ impl Arriving<'_> {
     fn content_to_decode(self, lease: LeaseId, buffer_bytes: u32) -> Option<Content> {
         let (bytes, capacity) = (self.connection.buffered_bytes(), self.connection.capacity());
         let is_inside = self.offset.checked_add(bytes).is_some_and(|end| end <= capacity);
-        let is_held = is_inside && capacity == buffer_bytes && bytes > KEPT_MAX as u32;
+        let is_held = is_inside && capacity == buffer_bytes && bytes > KEPT_MAX as u32 && self.moved.mark_bytes == 0;
         let decodes = is_held && self.connection.pending_if_decoding().is_some();
         decodes.then(|| Content { buffer: lease.index(), start: self.offset, bytes })
     }
@@ -355,7 +356,7 @@ impl Pool<PoolShard> {
         self.counts.received_bytes += u64::from(bytes);
         self.memory.buffers_mut().import_tenant(tenant, exported.lease.is_some());
         tickets.close(exported.ticket);
-        if bytes == 0 && self.table.connection(index).pending().has(Action::RequestBuffer) {
+        if bytes == 0 {
             self.wait_on(index, exported.moved);
         }
         exported.clear();
@@ -363,9 +364,14 @@ impl Pool<PoolShard> {
         Ok(self.table.id(index))
     }
 
-    /// A receiver that waited for room with nothing kept goes on waiting: that wait has one age on all threads.
+    /// A receiver that waited with nothing kept, for room or under its mark, goes on waiting: that wait has one age on
+    /// all threads.
     fn wait_on(&mut self, index: u32, moved: Moved) {
-        if self.memory.wait_on(index, moved) {
+        if moved.mark_bytes > 0 {
+            return self.memory.wait_on_under_mark(index, moved);
+        }
+        let wants_to_receive = self.table.connection(index).pending().has(Action::RequestBuffer);
+        if wants_to_receive && self.memory.wait_on(index, moved) {
             self.feed(index, Event::BufferDenied);
         }
     }
@@ -386,8 +392,15 @@ impl Pool<PoolShard> {
         // A poisoned one refuses every event.
         let answers = connection.clone().handle(Event::Wake).is_ok();
         let counts = check_counting(&connection.policy(), exported.moved.unknown_length).is_ok();
-        let is_sound =
-            counts && answers && connection.is_open() && !connection.is_in_flight() && connection.has_known_mode();
+        let may_have_mark = connection.is_counting() && !connection.has_peer_closed() && buffered_bytes == 0;
+        let mark_max = if may_have_mark { self.memory.config().buffer_bytes } else { 0 };
+        let has_known_mark = exported.moved.mark_bytes <= mark_max;
+        let is_sound = counts
+            && answers
+            && has_known_mark
+            && connection.is_open()
+            && !connection.is_in_flight()
+            && connection.has_known_mode();
         if is_held && is_sound && !connection.is_waiting() { Ok(()) } else { Err(PoolError::Stale) }
     }
 }
@@ -478,9 +491,10 @@ mod tests {
         let leased = shared_pool.stats().scheduler.leased;
         for id in some(&mut from) {
             let mut exported = from.export(id).expect("it can move");
-            let before = (exported.connection.clone(), exported.lease, exported.offset, exported.ticket);
+            let before =
+                (exported.connection.clone(), exported.lease, exported.offset, exported.ticket, exported.moved);
             // Each changes one field, so that it does not fit the others.
-            let changes: [fn(&mut ExportedReceiver); 12] = [
+            let changes: [fn(&mut ExportedReceiver); 13] = [
                 |exported| exported.lease = exported.lease.is_none().then(foreign_lease),
                 |exported| exported.lease = Some(foreign_lease()),
                 |exported| exported.offset = if exported.lease.is_some() { 257 } else { exported.offset },
@@ -493,17 +507,20 @@ mod tests {
                 |exported| exported.ticket.pool += 1,
                 |exported| exported.ticket.entry += 1,
                 |exported| exported.ticket.uses += 1,
+                |exported| exported.moved.mark_bytes += 1,
             ];
             for (at, change) in changes.iter().enumerate() {
                 change(&mut exported);
-                let now = (exported.connection.clone(), exported.lease, exported.offset, exported.ticket);
+                let ExportedReceiver { ref connection, lease, offset, ticket, moved, .. } = exported;
+                let now = (connection.clone(), lease, offset, ticket, moved);
                 if now != before {
                     let refused = to.import(&mut exported);
                     let is_stale =
                         matches!(refused, Err(PoolError::Stale | PoolError::Scheduler(SchedulerError::StaleLease)));
                     assert!(is_stale, "change {at} is refused as {refused:?}: {exported:?}");
                 }
-                (exported.connection, exported.lease, exported.offset, exported.ticket) = before.clone();
+                (exported.connection, exported.lease, exported.offset, exported.ticket, exported.moved) =
+                    before.clone();
                 from.check_invariants().expect("nothing is changed");
                 to.check_invariants().expect("nothing is changed");
             }
@@ -512,5 +529,29 @@ mod tests {
         }
         assert_eq!((from.poll_notice(), to.poll_notice()), (None, None));
         assert!(shared_pool.stats().scheduler.leased <= leased, "nothing is left of them");
+    }
+
+    #[test]
+    fn import_refuses_a_mark_that_nothing_waits_under() {
+        let shared_pool = SharedPool::new(&config(Mode::Level), 1).expect("the configuration is allowed");
+        let mut pool = shared_pool.shard(0).expect("it is free");
+        let policy = Some(Policy { counting: true, ..Policy::default() });
+        let cases: [(&[u8], _, _, _); 4] =
+            [(&[], false, 257, false), (&[], true, 1, false), (&[7; 9], false, 1, false), (&[], false, 256, true)];
+        for (kept, peer_closed, mark_bytes, is_allowed) in cases {
+            let options = AttachOptions { policy, ..AttachOptions::new(0, 0) };
+            let id = pool.attach_with(&options, kept).expect("there is a row");
+            if peer_closed {
+                pool.handle(id, Event::PeerClosed).expect("it is attached");
+            }
+            let mut exported = pool.export(id).expect("it can move");
+            exported.moved.mark_bytes = mark_bytes;
+            let imported = pool.import(&mut exported);
+            assert_eq!(imported.is_ok(), is_allowed, "{mark_bytes} bytes, closed: {peer_closed}, {imported:?}");
+            exported.moved.mark_bytes = 0;
+            let id = imported.or_else(|_| pool.import(&mut exported)).expect("it is as it was");
+            assert_eq!(pool.check_invariants(), Ok(()));
+            pool.handle(id, Event::Close).expect("it is attached");
+        }
     }
 }

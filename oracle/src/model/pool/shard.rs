@@ -214,7 +214,8 @@ impl ModelPool {
         }
         self.memory.set_moved(row, moved);
         self.counts.received_bytes += u64::from(bytes);
-        let wants_to_receive = bytes == 0 && self.pending_of(id).has(Action::RequestBuffer);
+        let has_mark = bytes == 0 && self.memory.go_on_under_mark(row, moved);
+        let wants_to_receive = bytes == 0 && !has_mark && self.pending_of(id).has(Action::RequestBuffer);
         if wants_to_receive && self.memory.go_on_waiting(row, moved) {
             self.feed(id, Event::BufferDenied);
         }

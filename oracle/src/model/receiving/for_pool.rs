@@ -60,6 +60,8 @@ impl Limited {
 pub(in crate::model) struct Moved {
     age: Option<u64>,
     is_guess: bool,
+    /// It waits under this mark with nothing kept.
+    mark: Option<u32>,
     credit: i64,
     pub(in crate::model) unknown_length: bool,
 }
@@ -70,7 +72,8 @@ impl ModelReceiving {
         let receiver = self.receiver(id);
         let age = receiver.start.map(|start| self.now - start);
         let (is_guess, unknown_length) = (receiver.is_guess, receiver.unknown_length);
-        Moved { age, is_guess, credit: self.credit_now(id), unknown_length }
+        let mark = receiver.mark.filter(|_| receiver.bytes.is_empty());
+        Moved { age, is_guess, mark, credit: self.credit_now(id), unknown_length }
     }
 
     /// A receiver came from another thread with this.
@@ -82,6 +85,17 @@ impl ModelReceiving {
             receiver.start = moved.age.map(|age| now.saturating_sub(age));
             receiver.sparing = Some(now);
         }
+    }
+
+    /// A receiver came that keeps nothing: if it waited under a mark, it does so here. False if it did not.
+    pub(in crate::model) fn go_on_under_mark(&mut self, id: u32, moved: Moved) -> bool {
+        let now = self.now;
+        let receiver = self.receiver_mut(id);
+        (receiver.mark, receiver.looked) = (moved.mark, moved.mark);
+        if receiver.mark.is_some() {
+            receiver.start = moved.age.map(|age| now.saturating_sub(age));
+        }
+        receiver.mark.is_some()
     }
 
     /// A receiver came that keeps nothing and wants to receive: if it has an age, it claims. False if it does not.

@@ -229,7 +229,7 @@ impl ModelReceiving {
         let first = self.first_claim().or_else(|| self.first_off()).map(|id| self.is_in_credit(id));
         let may_ask = !self.is_borrowed();
         let has_come = self.shard_mut().is_some_and(|shard| shard.rest(first, may_ask));
-        if may_ask && !has_come {
+        if may_ask {
             let asked = self.first_claim().filter(|&id| !self.is_at_limit(id)).and_then(|id| self.more_bytes(id));
             if let Some(shard) = self.shard_mut().filter(|shard| shard.desk.has_tenants()) {
                 shard.desk.ask(asked.filter(|_| shard.wait.is_some()));

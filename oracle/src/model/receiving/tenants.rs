@@ -1,4 +1,4 @@
-//! Section 12: what tenants hold, and what follows.
+//! Section 13: what tenants hold, and what follows.
 
 use super::{ModelReceiving, Reason, Receiver};
 use std::cmp::Ordering;

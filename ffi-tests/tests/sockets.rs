@@ -43,6 +43,12 @@ fn s91_mark_follows_each_frame() {
     passes(&["marks"]);
 }
 
+/// A receiver that waits under a mark moves between the threads of a shared pool, and waits for the same frame.
+#[test]
+fn mark_moves_along() {
+    passes(&["moves"]);
+}
+
 /// FIN and RST behind a partial frame, with its bytes or later.
 #[test]
 fn ends_behind_a_partial_frame() {

@@ -205,6 +205,56 @@ static void mark_follows_each_frame(void) {
     }
 }
 
+/* A socket goes with its receiver to the pool of another thread, as docs/porting.md has it. */
+static void move_to(demuxbuf_pool *to, peer *self) {
+    demuxbuf_exported_receiver exported;
+    const demuxbuf_step first_mark = {.actions = DEMUXBUF_WANT_RECV, .bytes = 1};
+    self->interest = 0;
+    update_interest(self);
+    CHECK_NUMBER(demuxbuf_receiver_export(pool, self->receiver, &exported), DEMUXBUF_OK);
+    demuxbuf_posix_socket_set_mark(&self->socket, first_mark);
+    pool = to;
+    CHECK_NUMBER(demuxbuf_receiver_import(pool, &exported, &self->receiver), DEMUXBUF_OK);
+    run(self, demuxbuf_receiver_pending(pool, self->receiver));
+}
+
+/* A frame that is partly there: on whichever thread its receiver waits, the rest of it wakes that, nothing before. */
+static void mark_moves_along(void) {
+    for (int mode = 0; mode < MODES; mode++) {
+        demuxbuf_shared_pool *shared_pool;
+        demuxbuf_pool *threads[2];
+        demuxbuf_pool_config config = {.struct_size = sizeof config};
+        buffer_bytes = 16448;
+        CHECK_NUMBER(demuxbuf_pool_config_init(&config, 16ull * buffer_bytes, PEERS_MAX), DEMUXBUF_OK);
+        config.buffer_bytes = buffer_bytes;
+        CHECK_NUMBER(demuxbuf_shared_pool_new(&config, 2, &shared_pool, NULL, 0), DEMUXBUF_OK);
+        for (uint32_t thread = 0; thread < 2; thread++)
+            CHECK_NUMBER(demuxbuf_shared_pool_shard(shared_pool, thread, &threads[thread]), DEMUXBUF_OK);
+        pool = threads[0];
+        poller = epoll_create1(EPOLL_CLOEXEC);
+        now_ns = 0;
+        begin_shortage();
+        const plan plan = {
+            .mode = modes[mode], .piece_bytes = 8197, .frames = 2, .frame_min = 16393, .frame_max = 16393};
+        peer *self = connect_peer(&plan);
+        advance_client(self);
+        WAIT_UNTIL(self, demuxbuf_posix_get(self->socket.fd, SO_RCVLOWAT) == 16393);
+        for (int times = 1; times <= 2; times++) {
+            move_to(threads[times % 2], self);
+            CHECK_NUMBER(demuxbuf_posix_get(self->socket.fd, SO_RCVLOWAT), 16393);
+            const uint64_t wakes = self->wakes;
+            rest(100);
+            CHECK_NUMBER(self->wakes, wakes);
+        }
+        advance_client(self);
+        WAIT_UNTIL(self, self->frame_count == 1);
+        play(0);
+        end_pool();
+        demuxbuf_pool_free(threads[1]);
+        demuxbuf_shared_pool_free(shared_pool);
+    }
+}
+
 /* FIN and RST behind a partial frame: with its bytes, or while its receiver waits under a mark. */
 static void ends_behind_a_partial_frame(void) {
     for (int mode = 0; mode < MODES; mode++) {
@@ -396,6 +446,8 @@ int main(int argc, char **argv) {
         init_checks_each_socket();
     } else if (strcmp(part, "marks") == 0) {
         mark_follows_each_frame();
+    } else if (strcmp(part, "moves") == 0) {
+        mark_moves_along();
     } else if (strcmp(part, "ends") == 0) {
         ends_behind_a_partial_frame();
     } else if (strcmp(part, "race") == 0) {
@@ -409,10 +461,10 @@ int main(int argc, char **argv) {
     } else if (strcmp(part, "random") == 0 && argc == 4) {
         random_runs((uint32_t)atoi(argv[2]), (uint64_t)atoi(argv[3]));
     } else {
-        return fprintf(
-                   stderr,
-                   "usage: %s probe | init | marks | ends | race | full | back-to-back | urgent | random RUNS SEED\n",
-                   argv[0]),
+        return fprintf(stderr,
+                       "usage: %s probe | init | marks | moves | ends | race | full | back-to-back | urgent | random "
+                       "RUNS SEED\n",
+                       argv[0]),
                2;
     }
     printf("%" PRIu64 " connections, %" PRIu64 " that count; %" PRIu64 " frames, %" PRIu64 " segments, %" PRIu64

@@ -368,7 +368,7 @@ typedef struct {
   // Of a receiver, not 0: it counts. Its host knows how many bytes wait in the kernel, and can leave a partial frame
   // there until it is whole (TCP with `SO_RCVLOWAT`). While memory is short, `PEEK`, `RECV_WHOLE`, `DISCARD` and the
   // mark with `WANT_RECV` ask for that. It does not go with `DEMUXBUF_MODE_OPTIMISTIC`, `reads_ahead` and
-  // `unknown_length`.
+  // `unknown_length`. A policy that sets it later leaves a claim that waits, and what is granted to it, as they are.
   uint8_t counting;
   // Must be 0.
   uint8_t reserved[3];

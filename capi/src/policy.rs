@@ -47,7 +47,7 @@ pub struct demuxbuf_policy {
     /// Of a receiver, not 0: it counts. Its host knows how many bytes wait in the kernel, and can leave a partial frame
     /// there until it is whole (TCP with `SO_RCVLOWAT`). While memory is short, `PEEK`, `RECV_WHOLE`, `DISCARD` and the
     /// mark with `WANT_RECV` ask for that. It does not go with `DEMUXBUF_MODE_OPTIMISTIC`, `reads_ahead` and
-    /// `unknown_length`.
+    /// `unknown_length`. A policy that sets it later leaves a claim that waits, and what is granted to it, as they are.
     pub counting: u8,
     /// Must be 0.
     pub reserved: [u8; 3],
